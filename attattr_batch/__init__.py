@@ -1,0 +1,1 @@
+"""Self-attention attribution over whole datasets, kept in a database you can query."""

@@ -1,0 +1,1 @@
+"""Questions to the store: audits and, on top of them, jobs."""

@@ -1,0 +1,55 @@
+"""`attattr finetune`: a checkpoint to attribute."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from attattr_batch.cli.output import QuietOption, set_up_logging, stderr
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command(
+        epilog="Example:  attattr finetune --task rte --base google-bert/bert-base-uncased --data-dir glue -o rte"
+    )(finetune)
+
+
+def finetune(
+    task: Annotated[str, typer.Option(help="GLUE task.")],
+    base: Annotated[str, typer.Option(help="Encoder to start from: folder or hub id.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the checkpoint.")],
+    data_dir: Annotated[
+        str | None, typer.Option(help="Folder in the official GLUE TSV layout. Without it: the hub.")
+    ] = None,
+    epochs: Annotated[float, typer.Option(help="Passes over the training rows.", min=0.01)] = 3.0,
+    learning_rate: Annotated[float, typer.Option(help="Peak learning rate.", min=0)] = 2e-5,
+    batch_size: Annotated[int, typer.Option(help="Rows in a step.", min=1)] = 32,
+    max_length: Annotated[int, typer.Option(help="Tokens per example at most.", min=4)] = 128,
+    limit: Annotated[int | None, typer.Option(help="First N training rows only.", min=1)] = None,
+    seed: Annotated[int, typer.Option(help="Seed of initialisation and order.")] = 0,
+    quiet: QuietOption = False,
+) -> None:
+    """Fine-tune an encoder on a GLUE task as in the BERT paper; the result loads straight into `run`."""
+    from attattr_batch.passes.finetune import FinetuneSettings, finetune_task
+
+    set_up_logging(quiet=quiet)
+    settings = FinetuneSettings(
+        task=task,
+        base=base,
+        data_dir=data_dir,
+        output=output,
+        epochs=epochs,
+        learning_rate=learning_rate,
+        batch_size=batch_size,
+        max_length=max_length,
+        limit=limit,
+        seed=seed,
+        quiet=quiet,
+    )
+    accuracy = finetune_task(settings)
+    stderr.print(f"wrote {output}; dev accuracy {accuracy:.4f}")
+    source = f" --data-dir {data_dir}" if data_dir else ""
+    stderr.print(f"next: attattr run --task {task} --model {output}{source}")

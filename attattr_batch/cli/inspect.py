@@ -1,0 +1,114 @@
+"""`attattr status`, `runs`, `rm`, `sql`, `verify`: looking at a store, and tidying it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from attattr_batch.cli.output import (
+    DEFAULT_DB,
+    DbOption,
+    Format,
+    FormatOption,
+    print_rows,
+    stderr,
+)
+
+_RUN_COLUMNS = (
+    "run_id name task split model n_layers n_heads n_examples target quadrature dtype status created_at"
+).split()
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands."""
+    app.command(epilog="Example:  attattr status --db results.duckdb")(status)
+    app.command(epilog="Example:  attattr runs --format json")(runs)
+    app.command("rm", epilog="Example:  attattr rm sst2-old")(remove)
+    app.command(
+        epilog="Example:  attattr sql \"select layer, head, attr_max from head_summary where target = 'gold' "
+        'order by attr_max desc limit 10"'
+    )(sql)
+    app.command(epilog="Example:  attattr verify || echo 'do not trust this store'")(verify)
+
+
+def status(db: DbOption = DEFAULT_DB, form: FormatOption = Format.table) -> None:
+    """Show how far every pass is, and which examples failed and why."""
+    progress = _query(db, "SELECT * EXCLUDE (pass_id, run_id) FROM progress ORDER BY pass_id")
+    print_rows(progress.columns, progress.rows, form)
+    if form is not Format.table:
+        return
+    failed = _query(
+        db,
+        "SELECT r.name AS run, p.kind AS pass, f.example_id, f.kind, f.message, f.attempts FROM failures AS f"
+        " JOIN passes AS p USING (pass_id) JOIN runs AS r ON r.run_id = f.run_id ORDER BY f.pass_id, f.example_id",
+    )
+    if failed.rows:
+        stderr.print(f"quarantined ({len(failed.rows)}); `attattr run ... --retry-errors` tries them again:")
+        print_rows(failed.columns, failed.rows[:50], form)
+
+
+def runs(db: DbOption = DEFAULT_DB, form: FormatOption = Format.table) -> None:
+    """List the runs of a store."""
+    found = _query(db, f"SELECT {', '.join(_RUN_COLUMNS)} FROM runs ORDER BY run_id")
+    print_rows(found.columns, found.rows, form)
+
+
+def remove(
+    run: Annotated[str, typer.Argument(help="Name or id of the run.")],
+    db: DbOption = DEFAULT_DB,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Delete a run and everything computed from it."""
+    from attattr_batch.store.connection import Store
+    from attattr_batch.store.runs import delete_run, resolve_run
+
+    store = Store(db)
+    with store.read() as connection:
+        found = resolve_run(connection, run)
+    if not yes:
+        typer.confirm(f"delete run {found.name} ({found.n_examples} examples)?", abort=True, err=True)
+    with store.write() as connection:
+        deleted = delete_run(connection, found.run_id)
+    store.checkpoint()
+    stderr.print(f"deleted {found.name}: {sum(deleted.values())} rows in {len(deleted)} tables")
+
+
+def sql(
+    query: Annotated[str, typer.Argument(help="One statement that reads; `-` reads it from stdin.")],
+    db: DbOption = DEFAULT_DB,
+    form: FormatOption = Format.table,
+    limit: Annotated[int, typer.Option(help="Rows at most; 0 for all.", min=0)] = 0,
+    timeout: Annotated[float, typer.Option(help="Seconds until the query is stopped.", min=0.1)] = 600.0,
+) -> None:
+    """Ask the store in SQL, read-only. The data dictionary says which tables and columns there are."""
+    from attattr_batch.store.console import query as ask
+
+    text = typer.get_text_stream("stdin").read() if query == "-" else query
+    result = ask(db, text, max_rows=limit or None, timeout_s=timeout)
+    print_rows(result.columns, result.rows, form)
+    if result.truncated:
+        stderr.print(f"only the first {limit} rows are shown (--limit)")
+
+
+def verify(db: DbOption = DEFAULT_DB, form: FormatOption = Format.table) -> None:
+    """Run every audit; exit code 1 if one finds offending rows, which are shown."""
+    from attattr_batch.analysis.audits import run_audits
+    from attattr_batch.store.connection import Store
+
+    results = run_audits(Store(db))
+    rows = [(one.name, "ok" if one.passed else "FAILED", one.n_rows, one.description) for one in results]
+    print_rows(("audit", "result", "offending_rows", "description"), rows, form)
+    failed = [one for one in results if not one.passed]
+    for one in failed:
+        stderr.print(f"{one.name}: first {len(one.rows)} of {one.n_rows} offending rows")
+        if form is Format.table:
+            print_rows(one.columns, one.rows, form)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _query(db: object, text: str):
+    from attattr_batch.store.console import query as ask
+
+    return ask(str(db), text, max_rows=None)

@@ -1,0 +1,85 @@
+"""Printing: data on stdout as table, CSV or JSON; everything said to a person on stderr."""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.table import Table
+
+stderr = Console(stderr=True, highlight=False)
+stdout = Console(highlight=False)
+
+
+class Format(StrEnum):
+    """How rows are printed."""
+
+    table = "table"
+    csv = "csv"
+    json = "json"
+
+
+DbOption = Annotated[
+    Path, typer.Option("--db", envvar="ATTATTR_DB", help="The store: one DuckDB file.", show_default=True)
+]
+FormatOption = Annotated[Format, typer.Option("--format", help="How rows are printed on stdout.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
+VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Say more, with times.")]
+
+DEFAULT_DB = Path("attattr.duckdb")
+
+
+def set_up_logging(*, quiet: bool = False, verbose: bool = False) -> None:
+    """Sends the package's log to stderr: warnings and news by default."""
+    level = logging.ERROR if quiet else logging.DEBUG if verbose else logging.INFO
+    handler = RichHandler(console=stderr, show_path=False, show_time=verbose, show_level=verbose)
+    logger = logging.getLogger("attattr_batch")
+    logger.handlers[:] = [handler]
+    logger.setLevel(level)
+    logger.propagate = False
+
+
+def print_rows(columns: Sequence[str], rows: Iterable[Sequence[Any]], form: Format) -> None:
+    """Prints rows on stdout in the form asked for."""
+    if form is Format.json:
+        records = [dict(zip(columns, row, strict=True)) for row in rows]
+        print(json.dumps(records, default=_plain, ensure_ascii=False, indent=1))
+    elif form is Format.csv:
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows([["" if value is None else _plain_text(value) for value in row] for row in rows])
+    else:
+        table = Table(box=box.SIMPLE_HEAD)
+        for column in columns:
+            table.add_column(column, overflow="fold")
+        for row in rows:
+            table.add_row(*["" if value is None else _cell(value) for value in row])
+        stdout.print(table)
+
+
+def _plain(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
+
+
+def _plain_text(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, datetime) else value
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, datetime):
+        return value.strftime("%Y-%m-%d %H:%M:%S")
+    # Dataset text may look like rich markup.
+    return str(value).replace("[", r"\[")

@@ -1,0 +1,174 @@
+"""`attattr run`: the main job."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from attattr_batch.cli.output import (
+    DEFAULT_DB,
+    DbOption,
+    Format,
+    FormatOption,
+    QuietOption,
+    VerboseOption,
+    print_rows,
+    set_up_logging,
+    stderr,
+)
+from attattr_batch.spec import (
+    Device,
+    DType,
+    ExecutorName,
+    Quadrature,
+    RunSpec,
+    Target,
+    load_spec,
+    make_spec,
+)
+
+_DATA = "What to attribute"
+_METHOD = "How"
+_MACHINE = "Where"
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command(
+        "run",
+        epilog="Examples:  attattr run   |   attattr run --task sst2 --model my/sst2-model   |   "
+        "attattr run --task rte --model ./rte --data-dir ./glue --limit 100   |   attattr run spec.yaml",
+    )(run)
+
+
+def run(
+    spec: Annotated[Path | None, typer.Argument(help="Run spec (YAML). Flags win over it.")] = None,
+    task: Annotated[str | None, typer.Option(help="GLUE task, e.g. sst2.", rich_help_panel=_DATA)] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="Model folder, hub id, or `bundled`.", rich_help_panel=_DATA),
+    ] = None,
+    revision: Annotated[
+        str | None, typer.Option(help="Revision of a hub model.", rich_help_panel=_DATA)
+    ] = None,
+    data_dir: Annotated[
+        str | None,
+        typer.Option(
+            help="Folder in the official GLUE TSV layout, or `bundled`. Without it: the hub.",
+            rich_help_panel=_DATA,
+        ),
+    ] = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option(
+            help="Your own data: a CSV, JSON or Parquet file, or a hub set; name its columns in a spec.",
+            rich_help_panel=_DATA,
+        ),
+    ] = None,
+    split: Annotated[str | None, typer.Option(help="Split. [default: dev]", rich_help_panel=_DATA)] = None,
+    limit: Annotated[int | None, typer.Option(help="First N rows only.", rich_help_panel=_DATA)] = None,
+    max_length: Annotated[
+        int | None, typer.Option(help="Tokens per example at most. [default: 128]", rich_help_panel=_DATA)
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the run.", rich_help_panel=_DATA)] = None,
+    target: Annotated[
+        Target | None, typer.Option(help="Class attributed. [default: both]", rich_help_panel=_METHOD)
+    ] = None,
+    quadrature: Annotated[
+        Quadrature | None, typer.Option(help="Integration rule. [default: adaptive]", rich_help_panel=_METHOD)
+    ] = None,
+    nodes: Annotated[int | None, typer.Option(help="Nodes of a fixed rule.", rich_help_panel=_METHOD)] = None,
+    tolerance: Annotated[
+        float | None,
+        typer.Option(
+            help="Largest completeness error of any row and layer. [default: 0.001]", rich_help_panel=_METHOD
+        ),
+    ] = None,
+    dtype: Annotated[
+        DType | None, typer.Option(help="Arithmetic. [default: float32]", rich_help_panel=_METHOD)
+    ] = None,
+    top_k: Annotated[
+        int | None, typer.Option(help="Edges kept per head. [default: 5]", rich_help_panel=_METHOD)
+    ] = None,
+    device: Annotated[Device | None, typer.Option(help="[default: auto]", rich_help_panel=_MACHINE)] = None,
+    executor: Annotated[
+        ExecutorName | None,
+        typer.Option(help="In this process, or on Ray. [default: auto]", rich_help_panel=_MACHINE),
+    ] = None,
+    workers: Annotated[int | None, typer.Option(help="Ray workers.", rich_help_panel=_MACHINE)] = None,
+    address: Annotated[
+        str | None, typer.Option(help="Address of a running Ray cluster.", rich_help_panel=_MACHINE)
+    ] = None,
+    batch_tokens: Annotated[
+        int | None, typer.Option(help="Tokens computed at once.", rich_help_panel=_MACHINE)
+    ] = None,
+    retry_errors: Annotated[
+        bool, typer.Option("--retry-errors", help="Try quarantined examples again.")
+    ] = False,
+    db: DbOption = DEFAULT_DB,
+    form: FormatOption = Format.table,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """Attribute every example of a dataset split into the store.
+
+    Without arguments: the bundled mini-GLUE with its tiny models. The same settings again resume an
+    unfinished run, and do nothing for a finished one. Ctrl-C loses nothing that is committed.
+    """
+    flags = {
+        key: value for key, value in locals().items() if key in RunSpec.model_fields and value is not None
+    }
+    set_up_logging(quiet=quiet, verbose=verbose)
+    specs = _specs(spec, flags)
+    summaries = [_run_one(one, db, retry_errors=retry_errors, quiet=quiet) for one in specs]
+    if form is not Format.table:
+        print_rows(list(summaries[0]), [list(summary.values()) for summary in summaries], form)
+    elif not quiet:
+        stderr.print(f"next: attattr status --db {db}   attattr sql 'select * from head_summary' --db {db}")
+    if any(summary["quarantined"] or summary["uncertified"] for summary in summaries):
+        raise typer.Exit(1)
+
+
+def _specs(path: Path | None, flags: dict[str, Any]) -> list[RunSpec]:
+    if path is not None:
+        return load_spec(path, flags)
+    if not {"task", "dataset", "model"} & set(flags):
+        from attattr_batch.resources import data_folder
+
+        return load_spec(data_folder("jobs") / "runs" / "quickstart.yaml", flags)
+    return [make_spec(flags)]
+
+
+def _run_one(spec: RunSpec, db: Path, *, retry_errors: bool, quiet: bool) -> dict[str, object]:
+    from attattr_batch.runtime.progress import reporting
+    from attattr_batch.runtime.run import run_spec, summary_mapping
+    from attattr_batch.store.connection import Store
+
+    title = spec.name or f"{spec.task or spec.dataset} {spec.split}"
+    with reporting(title, stderr, quiet=quiet) as report:
+        summary = run_spec(spec, Store(db, create=True), report, retry_errors=retry_errors)
+    facts = summary_mapping(summary)
+    if not quiet:
+        stderr.print(_sentence(facts, db))
+    return facts
+
+
+def _sentence(facts: dict[str, Any], db: Path) -> str:
+    name = f"run {facts['name']} ({facts['run_id']}) in {db}"
+    accuracy = "no gold labels" if facts["accuracy"] is None else f"accuracy {facts['accuracy']:.4f}"
+    count = f"{facts['committed']} of {facts['n_examples']} examples, {accuracy}"
+    if not facts["newly_committed"]:
+        text = f"{name}: complete, nothing to do; {count}"
+    else:
+        rate = facts["newly_committed"] / facts["seconds"]
+        again = "resumed; " if facts["resumed"] else ""
+        text = f"{name}: {again}{count}; {facts['newly_committed']} now in {facts['seconds']:.0f} s ({rate:.1f}/s)"
+    if facts["worst_error"] is not None:
+        text += f"; largest completeness error {facts['worst_error']:.1g}"
+    if facts["uncertified"]:
+        text += f"\n  {facts['uncertified']} rows missed the tolerance: attattr verify --db {db}"
+    if facts["quarantined"]:
+        text += f"\n  {facts['quarantined']} quarantined: attattr status --db {db}, then --retry-errors"
+    return text

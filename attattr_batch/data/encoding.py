@@ -1,0 +1,112 @@
+"""Tokenises examples: special tokens, BERT's truncation of pairs, never any padding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from attattr_batch.errors import UserError
+from attattr_batch.records import Dataset, EncodedExample, Example
+
+# Examples handed to the tokenizer at once: enough to keep its threads busy, little enough in memory.
+_BATCH = 1024
+
+
+def encode(dataset: Dataset, tokenizer: Any, max_length: int) -> list[EncodedExample]:
+    """Tokenises a dataset, in its order.
+
+    Args:
+        dataset: The rows; an empty text is allowed and gives special tokens alone.
+        tokenizer: A fast tokenizer of transformers.
+        max_length: Most tokens in an example, special ones included; the caller has bounded it by the
+            model's own limit.
+
+    Returns:
+        One encoded example a row. A pair that is too long loses tokens at the end of whichever text is
+        longer at that moment, of the second on a tie.
+
+    Raises:
+        UserError: the tokenizer is not a fast one, or `max_length` leaves no room beside special tokens.
+    """
+    if not getattr(tokenizer, "is_fast", False):
+        got = type(tokenizer).__name__
+        raise UserError(
+            "a fast tokenizer is needed", got=got, hint="use a model folder with a tokenizer.json"
+        )
+    examples = dataset.examples
+    encoded: list[EncodedExample] = []
+    for start in range(0, len(examples), _BATCH):
+        encoded += _encode_batch(examples[start : start + _BATCH], tokenizer, max_length)
+    return encoded
+
+
+def truncated_lengths(length_a: int, length_b: int, budget: int) -> tuple[int, int]:
+    """Returns how many tokens of each text stay when together they may have `budget` tokens.
+
+    BERT's rule: take tokens one by one from the longer text, from the second on a tie. The `longest_first`
+    of transformers differs by one token when both texts are cut, the first is not the longer one and the
+    budget is odd: it then leaves the odd token to the second text, BERT to the first.
+    """
+    if length_a + length_b <= budget:
+        return length_a, length_b
+    short = budget // 2
+    if length_a <= budget - short and length_a <= length_b:
+        return length_a, budget - length_a
+    if length_b <= short:
+        return budget - length_b, length_b
+    return budget - short, short
+
+
+def _encode_batch(examples: Sequence[Example], tokenizer: Any, max_length: int) -> list[EncodedExample]:
+    texts: list[Any] = [
+        example.text_a if example.text_b is None else (example.text_a, example.text_b) for example in examples
+    ]
+    # Truncation is ours, after the special tokens are in place, so that every family follows one rule.
+    batch = tokenizer(texts, padding=False, truncation=False, return_attention_mask=False, verbose=False)
+    types = batch.get("token_type_ids")
+    return [
+        _cut(
+            example,
+            batch["input_ids"][row],
+            types[row] if types is not None else None,
+            batch.sequence_ids(row),
+            max_length,
+        )
+        for row, example in enumerate(examples)
+    ]
+
+
+def _cut(
+    example: Example,
+    input_ids: Sequence[int],
+    token_types: Sequence[int] | None,
+    segments: Sequence[int | None],
+    max_length: int,
+) -> EncodedExample:
+    length_a, length_b = segments.count(0), segments.count(1)
+    budget = max_length - (len(segments) - length_a - length_b)
+    if budget < 1:
+        allowed = f"more than {max_length - budget}, the number of special tokens"
+        raise UserError("`max_length` leaves no room for text", got=max_length, allowed=allowed)
+    keep = truncated_lengths(length_a, length_b, budget)
+    truncated = keep != (length_a, length_b)
+    places = _kept_places(segments, keep) if truncated else range(len(segments))
+    return EncodedExample(
+        example_id=example.example_id,
+        input_ids=tuple(input_ids[place] for place in places),
+        token_type_ids=None if token_types is None else tuple(token_types[place] for place in places),
+        segments=tuple(segments[place] for place in places),
+        gold=example.gold,
+        truncated=truncated,
+    )
+
+
+def _kept_places(segments: Sequence[int | None], keep: tuple[int, int]) -> list[int]:
+    seen = [0, 0]
+    places = []
+    for place, segment in enumerate(segments):
+        if segment is not None:
+            seen[segment] += 1
+        if segment is None or seen[segment] <= keep[segment]:
+            places.append(place)
+    return places

@@ -1,0 +1,114 @@
+"""Guards the label order: which dataset label each output of a model stands for.
+
+Checkpoints differ in order (some permute MNLI) and in naming (LABEL_0, ...), and a silent mismatch turns
+every gold-label score into nonsense.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from attattr_batch.errors import UserError, unknown_name
+
+_NAMELESS = re.compile(r"label_?\d+", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class LabelMatch:
+    """How a model's outputs stand to a dataset's labels.
+
+    Attributes:
+        mapping: Dataset label id by model output index; a permutation.
+        by_name: False if the model has no label names, so that equal order is only assumed.
+    """
+
+    mapping: tuple[int, ...]
+    by_name: bool
+
+
+def match_labels(
+    dataset_labels: Sequence[str],
+    id2label: Mapping[int, str],
+    label_map: Mapping[str, str] | None = None,
+) -> LabelMatch:
+    """Matches a model's outputs to a dataset's labels.
+
+    Names match whatever their case, with `-`, `_` and space alike. A model whose names are LABEL_0, LABEL_1,
+    ... is taken to have the dataset's order, with `by_name` False.
+
+    Args:
+        dataset_labels: Label names; index = integer id.
+        id2label: The model's label name by output index, from its config.
+        label_map: Dataset label name by model label name or output index; wins over equal names, and need
+            only hold the labels that do not match by name.
+
+    Raises:
+        UserError: regression head, another number of labels, names that do not match, or a `label_map` that
+            names unknown labels or maps two outputs to one label.
+    """
+    names = [id2label[index] for index in sorted(id2label)]
+    _check_counts(dataset_labels, names)
+    if label_map is None and all(_NAMELESS.fullmatch(name) for name in names):
+        return LabelMatch(tuple(range(len(names))), by_name=False)
+    ids = {_plain(label): index for index, label in enumerate(dataset_labels)}
+    found = [ids.get(_plain(name)) for name in names]
+    for key, label in (label_map or {}).items():
+        found[_output_index(key, names)] = _dataset_id(label, ids, dataset_labels)
+    mapping = tuple(index for index in found if index is not None)
+    if sorted(mapping) != list(range(len(names))):
+        raise _no_match(dataset_labels, names, found)
+    return LabelMatch(mapping, by_name=True)
+
+
+def _check_counts(dataset_labels: Sequence[str], names: Sequence[str]) -> None:
+    if len(names) == 1:
+        raise UserError(
+            "the model has a regression head: the softmax of its one output is constantly 1, and "
+            "self-attention attribution is undefined",
+            got="1 output",
+            allowed=f"{len(dataset_labels)} outputs: {', '.join(dataset_labels)}",
+            hint="choose a model fine-tuned for this task",
+        )
+    if len(names) != len(dataset_labels):
+        raise UserError(
+            "the model and the dataset have different numbers of labels",
+            got=f"model: {len(names)} ({', '.join(names)})",
+            allowed=f"dataset: {len(dataset_labels)} ({', '.join(dataset_labels)})",
+            hint="choose a model fine-tuned for this task",
+        )
+
+
+def _output_index(key: str, names: Sequence[str]) -> int:
+    plain = [_plain(name) for name in names]
+    if _plain(key) in plain:
+        return plain.index(_plain(key))
+    if key.isascii() and key.isdigit() and int(key) < len(names):
+        return int(key)
+    raise unknown_name("model label in `label_map`", key, [*names, *map(str, range(len(names)))])
+
+
+def _dataset_id(label: str, ids: Mapping[str, int], dataset_labels: Sequence[str]) -> int:
+    if _plain(label) not in ids:
+        raise unknown_name("dataset label in `label_map`", label, dataset_labels)
+    return ids[_plain(label)]
+
+
+def _no_match(dataset_labels: Sequence[str], names: Sequence[str], found: Sequence[int | None]) -> UserError:
+    taken = ", ".join(
+        f"{name} -> {'?' if index is None else dataset_labels[index]}"
+        for name, index in zip(names, found, strict=True)
+    )
+    example = ", ".join(f"{name}: {label}" for name, label in zip(names, dataset_labels, strict=True))
+    return UserError(
+        "cannot tell which output of the model stands for which label of the dataset",
+        got=f"model labels: {', '.join(names)} (matched: {taken})",
+        allowed=f"dataset labels: {', '.join(dataset_labels)}, each for one output",
+        hint=f"write a `label_map` in the spec, model label (or output index) to dataset label, for example "
+        f"{{{example}}}, if that is their true order",
+    )
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[-_ ]+", " ", name).strip().casefold()

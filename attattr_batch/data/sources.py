@@ -1,0 +1,108 @@
+"""Finds the rows that a run spec asks for: bundled, a GLUE folder, a file, or the Hugging Face hub."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from attattr_batch.data.tasks import GLUE_HUB_NAME, GLUE_TASKS, SPLITS, Columns, GlueTask, glue_task
+from attattr_batch.data.tsv import read_glue
+from attattr_batch.errors import UserError, unknown_name
+from attattr_batch.records import Dataset
+from attattr_batch.resources import bundled_folder
+from attattr_batch.spec import BUNDLED, RunSpec
+
+
+def load_dataset_for(spec: RunSpec) -> Dataset:
+    """Loads the rows of a run.
+
+    `spec.dataset` names a file, folder or hub set of the user's own; else `spec.task` is a GLUE task and
+    comes from `spec.data_dir` (official TSV files, or "bundled"), or without it from the hub.
+    No code from a data repository is ever run.
+
+    Raises:
+        UserError: unknown task or split, regression task, missing file or column, broken row, unknown
+            label, unreachable hub, or no rows at all.
+    """
+    if spec.dataset is not None:
+        dataset = _load_own(spec, spec.dataset)
+    else:
+        task = _classification_task(spec)
+        dataset = _load_folder(spec, task) if spec.data_dir is not None else _load_glue_hub(spec, task)
+    if not dataset.examples:
+        raise UserError("the split has no rows", got=dataset.source, hint="check the file and the split")
+    return dataset
+
+
+def _classification_task(spec: RunSpec) -> GlueTask:
+    task = glue_task(spec.task or "")
+    if task.regression:
+        raise UserError(
+            f"task {task.name!r} is a regression task: its model has one output, the softmax of one output "
+            "is constantly 1, and self-attention attribution is undefined",
+            got=task.name,
+            allowed=", ".join(sorted(name for name, other in GLUE_TASKS.items() if not other.regression)),
+        )
+    if spec.split not in SPLITS:
+        raise unknown_name("GLUE split", spec.split, SPLITS)
+    own = ["columns", "labels", "dataset_config"] + (["dataset_revision"] if spec.data_dir else [])
+    if useless := [key for key in own if getattr(spec, key) is not None]:
+        hint = "give `dataset` as well, or leave them out"
+        raise UserError(
+            f"these settings do not go with GLUE task {task.name!r}", got=", ".join(useless), hint=hint
+        )
+    return task
+
+
+def _load_folder(spec: RunSpec, task: GlueTask) -> Dataset:
+    bundled = spec.data_dir == BUNDLED
+    folder = bundled_folder() / "data" if bundled else Path(spec.data_dir or "").expanduser()
+    path = folder / task.folder / task.files[spec.split]
+    if not path.is_file():
+        raise _missing_file(path, folder, bundled)
+    source = f"{BUNDLED}: {path.relative_to(folder)}" if bundled else str(path)
+    examples = read_glue(path, task, spec.split, spec.limit)
+    return Dataset(task.name, spec.split, source, task.labels, tuple(examples))
+
+
+def _missing_file(path: Path, folder: Path, bundled: bool) -> UserError:
+    if not folder.is_dir():
+        return UserError("the data folder does not exist", got=folder, hint="check `data_dir`")
+    there = [
+        f"{task.name} ({split})"
+        for task in GLUE_TASKS.values()
+        for split, name in task.files.items()
+        if (folder / task.folder / name).is_file() and not task.regression
+    ]
+    return UserError(
+        f"the {'bundled data' if bundled else 'data folder'} lacks the task's file",
+        got=f"no file {path}",
+        allowed=f"found there: {', '.join(there) or 'no GLUE file in the official TSV layout'}",
+        hint="choose one of these, or leave `data_dir` out to load the task from the hub",
+    )
+
+
+# The two below import `datasets` when called: it takes a second that TSV files do not need.
+
+
+def _load_glue_hub(spec: RunSpec, task: GlueTask) -> Dataset:
+    from attattr_batch.data.columns import table_dataset
+    from attattr_batch.data.tables import open_hub
+
+    table = open_hub(GLUE_HUB_NAME, task.config, spec.dataset_revision, task.hub_splits[spec.split])
+    return table_dataset(table, task.hub, spec)
+
+
+def _load_own(spec: RunSpec, name: str) -> Dataset:
+    from attattr_batch.data.columns import table_dataset
+    from attattr_batch.data.tables import open_table
+
+    task = GLUE_TASKS.get(spec.task or "")
+    if spec.columns is not None and "text_a" in spec.columns:
+        columns = Columns(spec.columns["text_a"], spec.columns.get("text_b"), spec.columns.get("label"))
+    elif spec.columns is None and task is not None:
+        columns = task.hub
+    else:
+        hint = "for example `columns: {text_a: sentence, label: label}`; text_b and label may be left out"
+        raise UserError("`dataset` needs `columns` that name the text", got=spec.columns, hint=hint)
+    table = open_table(name, spec.dataset_config, spec.dataset_revision, spec.split)
+    return table_dataset(table, columns, spec)

@@ -1,0 +1,148 @@
+"""Rows that the `datasets` library reads: local files and folders, and sets on the Hugging Face hub.
+
+`datasets` 5 never runs code from a data repository (it refuses dataset scripts); nothing here asks it to.
+It honours HF_ENDPOINT, HF_HOME and HF_HUB_OFFLINE. Importing this module imports `datasets`.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import datasets
+from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # its HTTP client's, whichever that is
+
+from attattr_batch.data.tsv import read_table
+from attattr_batch.errors import UserError, did_you_mean
+
+# What `datasets` raises for a set it cannot find, reach or parse. HfHubHTTPError and ConnectionError are
+# OSErrors, ArrowInvalid and HFValidationError ValueErrors; a refused dataset script is a RuntimeError.
+_LOAD_ERRORS = (OSError, ValueError, RuntimeError, HTTPError, datasets.exceptions.DatasetsError)
+
+# pandas would read the texts "NA", "None" and "null" as missing values.
+_CSV_OPTIONS = {"keep_default_na": False, "na_values": [""]}
+_READERS = {".csv": "csv", ".json": "json", ".jsonl": "json", ".ndjson": "json", ".parquet": "parquet"}
+_SUFFIXES = (".tsv", *_READERS)
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+@dataclass(frozen=True)
+class Table:
+    """The rows of one split, still with their own columns; `revision` is the hub's commit hash or None."""
+
+    rows: datasets.Dataset
+    source: str
+    revision: str | None = None
+
+
+def open_table(name: str, config: str | None, revision: str | None, split: str) -> Table:
+    """Opens a local file, a local folder or a hub set.
+
+    A single file is one split, whatever `split` says; elsewhere `dev` also finds `validation`.
+    Local data is read into memory and leaves nothing in the cache of `datasets`.
+
+    Raises:
+        UserError: no such file or set, the hub cannot be reached, it cannot be parsed, or it lacks the split.
+    """
+    path = Path(name).expanduser()
+    if path.is_file():
+        return Table(_read_file(path), str(path))
+    if path.is_dir():
+        return _open_folder(path, config, split)
+    if name.startswith((".", "/", "~")) or path.suffix in _SUFFIXES:
+        raise UserError("no such data file or folder", got=name, hint="check the path")
+    return open_hub(name, config, revision, split)
+
+
+def open_hub(name: str, config: str | None, revision: str | None, split: str) -> Table:
+    """Opens a hub set, from the network or the cache; the commit that was read becomes `revision`.
+
+    Raises:
+        UserError: see `open_table`; or offline, the cache holds another commit than the one asked for.
+    """
+    where = f"{name} ({config})" if config else name
+    try:
+        builder = datasets.load_dataset_builder(name, config, revision=revision)
+        builder.download_and_prepare()
+    except _LOAD_ERRORS as error:
+        raise _load_error(f"hub data set {where}", error) from error
+    commit = builder.hash if _COMMIT.fullmatch(builder.hash or "") else None
+    # Without the network `datasets` falls back to the newest cached commit, whatever revision was asked for.
+    if revision and _COMMIT.fullmatch(revision) and commit != revision:
+        raise UserError(
+            f"the cache holds another revision of {where}",
+            got=commit or "an unknown revision",
+            allowed=revision,
+            hint="go online, or ask for the cached revision",
+        )
+    chosen = pick_split(split, list(builder.info.splits), where)
+    return Table(builder.as_dataset(split=chosen), f"{where}, split {chosen}", commit)
+
+
+def pick_split(wanted: str, available: Sequence[str], where: str) -> str:
+    """Returns the name under which a set keeps the split `wanted`; `dev` and `validation` are one.
+
+    Raises:
+        UserError: the set has no such split; the message lists those it has.
+    """
+    for name in (wanted, {"dev": "validation", "validation": "dev"}.get(wanted, wanted)):
+        if name in available:
+            return name
+    listed = ", ".join(available)
+    raise UserError(
+        f"{where} has no such split", got=wanted, allowed=listed, hint=did_you_mean(wanted, available)
+    )
+
+
+def _read_file(path: Path) -> datasets.Dataset:
+    suffix = path.suffix.lower()
+    if suffix == ".tsv":
+        return _read_tsv(path)
+    if suffix not in _READERS:
+        raise UserError("cannot tell the format of the data file", got=path, allowed=", ".join(_SUFFIXES))
+    options = _CSV_OPTIONS if suffix == ".csv" else {}
+    with tempfile.TemporaryDirectory(prefix="attattr-data-") as cache:
+        try:
+            return datasets.load_dataset(
+                _READERS[suffix],
+                data_files=str(path),
+                split="train",
+                cache_dir=cache,
+                keep_in_memory=True,
+                **options,
+            )
+        except _LOAD_ERRORS as error:
+            raise _load_error(f"data file {path}", error) from error
+
+
+def _read_tsv(path: Path) -> datasets.Dataset:
+    columns, rows = read_table(path)
+    if duplicates := sorted({name for name in columns if columns.count(name) > 1}):
+        raise UserError("the TSV file names a column twice", got=f"{path}: {', '.join(duplicates)}")
+    fields = [row.fields for row in rows]
+    return datasets.Dataset.from_dict({name: [row[name] for row in fields] for name in columns})
+
+
+def _open_folder(path: Path, config: str | None, split: str) -> Table:
+    with tempfile.TemporaryDirectory(prefix="attattr-data-") as cache:
+        try:
+            if (path / "dataset_dict.json").is_file():
+                splits = datasets.load_from_disk(str(path), keep_in_memory=True)
+            elif (path / "state.json").is_file():
+                return Table(datasets.load_from_disk(str(path), keep_in_memory=True), str(path))
+            else:
+                splits = datasets.load_dataset(str(path), config, cache_dir=cache, keep_in_memory=True)
+        except _LOAD_ERRORS as error:
+            raise _load_error(f"data folder {path}", error) from error
+    chosen = pick_split(split, list(splits), str(path))
+    return Table(splits[chosen], f"{path}, split {chosen}")
+
+
+def _load_error(what: str, error: Exception) -> UserError:
+    # DatasetGenerationError says nothing itself; the parser's complaint is its cause.
+    reason = error.__cause__ if isinstance(error, datasets.exceptions.DatasetGenerationError) else error
+    hint = "check the name, the path and the network; a set in the cache also opens with HF_HUB_OFFLINE=1"
+    return UserError(f"cannot open the {what}", got=f"{type(reason).__name__}: {reason}", hint=hint)

@@ -1,0 +1,1 @@
+"""Integrated gradients over attention matrices: the mathematics, model families and statistics."""

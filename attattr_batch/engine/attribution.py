@@ -1,0 +1,260 @@
+"""Integrated gradients over the attention of each layer (paper, section 3; equation 3).
+
+For layer l with attention A, values V, and the probability F of one class,
+
+    Attr_h = A_h * ( [ sum_k w_k dF/dctx_h(alpha_k) ] V_h^T ),     ctx(alpha) = alpha * A V,
+
+all heads of the layer scaled together by alpha. Completeness: the sum of Attr over heads, queries and keys
+is F(A) - F(0); what is missing is stored with every row as its completeness error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from functools import cache
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from numpy.typing import NDArray
+from torch import Tensor
+
+from attattr_batch.engine.families import Trace
+from attattr_batch.engine.path import Items, Nodes, clean_nodes, removed_value, replayed_nodes
+from attattr_batch.engine.quadrature import clenshaw_curtis, fixed_rule, partial_weights
+
+COARSEST = 3
+LEVELS = (5, 9, 17, 33, 65, 129)
+"""Sizes of the nested Clenshaw-Curtis rules tried in turn; `COARSEST` is the rule before the first."""
+
+PATH_SHARE = 0.2
+"""Accepted path error as a share of the tolerance; docs/attribution.md has the measurement behind it."""
+
+AGREEMENT = 0.1
+"""Largest accepted change of a per-head maximum from the rule before, relative to the largest entry."""
+
+_FINEST = LEVELS[-1] - 1
+_FINEST_NODES = clenshaw_curtis(LEVELS[-1]).nodes
+
+
+@dataclass(frozen=True)
+class Method:
+    """How to integrate.
+
+    Attributes:
+        quadrature: `adaptive`, or the name of a fixed rule.
+        nodes: Size of a fixed rule.
+        tolerance: For `adaptive`: bound on the completeness error of every (item, layer) pair.
+        dtype: Arithmetic of the replays; the clean pass and the statistics are float32 in any case.
+        batch_tokens: Tokens in one replay pass; bounds memory, changes no result beyond rounding.
+    """
+
+    quadrature: str = "adaptive"
+    nodes: int | None = None
+    tolerance: float = 1e-3
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    batch_tokens: int = 4096
+
+
+@dataclass(frozen=True)
+class LayerAttribution:
+    """Attribution of all items at one layer.
+
+    Attributes:
+        layer: 0-based layer.
+        attention: Clean attention probabilities of the batch's rows.
+        scores: Attribution; query positions that cannot reach the classifier are left out (they are
+            exactly zero).
+        inner: A_h . dF/dA_h at alpha = 1, which equals ctx_h . dF/dctx_h.
+        f_full: F(A), the clean probability.
+        f_zero: F(0), the probability with the layer's attention scaled to zero.
+        completeness_error: sum(scores) - (f_full - f_zero).
+        path_error: Largest absolute completeness error of the integrals from 0 to each node, so that errors
+            along the path cannot cancel; NaN for a fixed rule.
+        agreement_error: Largest change of a per-head maximum from the rule before, relative to the largest
+            entry; NaN for a fixed rule.
+        nodes: Nodes of the rule that was accepted.
+    """
+
+    layer: int
+    attention: Float[Tensor, "row head query key"]
+    scores: Float[Tensor, "item head reach key"]
+    inner: Float[Tensor, "item head"]
+    f_full: Float[Tensor, " item"]
+    f_zero: Float[Tensor, " item"]
+    completeness_error: Float[Tensor, " item"]
+    path_error: Float[Tensor, " item"]
+    agreement_error: Float[Tensor, " item"]
+    nodes: Int[Tensor, " item"]
+
+
+def attribute_layers(trace: Trace, items: Items, method: Method) -> Iterator[LayerAttribution]:
+    """Yields the attribution of all items layer by layer, so that one layer's matrices are held at a time.
+
+    Args:
+        trace: Clean pass over the batch; its graph is used up.
+        items: Rows and classes to attribute.
+        method: How to integrate.
+    """
+    for layer, clean in enumerate(clean_nodes(trace, items)):
+        integral = _LayerIntegral(trace, layer, items, clean, method)
+        yield integral.adaptive() if method.quadrature == "adaptive" else integral.fixed()
+
+
+class _LayerIntegral:
+    """One layer's integral over alpha for all items."""
+
+    def __init__(self, trace: Trace, layer: int, items: Items, clean: Nodes, method: Method):
+        self.trace, self.layer, self.items, self.clean, self.method = trace, layer, items, clean, method
+        self.attention, self.values = trace.attention(layer)
+        self.context = trace.contexts[layer].detach()
+        self.everything = torch.arange(len(items), device=items.rows.device)
+
+    def fixed(self) -> LayerAttribution:
+        """Applies one rule to all items."""
+        method, result = self.method, self._empty_result()
+        rule = fixed_rule(method.quadrature, method.nodes or 0)
+        gradient = torch.zeros_like(self.clean.gradient[0])
+        at_zero = None
+        for alpha, weight in zip(rule.nodes.tolist(), rule.weights.tolist(), strict=True):
+            node = self.clean if alpha == 1.0 else self._replay([alpha], self.everything, method.dtype)
+            gradient += weight * node.gradient[0]
+            if alpha == 0.0:
+                at_zero = node.value[0]
+        if at_zero is None:
+            with _precision(method.dtype, self.context.device):
+                at_zero = removed_value(self.trace, self.layer, self.items, method.batch_tokens)
+        result.scores[:] = self._scores(gradient, self.everything)
+        result.f_zero[:] = at_zero
+        result.completeness_error[:] = result.scores.sum((1, 2, 3)) - (result.f_full - at_zero)
+        result.nodes[:] = len(rule)
+        return result
+
+    def adaptive(self) -> LayerAttribution:
+        """Raises the rule for those items alone that miss the tolerance.
+
+        Successive Clenshaw-Curtis rules are nested, so every node is used again; the node at 0 gives F(0)
+        and the one at 1 is the clean pass.
+        """
+        result, method = self._empty_result(), self.method
+        active, dtype = self.everything, method.dtype
+        known = _KnownNodes(self.clean)
+        before: Tensor | None = None
+        for size in LEVELS:
+            missing = known.missing(size)
+            known.add(missing, self._replay(_FINEST_NODES[missing].tolist(), active, dtype))
+            if before is None:
+                before = self._scores(known.integral(COARSEST), active)
+            scores = self._scores(known.integral(size), active)
+            f_zero, change = known.value_at_zero(), _change(before, scores)
+            error = scores.sum((1, 2, 3)) - (result.f_full[active] - f_zero)
+            path_error = known.path_error(size, self.context[self.items.rows[active]])
+            accept = (error.abs() <= method.tolerance) & (change <= AGREEMENT)
+            accept &= path_error <= PATH_SHARE * method.tolerance
+            if size == LEVELS[-1]:
+                accept = torch.ones_like(accept)
+            done = active[accept]
+            result.scores[done], result.f_zero[done] = scores[accept], f_zero[accept]
+            result.completeness_error[done], result.path_error[done] = error[accept], path_error[accept]
+            result.agreement_error[done], result.nodes[done] = change[accept], size
+            if len(done) == len(active):
+                break
+            active, before = active[~accept], scores[~accept]
+            if dtype == "float32":
+                known.keep(~accept)
+            else:  # what bfloat16 could not certify starts again in float32
+                known, dtype = _KnownNodes(_select(self.clean, active)), "float32"
+        return result
+
+    def _replay(self, alphas: list[float], index: Tensor, dtype: str) -> Nodes:
+        items = Items(self.items.rows[index], self.items.classes[index])
+        with _precision(dtype, self.context.device):
+            return replayed_nodes(self.trace, self.layer, items, alphas, self.method.batch_tokens)
+
+    def _scores(self, gradient: Tensor, index: Tensor) -> Float[Tensor, "item head reach key"]:
+        """A * (G V^T): the one place where matrices of tokens by tokens are formed."""
+        rows = self.items.rows[index]
+        by_head = gradient.unflatten(-1, (self.attention.shape[1], -1)).transpose(1, 2)
+        products = by_head @ self.values[rows].transpose(-1, -2)
+        return products.mul_(self.attention[rows, :, : gradient.shape[1]])
+
+    def _empty_result(self) -> LayerAttribution:
+        full, context = self.clean.value[0], self.context[self.items.rows]
+        n_heads, n_keys = self.attention.shape[1], self.attention.shape[3]
+        inner = (context * self.clean.gradient[0]).unflatten(-1, (n_heads, -1)).sum((1, 3))
+        return LayerAttribution(
+            layer=self.layer,
+            attention=self.attention,
+            scores=self.attention.new_zeros((len(self.items), n_heads, context.shape[1], n_keys)),
+            inner=inner,
+            f_full=full,
+            f_zero=torch.zeros_like(full),
+            completeness_error=torch.zeros_like(full),
+            path_error=torch.full_like(full, torch.nan),
+            agreement_error=torch.full_like(full, torch.nan),
+            nodes=torch.zeros_like(self.everything),
+        )
+
+
+class _KnownNodes:
+    """Nodes computed so far for the active items, by their place on the finest nested grid."""
+
+    def __init__(self, clean: Nodes):
+        self._values = {_FINEST: clean.value[0]}
+        self._gradients = {_FINEST: clean.gradient[0]}
+
+    def missing(self, size: int) -> list[int]:
+        return [key for key in _keys(size) if key not in self._values]
+
+    def add(self, keys: list[int], nodes: Nodes) -> None:
+        self._values.update(zip(keys, nodes.value, strict=True))
+        self._gradients.update(zip(keys, nodes.gradient, strict=True))
+
+    def keep(self, index: Tensor) -> None:
+        self._values = {key: value[index] for key, value in self._values.items()}
+        self._gradients = {key: gradient[index] for key, gradient in self._gradients.items()}
+
+    def integral(self, size: int) -> Float[Tensor, "item reach width"]:
+        total = torch.zeros_like(self._gradients[_FINEST])
+        for key, weight in zip(_keys(size), clenshaw_curtis(size).weights.tolist(), strict=True):
+            total.add_(self._gradients[key], alpha=weight)
+        return total
+
+    def value_at_zero(self) -> Float[Tensor, " item"]:
+        return self._values[0]
+
+    def path_error(self, size: int, context: Float[Tensor, "item reach width"]) -> Float[Tensor, " item"]:
+        """Compares F(alpha) - F(0) with the integral of dF/dalpha up to alpha, at every node."""
+        keys = _keys(size)
+        slopes = torch.stack([(self._gradients[key] * context).sum((1, 2)) for key in keys])
+        rises = torch.stack([self._values[key] for key in keys]) - self._values[0]
+        weights = torch.from_numpy(_partial_weights(size)).to(slopes)
+        return (weights @ slopes - rises).abs().amax(0)
+
+
+@cache
+def _partial_weights(size: int) -> NDArray[np.float64]:
+    return partial_weights(clenshaw_curtis(size).nodes)
+
+
+def _keys(size: int) -> range:
+    return range(0, _FINEST + 1, _FINEST // (size - 1))
+
+
+def _select(nodes: Nodes, index: Tensor) -> Nodes:
+    return Nodes(nodes.value[:, index], nodes.gradient[:, index])
+
+
+def _change(before: Tensor, current: Tensor) -> Float[Tensor, " item"]:
+    """Largest change of a per-head maximum, relative to the layer's largest absolute entry."""
+    largest = current.abs().amax((1, 2, 3)).clamp_min(torch.finfo(current.dtype).tiny)
+    return (current.amax((2, 3)) - before.amax((2, 3))).abs().amax(1) / largest
+
+
+def _precision(dtype: str, device: torch.device) -> AbstractContextManager[object]:
+    if dtype == "bfloat16":
+        return torch.autocast(device.type, dtype=torch.bfloat16)
+    return nullcontext()

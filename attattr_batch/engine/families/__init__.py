@@ -1,0 +1,59 @@
+"""Model families: how each Transformer encoder is traced and replayed."""
+
+from __future__ import annotations
+
+from transformers import PreTrainedModel
+
+from attattr_batch.engine.families import albert, bert, distilbert
+from attattr_batch.engine.families._base import Batch as Batch
+from attattr_batch.engine.families._base import Encoder as Encoder
+from attattr_batch.engine.families._base import Trace as Trace
+from attattr_batch.engine.families._base import collate as collate
+from attattr_batch.engine.families._intercepted import DebertaEncoder, InterfaceEncoder
+from attattr_batch.engine.families._layered import LayeredEncoder
+from attattr_batch.errors import UserError
+
+FAST: dict[str, type[LayeredEncoder]] = {
+    **dict.fromkeys(bert.MODEL_TYPES, bert.BertEncoder),
+    **dict.fromkeys(distilbert.MODEL_TYPES, distilbert.DistilBertEncoder),
+    **dict.fromkeys(albert.MODEL_TYPES, albert.AlbertEncoder),
+}
+"""Families replayed from the layer itself, by transformers' `model_type`."""
+
+GENERIC = ("modernbert", "deberta-v2")
+"""Families proven on the generic path; others on transformers' attention interface are tried as well."""
+
+SUPPORTED = (*FAST, *GENERIC)
+
+
+def encoder_for(model: PreTrainedModel, *, generic: bool = False) -> Encoder:
+    """Wraps a sequence classifier for attribution.
+
+    Args:
+        model: A `*ForSequenceClassification`, in evaluation mode; its parameters stop requiring gradients.
+        generic: Use the generic path even where a fast one exists (to check one against the other).
+
+    Raises:
+        UserError: the family is not supported; the message lists those that are.
+    """
+    model.requires_grad_(False)
+    config = model.config
+    kind = config.model_type
+    if getattr(config, "is_decoder", False) or getattr(config, "is_encoder_decoder", False):
+        raise _unsupported(kind, "decoders have causal attention")
+    if kind in FAST and not generic:
+        return FAST[kind](model)
+    if kind == "deberta-v2":
+        return DebertaEncoder(model)
+    if not getattr(model, "_supports_attention_backend", False):
+        raise _unsupported(kind, "it does not use transformers' attention interface")
+    if any(getattr(module, "is_causal", False) for module in model.modules()):
+        raise _unsupported(kind, "decoders have causal attention")
+    return InterfaceEncoder(model)
+
+
+def _unsupported(kind: str, why: str) -> UserError:
+    return UserError(
+        f"model family {kind!r} is not supported: {why}",
+        allowed=f"{', '.join(SUPPORTED)}, and other encoders that use transformers' attention interface",
+    )

@@ -1,0 +1,121 @@
+"""What the attribution engine needs of a model: one traced clean pass, and replays from a layer upward.
+
+Scaling every head of a layer by alpha scales its context vectors ctx = A V by alpha, because V does not
+depend on A within the layer. So the engine never scales an attention matrix: it replays the model from
+layer l's output projection with alpha * ctx, and reads off dF/dctx.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from attattr_batch.records import EncodedExample
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows of one forward pass, padded to the longest row and no further.
+
+    Attributes:
+        input_ids: Token ids.
+        keep: True for real tokens, False for padding.
+        token_type_ids: Segment ids, or None for models without them.
+    """
+
+    input_ids: Int[Tensor, "row token"]
+    keep: Bool[Tensor, "row token"]
+    token_type_ids: Int[Tensor, "row token"] | None
+
+    @property
+    def padded(self) -> bool:
+        """Whether any row is shorter than the longest."""
+        return not bool(self.keep.all())
+
+    def model_inputs(self) -> dict[str, Tensor]:
+        """The keyword arguments of a transformers model."""
+        inputs = {"input_ids": self.input_ids, "attention_mask": self.keep.long()}
+        if self.token_type_ids is not None:
+            inputs["token_type_ids"] = self.token_type_ids
+        return inputs
+
+
+def collate(examples: Sequence[EncodedExample], pad_token_id: int, device: torch.device) -> Batch:
+    """Pads examples to the longest of them and moves them to `device`."""
+    ids = [torch.tensor(example.input_ids) for example in examples]
+    lengths = torch.tensor([len(row) for row in ids])
+    input_ids = pad_sequence(ids, batch_first=True, padding_value=pad_token_id)
+    keep = torch.arange(input_ids.shape[1])[None, :] < lengths[:, None]
+    types = None
+    if examples[0].token_type_ids is not None:
+        rows = [torch.tensor(example.token_type_ids) for example in examples]
+        types = pad_sequence(rows, batch_first=True).to(device)
+    return Batch(input_ids.to(device), keep.to(device), types)
+
+
+class Trace(ABC):
+    """One clean pass over a batch, kept so that single layers can be looked at and replayed.
+
+    Attributes:
+        batch: The rows.
+        logits: Class scores of the clean pass, attached to the graph of `contexts`.
+        contexts: Per layer the context vectors ctx = A V, heads side by side, for those query positions
+            that can reach the classifier (all, or the first alone in the last layer of a model that
+            classifies from the first token).
+    """
+
+    batch: Batch
+    logits: Float[Tensor, "row label"]
+    contexts: list[Float[Tensor, "row reach width"]]
+
+    @abstractmethod
+    def attention(
+        self, layer: int
+    ) -> tuple[Float[Tensor, "row head query key"], Float[Tensor, "row head key head_width"]]:
+        """Returns the clean attention probabilities A and the values V of a layer."""
+
+    @abstractmethod
+    def replay(
+        self, layer: int, rows: Int[Tensor, " pass"], context: Float[Tensor, "pass reach width"]
+    ) -> Float[Tensor, "pass label"]:
+        """Runs the model from `layer`'s output projection upward with the given context vectors.
+
+        Args:
+            layer: 0-based layer whose context vectors are replaced.
+            rows: For every pass, the batch row it belongs to.
+            context: The replacement, of the shape of `contexts[layer]` but one entry a pass.
+        """
+
+
+class Encoder(ABC):
+    """A Transformer classifier, seen layer by layer.
+
+    Attributes:
+        family: transformers' `model_type`, for example `bert`.
+        n_layers: Number of layers.
+        n_heads: Number of attention heads in each layer.
+        n_labels: Number of classes.
+        pad_token_id: Token id used for padding.
+        device: Where the weights are.
+    """
+
+    family: str
+    n_layers: int
+    n_heads: int
+    n_labels: int
+    pad_token_id: int
+    device: torch.device
+
+    @abstractmethod
+    def trace(self, batch: Batch) -> Trace:
+        """Runs the clean pass, keeping the graph from the context vectors to the logits."""
+
+    @abstractmethod
+    def logits(self, batch: Batch) -> Float[Tensor, "row label"]:
+        """Class scores from the model's own unchanged forward, without gradients."""

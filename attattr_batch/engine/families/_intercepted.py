@@ -1,0 +1,176 @@
+"""The generic path: any encoder whose attention can be intercepted while its own forward runs.
+
+Slower than the layered path (layers below the replayed one run again), but it needs no knowledge of a
+family's layers. Two ways in: transformers' attention interface, and hooks for DeBERTa, which has
+attention code of its own.
+"""
+
+from __future__ import annotations
+
+import sys
+from abc import abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from jaxtyping import Int
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from attattr_batch.engine.families._base import Batch, Encoder, Trace
+from attattr_batch.errors import UserError
+
+_INTERFACE = "attattr_intercepted"
+
+Visitor = Callable[[int, Tensor, Tensor, Tensor], Tensor]
+"""Called once a layer with (layer, context [pass, token, width], A, V); returns the context to use."""
+
+
+class InterceptedEncoder(Encoder):
+    """An encoder whose own forward calls back with every layer's attention."""
+
+    def __init__(self, model: PreTrainedModel):
+        self.model = model
+        config = model.config
+        self.family = config.model_type
+        self.n_layers = config.num_hidden_layers
+        self.n_heads = config.num_attention_heads
+        self.n_labels = config.num_labels
+        self.pad_token_id = config.pad_token_id or 0
+        self.device = model.device
+
+    @abstractmethod
+    def intercepted(self, visit: Visitor) -> Any:
+        """Context manager inside which the model's forward calls `visit` once for each layer."""
+
+    def logits(self, batch: Batch) -> Tensor:
+        """Class scores from the model's own unchanged forward, without gradients."""
+        with torch.no_grad():
+            return self.model(**batch.model_inputs()).logits
+
+    def run(self, inputs: dict[str, Tensor], visit: Visitor) -> Tensor:
+        """Runs the model's forward under interception and checks that every layer called back.
+
+        Raises:
+            UserError: the family does not go through the interception, so it cannot be attributed.
+        """
+        calls = 0
+
+        def counted(layer: int, context: Tensor, attention: Tensor, value: Tensor) -> Tensor:
+            nonlocal calls
+            calls += 1
+            return visit(layer, context, attention, value)
+
+        with self.intercepted(counted):
+            logits: Tensor = self.model(**inputs).logits
+        if calls != self.n_layers:
+            raise UserError(
+                f"model family {self.family!r} does not expose its attention",
+                got=f"{calls} of {self.n_layers} layers could be intercepted",
+                hint="see `attattr_batch.engine.families.SUPPORTED`",
+            )
+        return logits
+
+    def trace(self, batch: Batch) -> Trace:
+        """Runs the clean pass, keeping attention, values and the graph of the context vectors."""
+        return _InterceptedTrace(self, batch)
+
+
+class _InterceptedTrace(Trace):
+    def __init__(self, encoder: InterceptedEncoder, batch: Batch):
+        self.batch = batch
+        self._encoder = encoder
+        self._attention: list[tuple[Tensor, Tensor]] = []
+        self.contexts = []
+
+        def record(layer: int, context: Tensor, attention: Tensor, value: Tensor) -> Tensor:
+            if value.shape[1] != attention.shape[1]:
+                raise UserError(
+                    f"model family {encoder.family!r} shares values between heads, which is not supported",
+                    got=f"{attention.shape[1]} heads, {value.shape[1]} value heads",
+                )
+            self._attention.append((attention.detach(), value.detach()))
+            if layer == 0:
+                context = context.detach().requires_grad_()
+            self.contexts.append(context)
+            return context
+
+        self.logits = encoder.run(batch.model_inputs(), record)
+
+    def attention(self, layer: int) -> tuple[Tensor, Tensor]:
+        return self._attention[layer]
+
+    def replay(self, layer: int, rows: Int[Tensor, " pass"], context: Tensor) -> Tensor:
+        def replace(at: int, clean: Tensor, attention: Tensor, value: Tensor) -> Tensor:
+            return context if at == layer else clean
+
+        inputs = {name: tensor[rows] for name, tensor in self.batch.model_inputs().items()}
+        return self._encoder.run(inputs, replace)
+
+
+class InterfaceEncoder(InterceptedEncoder):
+    """Families that call transformers' attention interface, ModernBERT among them."""
+
+    @contextmanager
+    def intercepted(self, visit: Visitor) -> Iterator[None]:
+        """Registers an attention function for the duration of a forward."""
+        layer = 0
+
+        def attend(
+            module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Any, **options: Any
+        ) -> Any:
+            nonlocal layer
+            # The family's own eager function keeps its peculiarities (windows, biases, scaling).
+            eager = sys.modules[type(module).__module__].eager_attention_forward
+            heads, attention = eager(module, query, key, value, mask, **options)
+            context = visit(layer, heads.flatten(2), attention, value)
+            layer += 1
+            return context.view_as(heads), attention
+
+        config = self.model.config
+        before = config._attn_implementation
+        ALL_ATTENTION_FUNCTIONS.register(_INTERFACE, attend)
+        ALL_MASK_ATTENTION_FUNCTIONS.register(_INTERFACE, ALL_MASK_ATTENTION_FUNCTIONS["eager"])
+        config._attn_implementation = _INTERFACE
+        try:
+            yield
+        finally:
+            config._attn_implementation = before
+            # transformers offers no way to unregister.
+            ALL_ATTENTION_FUNCTIONS._global_mapping.pop(_INTERFACE, None)
+            ALL_MASK_ATTENTION_FUNCTIONS._global_mapping.pop(_INTERFACE, None)
+
+
+class DebertaEncoder(InterceptedEncoder):
+    """DeBERTa-v2 and v3: disentangled attention, intercepted by module hooks."""
+
+    @contextmanager
+    def intercepted(self, visit: Visitor) -> Iterator[None]:
+        """Hooks every self-attention module for the duration of a forward."""
+        with ExitStack() as hooks:
+            for layer, block in enumerate(self.model.deberta.encoder.layer):
+                _hook_disentangled(hooks, layer, block.attention.self, visit)
+            yield
+
+
+def _hook_disentangled(hooks: ExitStack, layer: int, module: Any, visit: Visitor) -> None:
+    seen: dict[str, Tensor] = {}
+
+    def see_attention(_: nn.Module, args: tuple[Tensor, ...], __: Any) -> None:
+        seen["attention"] = args[0]
+
+    def see_value(_: nn.Module, __: Any, output: Tensor) -> None:
+        seen["value"] = output.unflatten(-1, (module.num_attention_heads, -1)).transpose(1, 2)
+
+    def substitute(_: nn.Module, __: Any, output: tuple[Tensor, Any]) -> tuple[Tensor, Any]:
+        return visit(layer, output[0], seen["attention"], seen["value"]), output[1]
+
+    for handle in (
+        module.dropout.register_forward_hook(see_attention),
+        module.value_proj.register_forward_hook(see_value),
+        module.register_forward_hook(substitute),
+    ):
+        hooks.callback(handle.remove)

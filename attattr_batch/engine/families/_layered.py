@@ -1,0 +1,127 @@
+"""The fast path: families whose layers the engine can run itself, from any layer upward."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import PreTrainedModel
+
+from attattr_batch.engine.families._base import Batch, Encoder, Trace
+
+
+class LayeredEncoder(Encoder):
+    """An encoder given by its parts: embedding, projections, the rest of a layer, classifier.
+
+    All families here classify from the first token, so the last layer is computed for that token alone
+    (its keys and values for all).
+    """
+
+    def __init__(self, model: PreTrainedModel):
+        self.model = model
+        config = model.config
+        self.family = config.model_type
+        self.n_layers = config.num_hidden_layers
+        self.n_heads = config.num_attention_heads
+        self.n_labels = config.num_labels
+        self.pad_token_id = config.pad_token_id or 0
+        self.device = model.device
+        self.head_width = config.hidden_size // config.num_attention_heads
+
+    @abstractmethod
+    def embed(self, batch: Batch) -> Float[Tensor, "row token width"]:
+        """Input of layer 0."""
+
+    @abstractmethod
+    def projections(self, layer: int) -> tuple[nn.Module, nn.Module, nn.Module]:
+        """The query, key and value projections of a layer."""
+
+    @abstractmethod
+    def after_attention(
+        self,
+        layer: int,
+        hidden: Float[Tensor, "pass reach width"],
+        context: Float[Tensor, "pass reach width"],
+    ) -> Float[Tensor, "pass reach width"]:
+        """The rest of a layer: output projection, residual, normalisation, feed-forward network."""
+
+    @abstractmethod
+    def classify(self, hidden: Float[Tensor, "pass reach width"]) -> Float[Tensor, "pass label"]:
+        """Class scores from the last layer's output at the first token."""
+
+    def logits(self, batch: Batch) -> Float[Tensor, "row label"]:
+        """Class scores from the model's own unchanged forward, without gradients."""
+        with torch.no_grad():
+            return self.model(**batch.model_inputs()).logits
+
+    def reach(self, layer: int) -> int | None:
+        """How many leading positions of a layer's output can influence the classifier (None: all)."""
+        return 1 if layer == self.n_layers - 1 else None
+
+    def project(
+        self, layer: int, hidden: Float[Tensor, "pass token width"], reach: int | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries (of the first `reach` positions), keys and values, each [pass, head, token, head_width]."""
+        query, key, value = self.projections(layer)
+        return (
+            self._by_head(query(hidden[:, :reach])),
+            self._by_head(key(hidden)),
+            self._by_head(value(hidden)),
+        )
+
+    def context(
+        self, layer: int, hidden: Float[Tensor, "pass token width"], mask: Tensor | None
+    ) -> Float[Tensor, "pass reach width"]:
+        """Context vectors of a layer through the fused kernel, at the positions that matter."""
+        query, key, value = self.project(layer, hidden, self.reach(layer))
+        heads = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        return heads.transpose(1, 2).flatten(2)
+
+    def _by_head(self, projected: Float[Tensor, "pass token width"]) -> Tensor:
+        return projected.unflatten(-1, (self.n_heads, self.head_width)).transpose(1, 2)
+
+    def trace(self, batch: Batch) -> Trace:
+        """Runs the clean pass, keeping every layer's input and the graph of the context vectors."""
+        return _LayeredTrace(self, batch)
+
+
+class _LayeredTrace(Trace):
+    def __init__(self, encoder: LayeredEncoder, batch: Batch):
+        self.batch = batch
+        self._encoder = encoder
+        self._mask = batch.keep[:, None, None, :] if batch.padded else None
+        self._inputs: list[Tensor] = []
+        self.contexts = []
+        with torch.no_grad():
+            hidden = encoder.embed(batch)
+            first = encoder.context(0, hidden, self._mask)
+        # Nothing below the first context vectors needs a gradient: they are the graph's only leaf.
+        context = first.requires_grad_()
+        for layer in range(encoder.n_layers):
+            if layer > 0:
+                context = encoder.context(layer, hidden, self._mask)
+            self._inputs.append(hidden.detach())
+            self.contexts.append(context)
+            hidden = encoder.after_attention(layer, hidden[:, : encoder.reach(layer)], context)
+        self.logits = encoder.classify(hidden)
+
+    @torch.no_grad()
+    def attention(self, layer: int) -> tuple[Tensor, Tensor]:
+        query, key, value = self._encoder.project(layer, self._inputs[layer])
+        scores = query @ key.transpose(-1, -2) * self._encoder.head_width**-0.5
+        if self._mask is not None:
+            scores = scores.masked_fill(~self._mask, -torch.inf)
+        return scores.softmax(-1), value
+
+    def replay(self, layer: int, rows: Int[Tensor, " pass"], context: Tensor) -> Tensor:
+        encoder = self._encoder
+        mask = None if self._mask is None else self._mask[rows]
+        hidden = self._inputs[layer][rows, : encoder.reach(layer)]
+        hidden = encoder.after_attention(layer, hidden, context)
+        for upper in range(layer + 1, encoder.n_layers):
+            reach = encoder.reach(upper)
+            hidden = encoder.after_attention(upper, hidden[:, :reach], encoder.context(upper, hidden, mask))
+        return encoder.classify(hidden)

@@ -1,0 +1,130 @@
+"""Training a sequence classifier with transformers' Trainer."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import (
+    AutoModelForSequenceClassification,
+    PreTrainedTokenizerBase,
+    Trainer,
+    TrainingArguments,
+    set_seed,
+)
+
+from attattr_batch.engine.families import collate
+from attattr_batch.engine.models import ModelSource
+from attattr_batch.errors import UserError
+from attattr_batch.records import EncodedExample
+
+_WARMUP = 0.1
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """Hyperparameters.
+
+    Attributes:
+        labels: Label names; index = class id of the trained head.
+        epochs: Passes over the training rows.
+        learning_rate: Peak of the linear schedule, which warms up over a tenth of the steps.
+        batch_size: Rows in a step.
+        seed: Seed of the head's initialisation and of the order of rows.
+        quiet: No progress bar.
+    """
+
+    labels: tuple[str, ...]
+    epochs: float
+    learning_rate: float
+    batch_size: int
+    seed: int
+    quiet: bool = False
+
+
+def train_classifier(
+    source: ModelSource,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: tuple[Sequence[EncodedExample], Sequence[EncodedExample]],
+    settings: TrainingSettings,
+    output: Path,
+) -> float:
+    """Fine-tunes and writes a checkpoint (safetensors, tokenizer, `finetune.json`).
+
+    Args:
+        source: The encoder to start from.
+        tokenizer: Its tokenizer.
+        rows: Training rows and development rows.
+        settings: Hyperparameters.
+        output: Folder to write.
+
+    Returns:
+        Accuracy on the development rows, in float32.
+
+    Raises:
+        UserError: the encoder cannot be loaded.
+    """
+    set_seed(settings.seed)
+    names = dict(enumerate(settings.labels))
+    try:
+        model = AutoModelForSequenceClassification.from_pretrained(
+            source.folder,
+            num_labels=len(names),
+            id2label=names,
+            label2id={name: index for index, name in names.items()},
+            dtype=torch.float32,
+            trust_remote_code=False,
+            use_safetensors=True,
+        )
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise UserError("the base model cannot be loaded", got=f"{source.folder}: {error}") from error
+    with tempfile.TemporaryDirectory() as scratch:
+        trainer = Trainer(
+            model=model,
+            args=_arguments(settings, scratch),
+            train_dataset=list(rows[0]),
+            eval_dataset=list(rows[1]),
+            data_collator=lambda batch: _inputs(batch, model.config.pad_token_id or 0),
+            compute_metrics=_accuracy,
+        )
+        trainer.train()
+        accuracy = float(trainer.evaluate()["eval_accuracy"])
+        trainer.save_model(str(output))
+    tokenizer.save_pretrained(output)
+    record = {"base": source.name, "dev_acc": accuracy, "n_train": len(rows[0]), **asdict(settings)}
+    (output / "finetune.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    return accuracy
+
+
+def _arguments(settings: TrainingSettings, scratch: str) -> TrainingArguments:
+    return TrainingArguments(
+        output_dir=scratch,
+        num_train_epochs=settings.epochs,
+        learning_rate=settings.learning_rate,
+        per_device_train_batch_size=settings.batch_size,
+        per_device_eval_batch_size=64,
+        warmup_steps=_WARMUP,
+        weight_decay=0.01,
+        lr_scheduler_type="linear",
+        seed=settings.seed,
+        save_strategy="no",
+        report_to="none",
+        remove_unused_columns=False,
+        disable_tqdm=settings.quiet,
+        dataloader_pin_memory=False,
+    )
+
+
+def _inputs(batch: Sequence[EncodedExample], pad_token_id: int) -> dict[str, torch.Tensor]:
+    inputs = collate(batch, pad_token_id, torch.device("cpu")).model_inputs()
+    return {**inputs, "labels": torch.tensor([example.gold for example in batch])}
+
+
+def _accuracy(prediction: Any) -> dict[str, float]:
+    return {"accuracy": float(np.mean(prediction.predictions.argmax(-1) == prediction.label_ids))}

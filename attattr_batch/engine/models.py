@@ -1,0 +1,224 @@
+"""Loading classifiers: from a folder, the hub, or the bundled set. Safetensors only, never remote code."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError
+from huggingface_hub.errors import RevisionNotFoundError as RevisionNotFound
+from safetensors import SafetensorError
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from attattr_batch.errors import UserError, unknown_name
+from attattr_batch.resources import bundled_folder
+from attattr_batch.spec import BUNDLED
+
+_HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model"]
+_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack", "*.pkl")
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """Where a model is, settled once by the driver and sent to every worker.
+
+    Attributes:
+        name: As the user wrote it.
+        folder: Local folder with its files.
+        hub_id: Hub repository, or None for a local folder.
+        commit: Commit hash of the hub repository, or None.
+    """
+
+    name: str
+    folder: Path
+    hub_id: str | None = None
+    commit: str | None = None
+
+    def identity(self) -> dict[str, str]:
+        """What makes this model the same model: the commit, or the hash of configuration and weights."""
+        if self.hub_id is not None and self.commit is not None:
+            return {"hub": self.hub_id, "commit": self.commit}
+        return {"sha256": _hash_files([self.folder / "config.json", *_weight_files(self.folder)])}
+
+    def settled(self) -> ModelSource:
+        """The same model on this machine: a hub model is fetched here if its folder is elsewhere."""
+        if self.folder.is_dir() or self.hub_id is None:
+            return self
+        return ModelSource(self.name, _download(self.hub_id, self.commit), self.hub_id, self.commit)
+
+
+def find_model(name: str, *, task: str | None = None, revision: str | None = None) -> ModelSource:
+    """Finds a model by folder, hub id, or `bundled` (the tiny model of the task).
+
+    Raises:
+        UserError: there is no such model, or it has no safetensors weights.
+    """
+    if name == BUNDLED:
+        folders = bundled_folder() / "models"
+        if task is None or not (folders / task).is_dir():
+            raise unknown_name("bundled model for task", str(task), [p.name for p in folders.iterdir()])
+        return ModelSource(name, folders / task)
+    path = Path(name).expanduser()
+    if path.exists() or name.startswith((".", "/", "~")):
+        source = ModelSource(name, path.resolve())
+    else:
+        folder = _download(name, revision)
+        source = ModelSource(name, folder, name, folder.name)
+    _check_folder(source)
+    return source
+
+
+def load_config(source: ModelSource) -> Any:
+    """Reads and checks the configuration of a classifier without loading weights.
+
+    Raises:
+        UserError: not a configuration transformers knows, or one that needs code of its own.
+    """
+    try:
+        return AutoConfig.from_pretrained(source.folder, trust_remote_code=False)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            "the model's configuration cannot be used",
+            got=f"{source.folder / 'config.json'}: {error}",
+            allowed="architectures that ship with transformers; code from a model folder is never run",
+        ) from error
+
+
+def load_tokenizer(source: ModelSource) -> PreTrainedTokenizerBase:
+    """Loads the model's tokenizer.
+
+    Raises:
+        UserError: the folder holds none, or only a slow one.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source.folder, trust_remote_code=False)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            "the model's tokenizer cannot be loaded",
+            got=f"{source.folder}: {error}",
+            hint="put tokenizer.json and tokenizer_config.json beside the weights",
+        ) from error
+    if not tokenizer.is_fast:
+        raise UserError(
+            "the model has only a slow tokenizer, which does not report segments",
+            got=type(tokenizer).__name__,
+            hint="save it as a fast tokenizer (tokenizer.json)",
+        )
+    return tokenizer
+
+
+def load_model(source: ModelSource, device: torch.device) -> PreTrainedModel:
+    """Loads a sequence classifier in float32, in evaluation mode.
+
+    Raises:
+        UserError: weights are missing or do not fit the configuration (a classifier head, above all).
+    """
+    transformers.utils.logging.disable_progress_bar()
+    try:
+        model, info = AutoModelForSequenceClassification.from_pretrained(
+            source.folder,
+            dtype=torch.float32,
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        raise UserError("the model cannot be loaded", got=f"{source.folder}: {error}") from error
+    missing = sorted(info["missing_keys"])
+    if missing:
+        raise UserError(
+            "the model folder lacks weights, so they would be random",
+            got=f"{source.folder} without {', '.join(missing[:4])}{' ...' if len(missing) > 4 else ''}",
+            allowed="a fine-tuned sequence classifier",
+            hint="fine-tune one: `attattr finetune --help`",
+        )
+    return model.to(device).eval()
+
+
+def token_limit(config: Any, tokenizer: PreTrainedTokenizerBase) -> int:
+    """Longest sequence, in tokens, that position embeddings and tokenizer allow."""
+    positions = int(getattr(config, "max_position_embeddings", None) or 512)
+    if config.model_type in ("roberta", "xlm-roberta", "camembert"):
+        positions -= int(config.pad_token_id) + 1  # these count positions from padding_idx + 1
+    return min(positions, int(tokenizer.model_max_length))
+
+
+def choose_device(name: str) -> torch.device:
+    """Resolves `auto`, `cpu` or `cuda`.
+
+    Raises:
+        UserError: `cuda` was asked for and there is none.
+    """
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UserError(
+            "no CUDA device here", got="--device cuda", allowed="auto, cpu", hint="`attattr doctor`"
+        )
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def _download(hub_id: str, revision: str | None) -> Path:
+    try:
+        return Path(snapshot_download(hub_id, revision=revision, allow_patterns=_HUB_FILES))
+    except HFValidationError as error:
+        raise UserError("not a folder and not a hub id", got=hub_id, allowed="DIR or org/name") from error
+    except RevisionNotFound as error:
+        raise UserError("the hub has no such revision of the model", got=f"{hub_id}@{revision}") from error
+    except RepositoryNotFoundError as error:
+        raise UserError("no such folder, and no such model on the hub", got=hub_id) from error
+    except (LocalEntryNotFoundError, OSError) as error:
+        raise UserError(
+            "no such folder, and the hub cannot be reached for it",
+            got=f"{hub_id}: {str(error).splitlines()[0]}",
+            hint="check the path; offline, only models in the hub's cache can be used",
+        ) from error
+
+
+def _check_folder(source: ModelSource) -> None:
+    folder = source.folder
+    if not folder.is_dir():
+        raise UserError("no such model folder", got=folder)
+    if not (folder / "config.json").is_file():
+        raise UserError(
+            "the model folder has no config.json", got=folder, hint="give a transformers model folder"
+        )
+    if _weight_files(folder):
+        return
+    pickles = [path.name for pattern in _PICKLES for path in folder.glob(pattern)]
+    if pickles:
+        raise UserError(
+            "the model has pickled weights only, and unpickling runs code",
+            got=f"{folder}: {', '.join(pickles)}",
+            allowed="safetensors",
+            hint="load it where you trust it and `model.save_pretrained(folder)`, which writes safetensors",
+        )
+    raise UserError("the model folder has no weights", got=folder, allowed="*.safetensors")
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.safetensors"))
+
+
+def _hash_files(paths: list[Path]) -> str:
+    digest = hashlib.sha256()
+    for path in paths:
+        if path.suffix == ".json":
+            digest.update(json.dumps(json.loads(path.read_text(encoding="utf-8")), sort_keys=True).encode())
+            continue
+        with path.open("rb") as file:
+            while block := file.read(1 << 22):
+                digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,109 @@
+"""Quadrature rules on [0, 1]: pure functions of their size, independent of any model.
+
+The attribution integral runs over the scale alpha of a layer's attention (paper, equation 3). A rule is a
+set of alphas with weights; which rule is used is part of a run's identity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attattr_batch.errors import unknown_name
+
+
+@dataclass(frozen=True, eq=False)
+class Rule:
+    """Nodes in [0, 1] and their weights: the integral of g is close to sum(weights * g(nodes))."""
+
+    nodes: NDArray[np.float64]
+    weights: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.nodes)
+
+
+def left_riemann(n: int) -> Rule:
+    """Nodes k / n for k = 0 .. n - 1: the rule of the authors' released code."""
+    return Rule(np.arange(n) / n, np.full(n, 1 / n))
+
+
+def right_riemann(n: int) -> Rule:
+    """Nodes k / n for k = 1 .. n: the sum as the paper prints it (equation 4)."""
+    return Rule(np.arange(1, n + 1) / n, np.full(n, 1 / n))
+
+
+def midpoint(n: int) -> Rule:
+    """Nodes at the centres of n equal panels."""
+    return Rule((np.arange(n) + 0.5) / n, np.full(n, 1 / n))
+
+
+def trapezoid(n: int) -> Rule:
+    """N >= 2 equally spaced nodes, both ends included with half weight."""
+    weights = np.full(n, 1 / (n - 1))
+    weights[[0, -1]] /= 2
+    return Rule(np.linspace(0, 1, n), weights)
+
+
+def gauss_legendre(n: int) -> Rule:
+    """The n-point Gauss rule: exact for polynomials of degree 2 n - 1."""
+    nodes, weights = np.polynomial.legendre.leggauss(n)
+    return Rule((nodes + 1) / 2, weights / 2)
+
+
+def clenshaw_curtis(n: int) -> Rule:
+    """N >= 2 Chebyshev extrema, both ends included: exact for polynomials of degree n - 1.
+
+    The nodes of the rule with n = 2^k + 1 are among those with n = 2^(k+1) + 1.
+    """
+    intervals = n - 1
+    theta = np.pi * np.arange(n) / intervals
+    weights = np.ones(n)
+    for k in range(1, intervals // 2 + 1):
+        factor = 1.0 if 2 * k == intervals else 2.0
+        weights -= factor * np.cos(2 * k * theta) / (4 * k * k - 1)
+    weights /= intervals
+    weights[[0, -1]] /= 2
+    return Rule((1 - np.cos(theta)) / 2, weights)
+
+
+def partial_weights(nodes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Weights of the integrals from 0 to each node, through the interpolating polynomial.
+
+    Args:
+        nodes: n distinct nodes in [0, 1].
+
+    Returns:
+        Matrix [n, n]: row k times the values at the nodes is the integral from 0 to node k.
+    """
+    chebyshev = np.polynomial.chebyshev
+    x = 2 * nodes - 1
+    antiderivatives = chebyshev.chebint(np.eye(len(nodes)), lbnd=-1, axis=0)
+    # Rows of `values @ coefficients`: Chebyshev coefficients of the interpolant, integrated, evaluated.
+    integrated = chebyshev.chebvander(x, len(nodes)) @ antiderivatives / 2
+    weights: NDArray[np.float64] = integrated @ np.linalg.inv(chebyshev.chebvander(x, len(nodes) - 1))
+    return weights
+
+
+_RULES: dict[str, Callable[[int], Rule]] = {
+    "left-riemann": left_riemann,
+    "right-riemann": right_riemann,
+    "midpoint": midpoint,
+    "trapezoid": trapezoid,
+    "gauss-legendre": gauss_legendre,
+    "clenshaw-curtis": clenshaw_curtis,
+}
+
+
+def fixed_rule(name: str, n: int) -> Rule:
+    """Returns the rule called `name` with n nodes.
+
+    Raises:
+        UserError: the name is not one of the fixed rules.
+    """
+    if name not in _RULES:
+        raise unknown_name("quadrature", name, _RULES)
+    return _RULES[name](n)

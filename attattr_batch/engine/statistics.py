@@ -1,0 +1,235 @@
+"""From attribution matrices to rows: the sufficient statistics that the experiments need.
+
+A full tensor is layers x heads x tokens x tokens per example; what is kept of it is a few numbers a head, the
+strongest edges, and the share of positive attribution they hold, so that no later sum can lie about
+what is missing. Positions are 0-based token positions; row = query, column = key (information flows
+from key to query).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import pad
+
+from attattr_batch.engine.attribution import LayerAttribution
+from attattr_batch.engine.families import Batch
+
+Columns = dict[str, NDArray[np.generic]]
+"""Columns of equal length, by name."""
+
+
+@dataclass(frozen=True)
+class Keep:
+    """What is kept of the edges.
+
+    Attributes:
+        top_k: Edges per (item, layer, head).
+        floor: Edges of the head-summed matrix below this share of the layer's scale are dropped; the
+            last layer keeps every positive edge (the tree of the paper starts there with threshold 0).
+        cap: Edges of the head-summed matrix per (item, layer) at most.
+    """
+
+    top_k: int = 5
+    floor: float = 0.05
+    cap: int = 512
+
+
+@dataclass(frozen=True)
+class ItemNames:
+    """Identity of each item in the rows written.
+
+    Attributes:
+        example_ids: Example of each item.
+        targets: `gold` or `predicted` for each item.
+        rows: Batch row of each item.
+    """
+
+    example_ids: NDArray[np.uint32]
+    targets: Sequence[str]
+    rows: Int[Tensor, " item"]
+
+    def columns(self, index: NDArray[np.intp], layer: int) -> Columns:
+        """The identifying columns of the given items at one layer."""
+        return {
+            "example_id": self.example_ids[index],
+            "layer": np.full(len(index), layer, np.uint8),
+            "target": np.asarray(self.targets, dtype=object)[index],
+        }
+
+
+def full_scores(result: LayerAttribution) -> Float[Tensor, "item head query key"]:
+    """Attribution with the zero rows of unreachable query positions put back."""
+    missing = result.scores.shape[-1] - result.scores.shape[-2]
+    return pad(result.scores, (0, 0, 0, missing))
+
+
+def head_rows(
+    result: LayerAttribution,
+    scores: Float[Tensor, "item head query key"],
+    batch: Batch,
+    names: ItemNames,
+    keep: Keep,
+) -> tuple[Columns, Columns]:
+    """Statistics per (item, head), and the top-k positive edges of each head.
+
+    Returns:
+        Columns of `head_scores` and of `edges`.
+    """
+    n_items, n_heads, n_tokens = scores.shape[:3]
+    flat = scores.flatten(2)
+    positive_sum = flat.clamp_min(0).sum(-1)
+    values, places = flat.topk(min(max(keep.top_k, 2), flat.shape[-1]), dim=-1)
+    values, places = _in_order(values, places)
+    top = values[..., : keep.top_k].clamp_min(0)
+    attn_max, attn_confidence = _attention_statistics(result.attention, batch.keep)
+    index = np.repeat(np.arange(n_items), n_heads)
+    scalars = {
+        "attr_max": values[..., 0],
+        "attr_second": values[..., 1],
+        "attr_sum": flat.sum(-1),
+        "attr_positive_sum": positive_sum,
+        "attn_max": attn_max[names.rows],
+        "attn_confidence": attn_confidence[names.rows],
+        # |A_h . dL/dA_h| with L the cross-entropy, so dL = -dF / F (Michel et al. 2019, equation 3).
+        "taylor": (result.inner / result.f_full.clamp_min(1e-30)[:, None]).abs(),
+        "kept_mass": _share(top.sum(-1), positive_sum),
+    }
+    heads = names.columns(index, result.layer)
+    heads["head"] = np.tile(np.arange(n_heads, dtype=np.uint8), n_items)
+    heads |= {name: _numpy(tensor.flatten()) for name, tensor in scalars.items()}
+    for rank, name in enumerate(("attr_max", "attr_second")):
+        place, positive = places[..., rank].flatten(), values[..., rank].flatten() > 0
+        heads[f"{name}_query"] = _positions(place // n_tokens, positive)
+        heads[f"{name}_key"] = _positions(place % n_tokens, positive)
+    edges = _edge_columns(result, values[..., : keep.top_k], places[..., : keep.top_k], batch, names)
+    return heads, edges
+
+
+def layer_rows(
+    result: LayerAttribution,
+    summed: Float[Tensor, "item query key"],
+    names: ItemNames,
+    keep: Keep,
+    last: bool,
+) -> tuple[Columns, Columns]:
+    """Statistics per (item, layer), and the edges of the head-summed matrix above the floor.
+
+    Args:
+        result: The layer's attribution.
+        summed: Attribution summed over heads.
+        names: Identity of the items.
+        keep: Floor and cap.
+        last: Whether this is the model's last layer.
+
+    Returns:
+        Columns of `layer_scores` and of `layer_edges`.
+    """
+    n_items, n_tokens = summed.shape[:2]
+    off_first_max = summed[:, 1:].amax((1, 2))
+    scale = torch.where(off_first_max > 0, off_first_max, summed.amax((1, 2)))
+    floor = scale.clamp_min(0) * (0.0 if last else keep.floor)
+    flat = summed.flatten(1)
+    values, places = flat.topk(min(keep.cap, flat.shape[1]), dim=1)
+    values, places = _in_order(values, places)
+    kept = (values > 0) & (values >= floor[:, None])
+    kept_mass = _share((values * kept).sum(1), flat.clamp_min(0).sum(1))
+    layers = names.columns(np.arange(n_items), result.layer)
+    layers |= {
+        "f_full": _numpy(result.f_full),
+        "f_zero": _numpy(result.f_zero),
+        "completeness_error": _numpy(result.completeness_error),
+        "path_error": _or_null(result.path_error),
+        "agreement_error": _or_null(result.agreement_error),
+        "nodes": _numpy(result.nodes).astype(np.uint16),
+        "off_first_max": _numpy(off_first_max),
+        "edge_floor": _numpy(floor),
+        "kept_mass": _numpy(kept_mass),
+    }
+    item, rank = (_numpy(part) for part in kept.nonzero(as_tuple=True))
+    place = _numpy(places)[item, rank]
+    edges = names.columns(item, result.layer)
+    edges["query_pos"] = (place // n_tokens).astype(np.uint16)
+    edges["key_pos"] = (place % n_tokens).astype(np.uint16)
+    edges["attr"] = _numpy(values)[item, rank]
+    return layers, edges
+
+
+def tree_tops(total: Float[Tensor, "item query key"]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """The top node of the released attribution tree (see `engine.trees`): where to start from.
+
+    From the attribution summed over heads and layers, scaled by its maximum, with the diagonal, negative
+    entries and the first row zeroed: the row with the largest sum.
+
+    Returns:
+        The row of each item (-1 where nothing is positive), and its sum.
+    """
+    maximum = total.amax((1, 2)).clamp_min(torch.finfo(total.dtype).tiny)
+    scaled = (total / maximum[:, None, None]).clamp_min(0)
+    scaled.diagonal(dim1=1, dim2=2).zero_()
+    scaled[:, 0] = 0
+    mass, top = scaled.sum(2).max(1)
+    return _numpy(torch.where(mass > 0, top, -1)), _numpy(mass)
+
+
+def _edge_columns(
+    result: LayerAttribution, values: Tensor, places: Tensor, batch: Batch, names: ItemNames
+) -> Columns:
+    n_tokens = result.attention.shape[-1]
+    attention = result.attention[names.rows].flatten(2).gather(2, places)
+    item, head, rank = (values > 0).nonzero(as_tuple=True)
+    place = places[item, head, rank]
+    query, key = place // n_tokens, place % n_tokens
+    row = names.rows[item]
+    edges = names.columns(_numpy(item), result.layer)
+    return edges | {
+        "head": _numpy(head).astype(np.uint8),
+        "rank": _numpy(rank).astype(np.uint16),
+        "query_pos": _numpy(query).astype(np.uint16),
+        "key_pos": _numpy(key).astype(np.uint16),
+        "query_token": _numpy(batch.input_ids[row, query]).astype(np.uint32),
+        "key_token": _numpy(batch.input_ids[row, key]).astype(np.uint32),
+        "attr": _numpy(values[item, head, rank]),
+        "attn": _numpy(attention[item, head, rank]),
+    }
+
+
+def _attention_statistics(
+    attention: Float[Tensor, "row head query key"], keep: Bool[Tensor, "row token"]
+) -> tuple[Float[Tensor, "row head"], Float[Tensor, "row head"]]:
+    """Largest weight, and mean over query rows of the row's largest weight, over real tokens."""
+    largest = attention.amax(-1) * keep[:, None, :]
+    return largest.amax(-1), largest.sum(-1) / keep.sum(1)[:, None]
+
+
+def _in_order(values: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
+    """Orders equal values by place, which topk leaves open: the same rows on every machine."""
+    by_place = places.argsort(dim=-1, stable=True)
+    values, places = values.gather(-1, by_place), places.gather(-1, by_place)
+    by_value = values.argsort(dim=-1, descending=True, stable=True)
+    return values.gather(-1, by_value), places.gather(-1, by_value)
+
+
+def _share(part: Tensor, whole: Tensor) -> Tensor:
+    """Returns part / whole; 1 where there is nothing that could be lost."""
+    return torch.where(whole > 0, part / whole.clamp_min(torch.finfo(whole.dtype).tiny), 1.0)
+
+
+def _positions(place: Tensor, known: Tensor) -> NDArray[np.generic]:
+    """Token positions; masked (stored as null) where no entry is positive."""
+    return np.ma.masked_array(_numpy(place).astype(np.uint16), mask=~_numpy(known))
+
+
+def _or_null(tensor: Tensor) -> NDArray[np.generic]:
+    """Masks NaN, which stands for "this rule has no such error" (stored as null)."""
+    return np.ma.masked_invalid(_numpy(tensor))
+
+
+def _numpy(tensor: Tensor) -> NDArray[np.generic]:
+    return tensor.detach().cpu().numpy()

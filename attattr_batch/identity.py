@@ -1,0 +1,29 @@
+"""What makes two runs the same run: a versioned hash over everything that changes numbers.
+
+Workers, batch sizes and devices are left out: they change speed, not results (beyond rounding).
+`tests/test_identity.py` holds a golden hash per version, so that an accidental change is seen.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+IDENTITY_VERSION = 1
+"""Raise it whenever the meaning of stored numbers changes for unchanged settings."""
+
+
+def canonical_json(value: Any) -> str:
+    """Serialises to JSON with sorted keys and no white space; NaN is refused."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+
+
+def content_key(value: Any) -> str:
+    """SHA-256 (hex, 64 characters) of the canonical JSON of `value`."""
+    return hashlib.sha256(canonical_json(value).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def run_key(identity: dict[str, Any]) -> str:
+    """Key of a run: the hash of its identity together with the identity version."""
+    return content_key({"identity_version": IDENTITY_VERSION, **identity})

@@ -1,0 +1,4 @@
+"""Passes: model work over a dataset's examples, planned into chunks and computed by workers."""
+
+from attattr_batch.passes._work import Work as Work
+from attattr_batch.passes._work import Worker as Worker

@@ -1,0 +1,180 @@
+"""The attribution pass: chunks of examples in, rows of scores and edges out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from attattr_batch.engine.attribution import Method, attribute_layers
+from attattr_batch.engine.families import Encoder, Trace, collate, encoder_for
+from attattr_batch.engine.models import ModelSource, load_model
+from attattr_batch.engine.path import Items
+from attattr_batch.engine.statistics import (
+    Columns,
+    ItemNames,
+    Keep,
+    full_scores,
+    head_rows,
+    layer_rows,
+    tree_tops,
+)
+from attattr_batch.errors import TerminalError
+from attattr_batch.records import Chunk
+from attattr_batch.spec import Target
+
+_FAST_PATH_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True)
+class AttributeWork:
+    """Settings of an attribution worker.
+
+    Attributes:
+        source: The model.
+        device: `cpu` or `cuda`.
+        threads: CPU threads of the worker; None leaves torch's choice.
+        method: How to integrate.
+        keep: What is kept of the edges.
+        target: Which class's probability is attributed.
+        outputs: Model output index by dataset label id.
+    """
+
+    source: ModelSource
+    device: str
+    threads: int | None
+    method: Method
+    keep: Keep
+    target: Target
+    outputs: tuple[int, ...]
+
+    def start(self) -> AttributeWorker:
+        """Loads the model.
+
+        Raises:
+            UserError: the model cannot be loaded, or its family is not supported.
+        """
+        if self.threads is not None:
+            torch.set_num_threads(self.threads)
+        model = load_model(self.source.settled(), torch.device(self.device))
+        return AttributeWorker(self, encoder_for(model))
+
+
+class AttributeWorker:
+    """Computes attribution chunks with one loaded model."""
+
+    def __init__(self, work: AttributeWork, encoder: Encoder):
+        self._work = work
+        self._encoder = encoder
+        self._outputs = torch.tensor(work.outputs, device=encoder.device)
+        self._checked = False
+
+    def compute(self, chunk: Chunk) -> dict[str, pa.Table]:
+        """Attributes a chunk.
+
+        Returns:
+            Rows of `predictions`, `target_scores`, `head_scores`, `layer_scores`, `edges`, `layer_edges`.
+        """
+        batch = collate(chunk.examples, self._encoder.pad_token_id, self._encoder.device)
+        trace = self._encoder.trace(batch)
+        self._check_once(trace)
+        # From here on classes are the dataset's label ids, until items name model outputs again.
+        probabilities = trace.logits.detach().float().softmax(-1)[:, self._outputs]
+        predicted = probabilities.argmax(1)
+        items, names, labels = self._items(chunk, predicted)
+        parts: dict[str, list[Columns]] = {}
+        total: Tensor | None = None
+        for result in attribute_layers(trace, items, self._work.method):
+            scores = full_scores(result)
+            summed = scores.sum(1)
+            total = summed if total is None else total + summed
+            last = result.layer == self._encoder.n_layers - 1
+            heads, edges = head_rows(result, scores, batch, names, self._work.keep)
+            layers, layer_edges = layer_rows(result, summed, names, self._work.keep, last)
+            new = {"head_scores": heads, "edges": edges, "layer_scores": layers, "layer_edges": layer_edges}
+            for table, columns in new.items():
+                parts.setdefault(table, []).append(columns)
+        assert total is not None
+        parts["target_scores"] = [_target_columns(names, labels, total)]
+        parts["predictions"] = [_prediction_columns(chunk, probabilities, predicted)]
+        return {table: _arrow(columns) for table, columns in parts.items()}
+
+    def _items(self, chunk: Chunk, predicted: Tensor) -> tuple[Items, ItemNames, Tensor]:
+        """One item per (example, class): gold and predicted are one item where they coincide."""
+        rows = torch.arange(len(chunk.examples), device=predicted.device)
+        if self._work.target == "predicted":
+            labels, targets = predicted, ["predicted"] * len(rows)
+        else:
+            labels = torch.tensor([_gold(example.gold) for example in chunk.examples]).to(predicted.device)
+            targets = ["gold"] * len(rows)
+            if self._work.target == "both":
+                wrong = (labels != predicted).nonzero().squeeze(1)
+                targets = ["both" if same else "gold" for same in (labels == predicted).tolist()]
+                targets += ["predicted"] * len(wrong)
+                rows, labels = torch.cat([rows, wrong]), torch.cat([labels, predicted[wrong]])
+        example_ids = np.array(chunk.example_ids, np.uint32)[rows.cpu().numpy()]
+        return Items(rows, self._outputs[labels]), ItemNames(example_ids, targets, rows), labels
+
+    def _check_once(self, trace: Trace) -> None:
+        """Compares the first batch with the model's own forward: a guard against a changed architecture."""
+        if self._checked:
+            return
+        own = self._encoder.logits(trace.batch)
+        difference = (own - trace.logits.detach()).abs().max().item()
+        if not difference <= _FAST_PATH_TOLERANCE * max(1.0, own.abs().max().item()):
+            raise TerminalError(
+                f"the traced forward of family {self._encoder.family!r} differs from the model's own by"
+                f" {difference:.2g}: this version of transformers has changed it, or the weights are broken"
+            )
+        self._checked = True
+
+
+def _gold(gold: int | None) -> int:
+    if gold is None:
+        raise TerminalError("an example without gold label reached a pass that attributes it")
+    return gold
+
+
+def _target_columns(names: ItemNames, labels: Tensor, total: Tensor) -> Columns:
+    top, mass = tree_tops(total)
+    columns = names.columns(np.arange(len(top)), layer=0)
+    del columns["layer"]
+    return columns | {
+        "label": labels.cpu().numpy().astype(np.uint16),
+        "tree_top": np.ma.masked_array(top.astype(np.int32), mask=top < 0),
+        "tree_top_mass": mass,
+    }
+
+
+def _prediction_columns(chunk: Chunk, probabilities: Tensor, predicted: Tensor) -> Columns:
+    values, best = probabilities.cpu().numpy(), predicted.cpu().numpy()
+    gold = np.array([-1 if example.gold is None else example.gold for example in chunk.examples])
+    rows = np.arange(len(gold))
+    return {
+        "example_id": np.array(chunk.example_ids, np.uint32),
+        "gold": np.ma.masked_array(gold, mask=gold < 0),
+        "predicted": best,
+        "prob_gold": np.ma.masked_array(values[rows, np.maximum(gold, 0)], mask=gold < 0),
+        "prob_predicted": values[rows, best],
+        "probabilities": values,
+        "n_tokens": np.array([example.n_tokens for example in chunk.examples], np.uint16),
+        "truncated": np.array([example.truncated for example in chunk.examples]),
+    }
+
+
+def _arrow(parts: list[Columns]) -> pa.Table:
+    return pa.concat_tables([pa.table({k: _column(v) for k, v in part.items()}) for part in parts])
+
+
+def _column(values: np.ndarray) -> pa.Array:
+    if values.ndim == 2:
+        return pa.array(list(values))
+    if isinstance(values, np.ma.MaskedArray):
+        return pa.array(values.data, mask=np.ma.getmaskarray(values))
+    if values.dtype == object:
+        return pa.array(values.tolist(), pa.string())
+    # Not pa.array(from_pandas=True): a NaN score must reach the store's check and not turn into null.
+    return pa.array(values)

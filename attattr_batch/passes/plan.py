@@ -1,0 +1,239 @@
+"""Planning an attribution run: everything that can be known, checked and refused before work starts."""
+
+from __future__ import annotations
+
+import platform
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import pyarrow as pa
+
+from attattr_batch.data.encoding import encode
+from attattr_batch.data.labels import LabelMatch, match_labels
+from attattr_batch.data.planning import plan_chunks
+from attattr_batch.data.sources import load_dataset_for
+from attattr_batch.engine.attribution import Method
+from attattr_batch.engine.models import (
+    ModelSource,
+    choose_device,
+    find_model,
+    load_config,
+    load_tokenizer,
+    token_limit,
+)
+from attattr_batch.engine.statistics import Keep
+from attattr_batch.identity import content_key, run_key
+from attattr_batch.passes.attribute import AttributeWork
+from attattr_batch.records import Chunk, Dataset, EncodedExample
+from attattr_batch.spec import RunSpec, Target
+
+CHUNK_EXAMPLES = 64
+"""Examples in a chunk at most: what one transaction commits, and what one crash can cost."""
+
+_VERSIONS = ("attattr-batch", "torch", "transformers", "numpy", "duckdb", "ray", "datasets")
+
+
+@dataclass(frozen=True)
+class AttributionPlan:
+    """A run, ready to be registered and executed.
+
+    Attributes:
+        spec: The settings.
+        source: The model.
+        dataset: The rows.
+        encoded: The rows, tokenised.
+        target: Classes attributed; `predicted` where the split has no labels.
+        identity: What makes this run the same run.
+        work: What workers need.
+        unfit: Why an example cannot be attributed, by example id; to be quarantined.
+        warnings: What the user should know before trusting the numbers.
+        architecture: Family, layers and heads of the model.
+        hidden_size: Width of the model.
+        tokenizer_key: Which vocabulary the token ids belong to.
+        vocabulary: Token string by id.
+    """
+
+    spec: RunSpec
+    source: ModelSource
+    dataset: Dataset
+    encoded: Sequence[EncodedExample]
+    target: Target
+    identity: dict[str, Any]
+    work: AttributeWork
+    unfit: dict[int, str]
+    warnings: tuple[str, ...]
+    architecture: tuple[str, int, int]
+    hidden_size: int
+    tokenizer_key: str
+    vocabulary: dict[int, str]
+
+    @property
+    def run_key(self) -> str:
+        """Key of the run's identity."""
+        return run_key(self.identity)
+
+    def chunks(self, pending: Sequence[int]) -> list[Chunk]:
+        """Plans the pending examples: like lengths together, within the token budget."""
+        wanted = set(pending)
+        examples = [example for example in self.encoded if example.example_id in wanted]
+        return plan_chunks(examples, self.work.method.batch_tokens, CHUNK_EXAMPLES)
+
+    def tables(self) -> dict[str, pa.Table]:
+        """The run's data: rows of `examples`, `tokens` and `vocabulary`."""
+        return {
+            "examples": _example_rows(self.dataset),
+            "tokens": _token_rows(self.encoded),
+            "vocabulary": pa.table(
+                {"token_id": list(self.vocabulary), "token": list(self.vocabulary.values())},
+                schema=pa.schema({"token_id": pa.uint32(), "token": pa.string()}),
+            ),
+        }
+
+
+def plan_attribution(spec: RunSpec) -> AttributionPlan:
+    """Finds and checks model, tokenizer, data and labels of a run.
+
+    Raises:
+        UserError: something about them cannot be used; nothing was started.
+    """
+    source = find_model(spec.model, task=spec.task, revision=spec.revision)
+    config, tokenizer = load_config(source), load_tokenizer(source)
+    dataset = load_dataset_for(spec)
+    match = match_labels(dataset.labels, config.id2label, spec.label_map)
+    encoded = encode(dataset, tokenizer, min(spec.max_length, token_limit(config, tokenizer)))
+    target, warnings = _settle_target(spec, dataset)
+    vocabulary = {index: token for token, index in tokenizer.get_vocab().items()}
+    tokenizer_key = content_key(sorted(vocabulary.items()))
+    device = choose_device(spec.device).type
+    work = AttributeWork(
+        source=source,
+        device=device,
+        threads=None,
+        method=Method(
+            spec.quadrature,
+            spec.nodes,
+            spec.tolerance,
+            spec.dtype,
+            spec.batch_tokens or default_batch_tokens(device, config.hidden_size),
+        ),
+        keep=Keep(spec.top_k, spec.edge_floor, spec.edge_cap),
+        target=target,
+        outputs=tuple(sorted(range(len(match.mapping)), key=match.mapping.__getitem__)),
+    )
+    return AttributionPlan(
+        spec=spec,
+        source=source,
+        dataset=dataset,
+        encoded=encoded,
+        target=target,
+        identity=_identity(spec, source, dataset, target, (match, tokenizer_key)),
+        work=work,
+        unfit=_unfit(dataset, target),
+        warnings=(*warnings, *_label_warnings(match, dataset)),
+        architecture=(config.model_type, config.num_hidden_layers, config.num_attention_heads),
+        hidden_size=config.hidden_size,
+        tokenizer_key=tokenizer_key,
+        vocabulary=vocabulary,
+    )
+
+
+def default_batch_tokens(device: str, hidden_size: int) -> int:
+    """Tokens in one forward and backward pass: about 1 GB of activations on a CPU, 16 GB on a GPU."""
+    budget = 3_000_000 if device == "cpu" else 50_000_000
+    return max(512, min(65_536, budget // hidden_size // 256 * 256))
+
+
+def provenance(device: str) -> dict[str, Any]:
+    """What changes speed but not results: versions and machine."""
+    return {
+        "versions": {name: version(name) for name in _VERSIONS},
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "device": device,
+    }
+
+
+def _identity(
+    spec: RunSpec, source: ModelSource, dataset: Dataset, target: Target, match: tuple[LabelMatch, str]
+) -> dict[str, Any]:
+    labels, tokenizer_key = match
+    return {
+        "kind": "attribute",
+        "model": source.identity(),
+        "tokenizer": tokenizer_key,
+        "max_length": spec.max_length,
+        "task": dataset.task,
+        "split": dataset.split,
+        "dataset": dataset.fingerprint(),
+        "dataset_revision": dataset.revision,
+        "outputs": list(labels.mapping),
+        "target": target,
+        "quadrature": spec.quadrature,
+        "nodes": spec.nodes,
+        "tolerance": spec.tolerance if spec.quadrature == "adaptive" else None,
+        "dtype": spec.dtype,
+        "top_k": spec.top_k,
+        "edge_floor": spec.edge_floor,
+        "edge_cap": spec.edge_cap,
+    }
+
+
+def _settle_target(spec: RunSpec, dataset: Dataset) -> tuple[Target, list[str]]:
+    if spec.target == "predicted" or any(example.gold is not None for example in dataset):
+        return spec.target, []
+    return "predicted", ["the split has no gold labels: the predicted class alone is attributed"]
+
+
+def _label_warnings(match: LabelMatch, dataset: Dataset) -> list[str]:
+    if match.by_name:
+        return []
+    return [
+        "the model does not name its labels; they are taken to be in the dataset's order"
+        f" ({', '.join(dataset.labels)}). If accuracy comes out below chance, set `label_map` in the spec"
+    ]
+
+
+def _unfit(dataset: Dataset, target: Target) -> dict[int, str]:
+    reasons = {}
+    for example in dataset:
+        if not example.text_a.strip() or (example.text_b is not None and not example.text_b.strip()):
+            reasons[example.example_id] = "empty text"
+        elif example.gold is None and target != "predicted":
+            reasons[example.example_id] = "no gold label (attribute such rows with `target: predicted`)"
+    return reasons
+
+
+def below_chance(gold: Sequence[int], correct: int) -> bool:
+    """Whether accuracy is below that of always answering the rarest label: a sign of permuted labels."""
+    return bool(gold) and correct < min(Counter(gold).values())
+
+
+def _example_rows(dataset: Dataset) -> pa.Table:
+    rows = [(e.example_id, e.text_a, e.text_b, e.gold) for e in dataset]
+    ids, first, second, gold = zip(*rows, strict=True)
+    columns = [
+        pa.array(ids, pa.uint32()),
+        pa.array(first, pa.string()),
+        pa.array(second, pa.string()),
+        pa.array(gold, pa.uint16()),
+    ]
+    return pa.table(columns, names=["example_id", "text_a", "text_b", "gold"])
+
+
+def _token_rows(encoded: Sequence[EncodedExample]) -> pa.Table:
+    rows = [
+        (example.example_id, position, token, segment)
+        for example in encoded
+        for position, (token, segment) in enumerate(zip(example.input_ids, example.segments, strict=True))
+    ]
+    ids, positions, tokens, segments = zip(*rows, strict=True)
+    columns = [
+        pa.array(ids, pa.uint32()),
+        pa.array(positions, pa.uint16()),
+        pa.array(tokens, pa.uint32()),
+        pa.array(segments, pa.uint8()),
+    ]
+    return pa.table(columns, names=["example_id", "position", "token_id", "segment"])

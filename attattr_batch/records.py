@@ -1,0 +1,109 @@
+"""The plain records that travel between layers: examples, encoded examples, chunks."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One row of a dataset split.
+
+    Attributes:
+        example_id: 0-based row of the split.
+        text_a: First (or only) sentence.
+        text_b: Second sentence of a pair task, else None.
+        gold: Gold label as the dataset's integer id; None on an unlabelled split.
+    """
+
+    example_id: int
+    text_a: str
+    text_b: str | None
+    gold: int | None
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Examples of one split with the label names in the dataset's own id order.
+
+    Attributes:
+        task: Task name, for example `sst2`, or a name of the user's for other data.
+        split: Split name, for example `dev`.
+        source: Where the rows came from, for people and provenance.
+        labels: Label names; index = integer id.
+        examples: The rows, in the order of the split.
+        revision: Commit hash of a hub dataset, else None.
+    """
+
+    task: str
+    split: str
+    source: str
+    labels: tuple[str, ...]
+    examples: tuple[Example, ...]
+    revision: str | None = None
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def __iter__(self) -> Iterator[Example]:
+        return iter(self.examples)
+
+    @property
+    def labelled(self) -> bool:
+        """Whether every row has a gold label."""
+        return all(example.gold is not None for example in self.examples)
+
+    def fingerprint(self) -> str:
+        """Hash of everything in the rows that a model run can depend on (ids, texts, gold, label names)."""
+        digest = hashlib.sha256(json.dumps(self.labels).encode())
+        for example in self.examples:
+            row = [example.example_id, example.text_a, example.text_b, example.gold]
+            digest.update(json.dumps(row, ensure_ascii=False).encode("utf-8", "surrogatepass"))
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedExample:
+    """One tokenised example, ready for a model.
+
+    Attributes:
+        example_id: 0-based row of the split.
+        input_ids: Token ids with special tokens, already truncated.
+        token_type_ids: Segment ids for models that take them, else None.
+        segments: Per token 0 (first text), 1 (second text) or None (special token).
+        gold: Gold label id, or None.
+        truncated: Whether tokens were cut to fit the length limit.
+    """
+
+    example_id: int
+    input_ids: tuple[int, ...]
+    token_type_ids: tuple[int, ...] | None
+    segments: tuple[int | None, ...]
+    gold: int | None
+    truncated: bool
+
+    @property
+    def n_tokens(self) -> int:
+        """Number of tokens, special ones included."""
+        return len(self.input_ids)
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Examples that one worker handles at once; committed to the store by one transaction."""
+
+    examples: tuple[EncodedExample, ...]
+    attempt: int = field(default=0, compare=False)
+
+    @property
+    def example_ids(self) -> tuple[int, ...]:
+        """Ids of the chunk's examples, in chunk order."""
+        return tuple(example.example_id for example in self.examples)
+
+    def halves(self) -> tuple[Chunk, Chunk]:
+        """The chunk's two halves, as first attempts."""
+        middle = len(self.examples) // 2
+        return Chunk(self.examples[:middle]), Chunk(self.examples[middle:])

@@ -1,0 +1,1 @@
+"""Running passes: executors, the driver (the one writer) and progress."""

@@ -1,0 +1,138 @@
+"""The driver: the one writer. Hands out chunks, commits what comes back, retries, bisects, quarantines.
+
+Whatever happens to workers, or to this process, an example's rows are in the store exactly once or not at
+all: the ledger decides (see `store.ingest`), so a chunk may safely be computed again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from attattr_batch.errors import TerminalError
+from attattr_batch.records import Chunk
+from attattr_batch.runtime.executors import Executor, Failed, Finished, Lost, Outcome
+from attattr_batch.store.connection import Store
+from attattr_batch.store.ingest import ChunkFacts, Failure, commit_chunk, record_failures
+from attattr_batch.store.rows import BadFactsError
+
+ATTEMPTS = 2
+"""Attempts of a single example, alone, before it is quarantined."""
+
+FAILED_ALIKE = 8
+"""Examples that fail in the same way, with none committed, after which the run is given up."""
+
+_WAIT_S = 1.0
+
+
+@dataclass
+class Progress:
+    """How far a pass is; handed to the reporter after every change.
+
+    Attributes:
+        total: Examples of the pass.
+        done: Examples committed, now or earlier.
+        quarantined: Examples that failed every attempt, now or earlier.
+        committed: Examples committed by this driver.
+        started: `time.monotonic()` at the start.
+    """
+
+    total: int
+    done: int
+    quarantined: int
+    committed: int = 0
+    started: float = field(default_factory=time.monotonic)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the start."""
+        return time.monotonic() - self.started
+
+
+Reporter = Callable[[Progress], None]
+
+
+class Driver:
+    """Executes the pending chunks of one pass."""
+
+    def __init__(self, store: Store, pass_id: int, executor: Executor, report: Reporter):
+        self._store = store
+        self._pass_id = pass_id
+        self._executor = executor
+        self._report = report
+        self._queue: deque[Chunk] = deque()
+        self._in_flight = 0
+        self._last_kind, self._failed_alike = "", 0
+
+    def execute(self, chunks: Sequence[Chunk], progress: Progress) -> Progress:
+        """Works until every example of `chunks` is committed or quarantined.
+
+        Raises:
+            UserError: no worker can start, or the store cannot be written. What is committed stays.
+        """
+        self._progress = progress
+        self._queue.extend(chunks)
+        self._report(progress)
+        while self._queue or self._in_flight:
+            while self._queue and self._executor.room():
+                self._executor.submit(self._queue.popleft())
+                self._in_flight += 1
+            for outcome in self._executor.wait(_WAIT_S):
+                self._in_flight -= 1
+                self._handle(outcome)
+            self._report(progress)
+        return progress
+
+    def _handle(self, outcome: Outcome) -> None:
+        match outcome:
+            case Finished():
+                self._commit(outcome)
+            case Failed(chunk=chunk):
+                self._again(chunk, outcome.kind, outcome.message, outcome.detail)
+            case Lost(chunk=chunk):
+                self._again(chunk, "WorkerLost", outcome.message, "")
+
+    def _commit(self, finished: Finished) -> None:
+        chunk = finished.chunk
+        facts = ChunkFacts(
+            pass_id=self._pass_id,
+            example_ids=chunk.example_ids,
+            tables=finished.tables,
+            chunk=f"{chunk.example_ids[0]}+{len(chunk.examples) - 1}",
+            worker=finished.worker,
+            seconds=finished.seconds,
+        )
+        try:
+            result = commit_chunk(self._store, facts)
+        except BadFactsError as error:
+            if not error.example_ids:
+                raise  # the rows are wrong whatever the example: a fault of ours, not of the data
+            self._again(chunk, type(error).__name__, str(error), "")
+            return
+        # Another driver may have committed some of them; they are done all the same.
+        self._progress.committed += len(result.committed)
+        self._progress.done += len(chunk.examples)
+
+    def _again(self, chunk: Chunk, kind: str, message: str, detail: str) -> None:
+        """Bisects a failed chunk; a failed single example gets another attempt, then quarantine."""
+        if len(chunk.examples) > 1:
+            self._queue.extendleft(reversed(chunk.halves()))
+            return
+        attempts = chunk.attempt + 1
+        if attempts < ATTEMPTS:
+            self._queue.appendleft(Chunk(chunk.examples, attempts))
+            return
+        failure = Failure(
+            example_id=chunk.example_ids[0], kind=kind, message=message, detail=detail, attempts=attempts
+        )
+        record_failures(self._store, self._pass_id, [failure])
+        self._progress.quarantined += 1
+        self._failed_alike = self._failed_alike + 1 if kind == self._last_kind else 1
+        self._last_kind = kind
+        if self._failed_alike >= FAILED_ALIKE and not self._progress.committed:
+            raise TerminalError(
+                f"the first {self._failed_alike} examples all failed alike, so the rest would too:"
+                f" {kind}: {message}\n{detail}"
+            )

@@ -1,0 +1,102 @@
+"""What the driver needs of an executor, and what can become of a chunk."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import pyarrow as pa
+
+from attattr_batch.errors import UserError
+from attattr_batch.passes import Worker
+from attattr_batch.records import Chunk
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A worker computed the chunk.
+
+    Attributes:
+        chunk: The chunk.
+        tables: Its rows by table name.
+        worker: Which worker, for people.
+        seconds: Compute time.
+    """
+
+    chunk: Chunk
+    tables: Mapping[str, pa.Table]
+    worker: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The chunk's computation raised; the worker lives on.
+
+    Attributes:
+        chunk: The chunk.
+        kind: Name of the exception's type.
+        message: Its text.
+        detail: The traceback.
+        worker: Which worker, for people.
+    """
+
+    chunk: Chunk
+    kind: str
+    message: str
+    detail: str
+    worker: str
+
+
+@dataclass(frozen=True)
+class Lost:
+    """The worker died, or its machine did, while it had the chunk.
+
+    Attributes:
+        chunk: The chunk.
+        message: What is known about the end.
+        worker: Which worker, for people.
+    """
+
+    chunk: Chunk
+    message: str
+    worker: str
+
+
+Outcome = Finished | Failed | Lost
+
+
+class Executor(Protocol):
+    """Computes chunks, in this process or elsewhere."""
+
+    def room(self) -> bool:
+        """Whether another chunk can be handed in now."""
+
+    def submit(self, chunk: Chunk) -> None:
+        """Hands in a chunk; only when there is room."""
+
+    def wait(self, timeout_s: float) -> list[Outcome]:
+        """Waits for outcomes, at most about `timeout_s` seconds; may return none.
+
+        Raises:
+            UserError: no worker can start.
+        """
+
+    def close(self) -> None:
+        """Ends all workers, whatever they are doing."""
+
+
+def run_chunk(worker: Worker, chunk: Chunk, name: str) -> Finished | Failed:
+    """Computes a chunk; what it raises is an outcome, except mistakes of the user, which end the run."""
+    started = time.perf_counter()
+    try:
+        tables = worker.compute(chunk)
+    except UserError:
+        raise
+    except Exception as error:
+        detail = traceback.format_exc()
+        return Failed(chunk, type(error).__name__, str(error) or type(error).__name__, detail, name)
+    return Finished(chunk, tables, name, time.perf_counter() - started)

@@ -1,0 +1,39 @@
+"""The in-process executor: one worker, here, without Ray."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from attattr_batch.passes import Work, Worker
+from attattr_batch.records import Chunk
+from attattr_batch.runtime.executors._base import Outcome, run_chunk
+
+
+class LocalExecutor:
+    """Computes one chunk at a time inside `wait`."""
+
+    def __init__(self, work: Work):
+        self._work = work
+        self._worker: Worker | None = None
+        self._chunks: deque[Chunk] = deque()
+
+    def room(self) -> bool:
+        """Whether no chunk is waiting."""
+        return not self._chunks
+
+    def submit(self, chunk: Chunk) -> None:
+        """Keeps the chunk for the next `wait`."""
+        self._chunks.append(chunk)
+
+    def wait(self, timeout_s: float) -> list[Outcome]:
+        """Computes the waiting chunk, however long it takes."""
+        if self._worker is None:
+            self._worker = self._work.start()
+        if not self._chunks:
+            return []
+        return [run_chunk(self._worker, self._chunks.popleft(), "local")]
+
+    def close(self) -> None:
+        """Drops the worker and its model."""
+        self._worker = None
+        self._chunks.clear()

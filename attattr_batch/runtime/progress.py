@@ -1,0 +1,92 @@
+"""Progress on stderr: a bar on a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import Progress as RichProgress
+
+from attattr_batch.runtime.driver import Progress, Reporter
+
+log = logging.getLogger(__name__)
+
+_LINE_EVERY_S = 15.0
+
+
+@contextmanager
+def reporting(title: str, console: Console, *, quiet: bool = False) -> Iterator[Reporter]:
+    """Gives a reporter for one pass.
+
+    Args:
+        title: What is being done, for people.
+        console: Where to write; must be on stderr.
+        quiet: Report nothing.
+    """
+    if quiet:
+        yield lambda progress: None
+    elif console.is_terminal:
+        with _bar(console) as bar:
+            task = bar.add_task(title, total=None, rate="", failed="")
+            yield lambda progress: bar.update(task, **_fields(progress))
+    else:
+        yield _Lines(title)
+
+
+class _Lines:
+    """One log line every quarter of a minute."""
+
+    def __init__(self, title: str):
+        self._title = title
+        self._last = time.monotonic()
+
+    def __call__(self, progress: Progress) -> None:
+        finished = progress.done + progress.quarantined >= progress.total
+        if not finished and time.monotonic() - self._last < _LINE_EVERY_S:
+            return
+        self._last = time.monotonic()
+        fields = _fields(progress)
+        log.info(
+            "%s: %d of %d examples %s %s",
+            self._title,
+            fields["completed"],
+            progress.total,
+            fields["rate"],
+            fields["failed"],
+        )
+
+
+def _bar(console: Console) -> RichProgress:
+    return RichProgress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("[red]{task.fields[failed]}"),
+        console=console,
+    )
+
+
+def _fields(progress: Progress) -> dict[str, float | str]:
+    rate = progress.committed / progress.seconds if progress.committed else 0.0
+    return {
+        "total": progress.total,
+        "completed": progress.done + progress.quarantined,
+        "rate": f"{rate:.1f}/s" if rate else "",
+        "failed": f"{progress.quarantined} quarantined" if progress.quarantined else "",
+    }

@@ -1,0 +1,240 @@
+"""One run from spec to sealed results: plan, register, execute what is pending, seal, summarise."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, replace
+from pathlib import PurePath
+
+from sqlalchemy import Connection, text
+
+from attattr_batch.errors import UserError
+from attattr_batch.passes.plan import AttributionPlan, below_chance, plan_attribution, provenance
+from attattr_batch.records import Chunk
+from attattr_batch.runtime.driver import Driver, Progress, Reporter
+from attattr_batch.runtime.executors import Executor
+from attattr_batch.runtime.executors.local import LocalExecutor
+from attattr_batch.spec import RunSpec
+from attattr_batch.store.connection import Store
+from attattr_batch.store.ingest import Failure, record_failures
+from attattr_batch.store.runs import (
+    RunRecord,
+    clear_failures,
+    find_run,
+    list_runs,
+    pending_example_ids,
+    register_pass,
+    register_run,
+    seal_pass,
+)
+
+log = logging.getLogger(__name__)
+
+_LONG_RUN_S = 120.0
+_FLOP_PER_S_PER_CPU = 5e10
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """What a run came to.
+
+    Attributes:
+        run_id: Number of the run in the store.
+        name: Its name.
+        n_examples: Examples of the run.
+        committed: Examples committed, now or earlier.
+        quarantined: Examples that failed every attempt.
+        newly_committed: Examples committed by this call; 0 where there was nothing to do.
+        correct: Committed examples whose predicted label is the gold one.
+        labelled: Committed examples with a gold label.
+        uncertified: Stored (example, layer, target) rows of an adaptive run that missed the tolerance even
+            with the largest rule.
+        worst_error: Largest absolute completeness error of the run.
+        seconds: Wall time of this call's computation.
+        rows: Rows of head_scores committed, as stored.
+        resumed: Whether the run was in the store before.
+    """
+
+    run_id: int
+    name: str
+    n_examples: int
+    committed: int
+    quarantined: int
+    newly_committed: int
+    correct: int
+    labelled: int
+    uncertified: int
+    worst_error: float | None
+    seconds: float
+    rows: int
+    resumed: bool
+
+
+def run_spec(spec: RunSpec, store: Store, report: Reporter, *, retry_errors: bool = False) -> RunSummary:
+    """Executes a run, or the rest of it; a complete run is left as it is.
+
+    Args:
+        spec: The settings.
+        store: Where results go; must be allowed to create the file.
+        report: Called after every commit.
+        retry_errors: Whether to try quarantined examples again.
+
+    Raises:
+        UserError: the settings, model, data or store cannot be used. What is committed stays.
+    """
+    plan = plan_attribution(spec)
+    for warning in plan.warnings:
+        log.warning(warning)
+    with store.write() as connection:
+        resumed = find_run(connection, plan.run_key) is not None
+        run_id = register_run(connection, _record(connection, plan), {} if resumed else plan.tables())
+        n_examples = len(plan.encoded)
+        pass_id = register_pass(connection, run_id, "attribute", plan.run_key, {}, n_examples)
+        if retry_errors:
+            clear_failures(connection, pass_id)
+        pending = pending_example_ids(connection, pass_id)
+    unfit = [_unfit(example_id, plan.unfit[example_id]) for example_id in pending if example_id in plan.unfit]
+    if unfit:
+        record_failures(store, pass_id, unfit)
+    quarantined = _count(store, "failures", pass_id)
+    fit = [example_id for example_id in pending if example_id not in plan.unfit]
+    progress = Progress(n_examples, _count(store, "ledger", pass_id), quarantined)
+    if fit:
+        chunks = plan.chunks(fit)
+        with closing(choose_executor(plan, chunks)) as executor:
+            Driver(store, pass_id, executor, report).execute(chunks, progress)
+    seal_pass(store, pass_id)
+    return _summarise(store, run_id, progress, resumed=resumed)
+
+
+def choose_executor(plan: AttributionPlan, chunks: Sequence[Chunk]) -> Executor:
+    """Picks where to compute: here, or with Ray when that pays (its start alone takes ten seconds).
+
+    Raises:
+        UserError: the settings contradict each other, or the cluster cannot be used.
+    """
+    spec, work = plan.spec, plan.work
+    cpus, gpus = os.cpu_count() or 1, _gpus(work.device)
+    if spec.executor == "local":
+        if spec.address is not None or (spec.workers or 1) > 1:
+            raise UserError(
+                "the local executor has one worker, in this process",
+                got=f"workers {spec.workers}, address {spec.address}",
+                hint="use `--executor ray`",
+            )
+        return LocalExecutor(work)
+    asked = spec.executor == "ray" or spec.address is not None or (spec.workers or 1) > 1
+    fits = gpus > 1 or (gpus == 0 and cpus >= 4 and _estimated_seconds(plan, chunks, cpus) > _LONG_RUN_S)
+    if not asked and not fits:
+        return LocalExecutor(work)
+    from attattr_batch.runtime.executors.ray import Pool, RayExecutor
+
+    workers = min(spec.workers or gpus or max(1, cpus // 2), len(chunks))
+    each = 1 if spec.address is not None else max(1, cpus // workers)
+    pool = Pool(workers, cpus=each, gpus=1.0 if work.device == "cuda" else 0.0, address=spec.address)
+    log.info("starting Ray with %d workers of %d CPUs", workers, each)
+    return RayExecutor(replace(work, threads=each), pool)
+
+
+def _gpus(device: str) -> int:
+    if device != "cuda":
+        return 0
+    import torch
+
+    return torch.cuda.device_count()
+
+
+def _estimated_seconds(plan: AttributionPlan, chunks: Sequence[Chunk], cpus: int) -> float:
+    """A rough cost: replays from each layer upward, forward and backward, at about six nodes."""
+    _, n_layers, _ = plan.architecture
+    tokens = sum(example.n_tokens for chunk in chunks for example in chunk.examples)
+    layer_flop = 24 * plan.hidden_size**2
+    return tokens * n_layers * (n_layers - 1) * 6 * layer_flop / (_FLOP_PER_S_PER_CPU * cpus)
+
+
+def _record(connection: Connection, plan: AttributionPlan) -> RunRecord:
+    spec, (family, n_layers, n_heads) = plan.spec, plan.architecture
+    return RunRecord(
+        name=spec.name or _free_name(connection, plan),
+        run_key=plan.run_key,
+        labels=plan.dataset.labels,
+        task=plan.dataset.task,
+        split=plan.dataset.split,
+        model=spec.model,
+        family=family,
+        n_layers=n_layers,
+        n_heads=n_heads,
+        n_examples=len(plan.encoded),
+        target=plan.target,
+        quadrature=spec.quadrature,
+        nodes=spec.nodes,
+        tolerance=spec.tolerance,
+        dtype=spec.dtype,
+        tokenizer_key=plan.tokenizer_key,
+        config=spec.model_dump(mode="json"),
+        identity=plan.identity,
+        provenance=provenance(plan.work.device),
+    )
+
+
+def _free_name(connection: Connection, plan: AttributionPlan) -> str:
+    """`task-model`, with the start of the run key behind it where that is taken."""
+    name = f"{plan.dataset.task}-{PurePath(plan.spec.model).name}"
+    taken = {run.name for run in list_runs(connection)}
+    return f"{name}-{plan.run_key[:6]}" if name in taken else name
+
+
+def _unfit(example_id: int, why: str) -> Failure:
+    return Failure(example_id=example_id, kind="UnfitExample", message=why, attempts=0)
+
+
+def _count(store: Store, table: str, pass_id: int) -> int:
+    with store.read() as connection:
+        query = text(f"SELECT count(*) FROM {table} WHERE pass_id = :pass_id")
+        return int(connection.execute(query, {"pass_id": pass_id}).scalar_one())
+
+
+def _summarise(store: Store, run_id: int, progress: Progress, *, resumed: bool) -> RunSummary:
+    queries = {
+        "labels": "SELECT count(gold), count(*) FILTER (gold = predicted) FROM predictions"
+        " WHERE run_id = :run",
+        "layers": "SELECT max(abs(completeness_error)), count(*) FILTER (quadrature = 'adaptive' AND"
+        " abs(completeness_error) > tolerance) FROM layer_scores_stored JOIN runs USING (run_id)"
+        " WHERE run_id = :run",
+        "heads": "SELECT count(*) FROM head_scores_stored WHERE run_id = :run",
+        "gold": "SELECT gold FROM predictions WHERE run_id = :run AND gold IS NOT NULL",
+        "name": "SELECT name FROM runs WHERE run_id = :run",
+    }
+    with store.read() as connection:
+        found = {key: connection.execute(text(sql), {"run": run_id}).all() for key, sql in queries.items()}
+    labelled, correct = found["labels"][0]
+    if below_chance([row.gold for row in found["gold"]], correct):
+        log.warning(
+            "accuracy is below chance: the model's label order may differ from the dataset's;"
+            " set `label_map` in the spec"
+        )
+    worst, uncertified = found["layers"][0]
+    return RunSummary(
+        run_id=run_id,
+        name=found["name"][0][0],
+        n_examples=progress.total,
+        committed=progress.done,
+        quarantined=progress.quarantined,
+        newly_committed=progress.committed,
+        correct=correct,
+        labelled=labelled,
+        uncertified=uncertified,
+        worst_error=worst,
+        seconds=progress.seconds,
+        rows=found["heads"][0][0],
+        resumed=resumed,
+    )
+
+
+def summary_mapping(summary: RunSummary) -> dict[str, object]:
+    """The summary as a mapping, with accuracy and rate worked out."""
+    accuracy = summary.correct / summary.labelled if summary.labelled else None
+    return {**asdict(summary), "accuracy": accuracy}

@@ -1,0 +1,172 @@
+"""Run specs: what to attribute and how, read from YAML and command-line flags, checked before any work."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from attattr_batch.errors import UserError, did_you_mean
+
+BUNDLED = "bundled"
+"""The name, for `model` and `data_dir` alike, of the mini-GLUE data and tiny models that ship with us."""
+
+Target = Literal["gold", "predicted", "both"]
+Quadrature = Literal[
+    "adaptive",
+    "gauss-legendre",
+    "clenshaw-curtis",
+    "left-riemann",
+    "right-riemann",
+    "midpoint",
+    "trapezoid",
+]
+DType = Literal["float32", "bfloat16"]
+Device = Literal["auto", "cpu", "cuda"]
+ExecutorName = Literal["auto", "local", "ray"]
+
+
+class RunSpec(BaseModel):
+    """One run: a model, a dataset split and a method, plus how to execute it.
+
+    Everything up to `edge_cap` decides numbers and enters the run's identity; the rest only decides speed.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")] | None = None
+    task: str | None = None
+    model: str
+    revision: str | None = None
+    data_dir: str | None = None
+    dataset: str | None = None
+    dataset_config: str | None = None
+    dataset_revision: str | None = None
+    columns: dict[Literal["text_a", "text_b", "label"], str] | None = None
+    labels: list[str] | None = None
+    label_map: dict[str, str] | None = None
+    split: str = "dev"
+    limit: Annotated[int, Field(ge=1)] | None = None
+    max_length: Annotated[int, Field(ge=4, le=8192)] = 128
+
+    target: Target = "both"
+    quadrature: Quadrature = "adaptive"
+    nodes: Annotated[int, Field(ge=1, le=1024)] | None = None
+    tolerance: Annotated[float, Field(gt=0, lt=1)] = 1e-3
+    dtype: DType = "float32"
+    top_k: Annotated[int, Field(ge=1, le=1000)] = 5
+    edge_floor: Annotated[float, Field(ge=0, le=1)] = 0.05
+    edge_cap: Annotated[int, Field(ge=1, le=100_000)] = 512
+
+    device: Device = "auto"
+    executor: ExecutorName = "auto"
+    workers: Annotated[int, Field(ge=1, le=4096)] | None = None
+    address: str | None = None
+    batch_tokens: Annotated[int, Field(ge=128)] | None = None
+
+    @model_validator(mode="after")
+    def _check_combinations(self) -> RunSpec:
+        if self.task is None and self.dataset is None:
+            raise ValueError("give `task` (a GLUE task) or `dataset` (a file or hub set with `columns`)")
+        if self.dataset is not None and self.data_dir is not None:
+            raise ValueError("`data_dir` and `dataset` exclude each other")
+        if self.nodes is not None and self.quadrature == "adaptive":
+            raise ValueError("`nodes` needs a fixed `quadrature`; `adaptive` takes `tolerance`")
+        if self.nodes is None and self.quadrature != "adaptive":
+            raise ValueError(f"`quadrature: {self.quadrature}` needs `nodes`")
+        minimum = {"trapezoid": 2, "clenshaw-curtis": 2}.get(self.quadrature, 1)
+        if self.nodes is not None and self.nodes < minimum:
+            raise ValueError(f"`quadrature: {self.quadrature}` needs `nodes` >= {minimum}")
+        return self
+
+
+# Keys whose value is a path when it names something on disk; relative to the spec file.
+_PATH_KEYS = ("data_dir", "model", "dataset")
+
+
+def load_spec(path: Path, overrides: Mapping[str, Any] | None = None) -> list[RunSpec]:
+    """Reads a spec file into runs; `overrides` (command-line flags) win over the file.
+
+    The file is a mapping of run keys, or `defaults:` with such keys and `runs:` with a list of them.
+
+    Raises:
+        UserError: the file is missing or not YAML, a key is unknown, or a value is not allowed.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        content = yaml.safe_load(text)
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError("cannot read the run spec", got=f"{path}: {error}", hint="check the path") from error
+    except yaml.YAMLError as error:
+        raise UserError("the run spec is not valid YAML", got=f"{path}: {error}") from error
+    mappings = _run_mappings(content, path)
+    runs = []
+    for mapping in mappings:
+        resolved = {key: _resolve(key, value, path.parent) for key, value in mapping.items()}
+        runs.append(make_spec({**resolved, **(overrides or {})}, where=str(path)))
+    return runs
+
+
+def make_spec(values: Mapping[str, Any], where: str = "the command line") -> RunSpec:
+    """Checks one mapping of run keys.
+
+    Raises:
+        UserError: names every offending key, with the nearest known key for a misspelt one.
+    """
+    try:
+        return RunSpec.model_validate(dict(values))
+    except ValidationError as error:
+        problems = [_explain(item) for item in error.errors()]
+        raise UserError(
+            f"the run settings from {where} are not usable",
+            got="; ".join(problems),
+            hint="`attattr run --help` lists every setting",
+        ) from error
+
+
+def _run_mappings(content: Any, path: Path) -> list[dict[str, Any]]:
+    if not isinstance(content, dict):
+        raise UserError(
+            "a run spec must be a mapping",
+            got=f"{path}: {type(content).__name__}",
+            allowed="run keys, or `defaults:` and `runs:`",
+        )
+    if "runs" not in content and "defaults" not in content:
+        return [content]
+    extra = set(content) - {"runs", "defaults"}
+    if extra:
+        raise UserError(
+            "a spec with `runs:` may only hold `defaults:` beside it",
+            got=f"{path}: {', '.join(sorted(map(str, extra)))}",
+        )
+    defaults, runs = content.get("defaults") or {}, content.get("runs")
+    if not isinstance(defaults, dict) or not isinstance(runs, list) or not runs:
+        raise UserError("`defaults:` must be a mapping and `runs:` a non-empty list", got=str(path))
+    for position, run in enumerate(runs):
+        if not isinstance(run, dict):
+            got = f"{path}, entry {position}: {run!r}"
+            raise UserError("every entry of `runs:` must be a mapping", got=got)
+    return [{**defaults, **run} for run in runs]
+
+
+def _resolve(key: str, value: Any, folder: Path) -> Any:
+    if key not in _PATH_KEYS or not isinstance(value, str) or value == BUNDLED:
+        return value
+    candidate = folder / Path(value).expanduser()
+    looks_like_path = value.startswith((".", "/", "~")) or candidate.exists()
+    return str(candidate.resolve()) if looks_like_path else value
+
+
+def _explain(item: Any) -> str:
+    key = ".".join(str(part) for part in item["loc"]) or "settings"
+    if item["type"] == "extra_forbidden":
+        return f"unknown key {key!r}" + _suffix(did_you_mean(key, RunSpec.model_fields))
+    message = item["msg"].removeprefix("Value error, ")
+    return f"{key}: {message}" if item["loc"] else message
+
+
+def _suffix(hint: str | None) -> str:
+    return f" ({hint})" if hint else ""

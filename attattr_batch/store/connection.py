@@ -1,0 +1,113 @@
+"""A store: one DuckDB file, opened for a moment at a time, each time for one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import duckdb
+import pyarrow as pa
+from duckdb_sqlalchemy import ConnectionWrapper
+from sqlalchemy import Connection, create_engine
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import NullPool
+
+from attattr_batch.store import migrate
+from attattr_batch.store.opening import DEFAULT_TIMEOUT_S, concerns_file, explain, open_duckdb
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+
+class Store:
+    """One database file. Cheap to make; the file is touched only inside `read()` and `write()`.
+
+    Attributes:
+        path: The database file.
+        timeout_s: How long to wait while another process holds the file, in seconds.
+        create: Whether `write()` makes a missing file.
+    """
+
+    def __init__(self, path: str | Path, *, timeout_s: float = DEFAULT_TIMEOUT_S, create: bool = False):
+        self.path = Path(path)
+        self.timeout_s = timeout_s
+        self.create = create
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """Opens the file for reading and gives a connection in one transaction (one consistent state).
+
+        Raises:
+            StoreError: the file is missing, held too long by another process, no store of ours, or of a
+                schema that this version does not read.
+        """
+        with self._open(read_only=True) as connection:
+            with connection.begin():
+                migrate.check_readable(connection, self.path)
+            with connection.begin():
+                yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """Opens the file for writing and gives a connection in one transaction, committed on success.
+
+        An older schema is migrated first. Any exception rolls the transaction back.
+
+        Raises:
+            StoreError: as for `read`; or the file or its folder is read-only, or the disk is full.
+        """
+        if not self.create and not self.path.exists():
+            raise explain(duckdb.IOException("database does not exist"), self.path)
+        with self._open(read_only=False) as connection:
+            migrate.bring_up_to_date(connection, self.path)
+            with connection.begin():
+                yield connection
+
+    def migrate(self) -> None:
+        """Brings tables and views to this version (every `write()` does so too); a no-op when they are."""
+        with self.write():
+            pass
+
+    def checkpoint(self) -> None:
+        """Moves the write-ahead log into the database file."""
+        with self._open(read_only=False) as connection:
+            raw(connection).execute("CHECKPOINT")
+
+    @contextmanager
+    def _open(self, *, read_only: bool) -> Iterator[Connection]:
+        def creator() -> ConnectionWrapper:
+            opened = open_duckdb(self.path, read_only=read_only, timeout_s=self.timeout_s)
+            if not read_only:
+                # A checkpoint at every close would cost a second on a large file; the log is enough.
+                opened.execute("PRAGMA disable_checkpoint_on_shutdown")
+            return ConnectionWrapper(opened)
+
+        engine = create_engine("duckdb://", creator=creator, poolclass=NullPool)
+        try:
+            with engine.connect() as connection:
+                yield connection
+        except (DBAPIError, duckdb.Error) as error:
+            original = error.orig if isinstance(error, DBAPIError) else error
+            if isinstance(original, duckdb.Error) and concerns_file(original, self.path):
+                raise explain(original, self.path) from error
+            raise
+        finally:
+            engine.dispose()
+
+
+def raw(connection: Connection) -> DuckDBPyConnection:
+    """DuckDB's own connection under a SQLAlchemy one; shares its transaction."""
+    return cast("DuckDBPyConnection", connection.connection.driver_connection)
+
+
+@contextmanager
+def arrow_rows(connection: Connection, name: str, rows: pa.Table) -> Iterator[None]:
+    """Makes an Arrow table readable under `name` in SQL on this connection, without copying it."""
+    duck = raw(connection)
+    duck.register(name, rows)
+    try:
+        yield
+    finally:
+        duck.unregister(name)

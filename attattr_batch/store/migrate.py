@@ -1,0 +1,162 @@
+"""Brings a database file to this version's tables, views and comments.
+
+Tables change through Alembic migrations (schema/versions). Views and comments hold no data: they are written
+anew whenever their text differs from what the file was last given.
+"""
+
+from __future__ import annotations
+
+import enum
+import functools
+import hashlib
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, text
+
+from attattr_batch.errors import StoreError
+from attattr_batch.resources import data_folder
+from attattr_batch.store.sqlfile import SqlFile, load_folder
+from attattr_batch.store.tables import metadata
+
+SCHEMA_VERSION = "0001"
+"""Newest migration in schema/versions; what this program reads and writes."""
+
+VERSION_TABLE = "attattr_schema"
+"""Alembic's bookkeeping table; its presence marks a file as ours."""
+
+_VIEWS_KEY = "views_and_comments"
+
+
+class SchemaState(enum.Enum):
+    """How a database file relates to this program."""
+
+    BLANK = "no tables"
+    FOREIGN = "tables, but none of ours"
+    OLDER = "an older schema"
+    CURRENT = "this version's schema"
+    NEWER = "a newer schema"
+
+
+def schema_state(connection: Connection) -> tuple[SchemaState, str | None]:
+    """Says how the open file relates to this program, and its schema version if it has one."""
+    names = connection.execute(
+        text("SELECT table_name FROM duckdb_tables() WHERE database_name = current_database()")
+    ).scalars()
+    present = set(names.all())
+    if not present:
+        return SchemaState.BLANK, None
+    if VERSION_TABLE not in present:
+        return SchemaState.FOREIGN, None
+    version = connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar_one()
+    if version == SCHEMA_VERSION:
+        return SchemaState.CURRENT, version
+    return (SchemaState.OLDER if version < SCHEMA_VERSION else SchemaState.NEWER), version
+
+
+def check_readable(connection: Connection, path: Path) -> None:
+    """Raises StoreError unless the open file has exactly this version's schema."""
+    state, version = schema_state(connection)
+    _refuse_unusable(state, version, path)
+    if state is SchemaState.BLANK:
+        raise StoreError("the database is empty", got=path, hint="`attattr run` fills it")
+    if state is SchemaState.OLDER:
+        raise StoreError(
+            "the database was written by an older version of attattr_batch",
+            got=f"{path}, schema {version}",
+            allowed=f"schema {SCHEMA_VERSION}",
+            hint="any writing command, such as `attattr run`, brings it up to date (make a copy first)",
+        )
+
+
+def bring_up_to_date(connection: Connection, path: Path) -> None:
+    """Migrates a blank or older file to this version and refreshes views and comments; usually a no-op.
+
+    The migration is one transaction, followed by a checkpoint.
+
+    Raises:
+        StoreError: the file is not ours, or newer than this program.
+    """
+    with connection.begin():
+        state, version = schema_state(connection)
+        _refuse_unusable(state, version, path)
+        current = state is SchemaState.CURRENT
+        if current and _stored_hash(connection) == _wanted_hash():
+            return
+        if not current:
+            command.upgrade(_alembic_config(connection), "head")
+        _refresh(connection)
+    with connection.begin():
+        connection.exec_driver_sql("CHECKPOINT")
+
+
+def view_files() -> list[SqlFile]:
+    """The view definitions of schema/views, in an order in which they can be created."""
+    return _load_views(data_folder("schema") / "views")
+
+
+@functools.cache
+def _load_views(folder: Path) -> list[SqlFile]:
+    # Kept: every transaction compares their hash with the file's.
+    return load_folder(folder)
+
+
+def _refuse_unusable(state: SchemaState, version: str | None, path: Path) -> None:
+    if state is SchemaState.FOREIGN:
+        raise StoreError(
+            "the file is a DuckDB database, but not one of attattr_batch",
+            got=path,
+            hint="give another path with --db; this file is left as it is",
+        )
+    if state is SchemaState.NEWER:
+        raise StoreError(
+            "the database was written by a newer version of attattr_batch",
+            got=f"{path}, schema {version}",
+            allowed=f"schema up to {SCHEMA_VERSION}",
+            hint="upgrade attattr_batch, or give another path with --db",
+        )
+
+
+def _alembic_config(connection: Connection) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(data_folder("schema")).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    return config
+
+
+def _stored_hash(connection: Connection) -> str | None:
+    query = text("SELECT value FROM meta WHERE key = :key")
+    return connection.execute(query, {"key": _VIEWS_KEY}).scalar_one_or_none()
+
+
+def _wanted_hash() -> str:
+    return hashlib.sha256("\n".join(_statements()).encode()).hexdigest()
+
+
+def _statements() -> list[str]:
+    comments = []
+    for table in metadata.tables.values():
+        comments.append(f"COMMENT ON TABLE {table.name} IS {_literal(table.comment)}")
+        for column in table.columns:
+            comments.append(f'COMMENT ON COLUMN {table.name}."{column.name}" IS {_literal(column.comment)}')
+    views = []
+    for view in view_files():
+        views.append(f"CREATE OR REPLACE VIEW {view.name} AS\n{view.query}")
+        views.append(f"COMMENT ON VIEW {view.name} IS {_literal(view.description)}")
+    return comments + views
+
+
+def _literal(value: str | None) -> str:
+    return "'" + (value or "").replace("'", "''") + "'"
+
+
+def _refresh(connection: Connection) -> None:
+    names = (
+        connection.execute(text("SELECT view_name FROM duckdb_views() WHERE NOT internal")).scalars().all()
+    )
+    wanted = {view.name for view in view_files()}
+    statements = [f"DROP VIEW IF EXISTS {name}" for name in names if name not in wanted] + _statements()
+    connection.exec_driver_sql(";\n".join(statements))
+    parameters = {"key": _VIEWS_KEY, "value": _wanted_hash()}
+    connection.execute(text("INSERT OR REPLACE INTO meta VALUES (:key, :value)"), parameters)

@@ -1,0 +1,150 @@
+"""The one place that opens database files, and the one that says in plain words why one cannot be used.
+
+DuckDB lets one process write or many read. Everyone therefore opens the file for a moment only, and tries
+again for a while when somebody else has it. This module needs DuckDB alone: the console's child imports it.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from attattr_batch.errors import StoreError
+
+STORAGE_VERSION = "v1.5.0"
+"""File format of new stores: DuckDB 1.5 can still read them."""
+
+DEFAULT_TIMEOUT_S = 30.0
+
+# Everyone in a process must open a file with the same settings, or DuckDB refuses the second connection.
+_SETTINGS = {
+    "storage_compatibility_version": STORAGE_VERSION,
+    "autoinstall_known_extensions": False,
+    "autoload_known_extensions": False,
+}
+
+_HELD_BY_OTHER = "Could not set lock on file"
+_HELD_BY_US = "with a different configuration than existing connections"
+
+
+def open_duckdb(
+    path: Path,
+    *,
+    read_only: bool,
+    timeout_s: float = DEFAULT_TIMEOUT_S,
+    settings: dict[str, Any] | None = None,
+) -> duckdb.DuckDBPyConnection:
+    """Opens a database file, waiting up to `timeout_s` seconds while another process holds it.
+
+    Args:
+        path: The file; created when missing and `read_only` is false.
+        read_only: Whether to open for reading.
+        timeout_s: How long to wait for a lock, in seconds.
+        settings: DuckDB settings beyond the usual ones.
+
+    Raises:
+        StoreError: the file cannot be opened; says why and what to do.
+    """
+    if path.is_dir():
+        raise StoreError("the database must be a file", got=f"{path} (a folder)", hint="give a file's path")
+    config = {**_SETTINGS, **(settings or {})}
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            return duckdb.connect(str(path), read_only=read_only, config=config)
+        except duckdb.Error as error:
+            if not is_lock_error(error):
+                raise explain(error, path) from error
+            if time.monotonic() >= deadline:
+                raise _held(error, path, timeout_s) from error
+        time.sleep(random.uniform(0.005, 0.025))
+
+
+def is_lock_error(error: BaseException) -> bool:
+    """Whether the file was refused because someone has it open, so that waiting may help."""
+    message = str(error)
+    return isinstance(error, duckdb.Error) and (_HELD_BY_OTHER in message or _HELD_BY_US in message)
+
+
+def concerns_file(error: duckdb.Error, path: Path) -> bool:
+    """Whether the database file or its disk failed, as opposed to a statement."""
+    message = str(error)
+    about_files = isinstance(error, duckdb.IOException | duckdb.FatalException)
+    about_files = about_files or "Failed to commit" in message or "Corrupt database file" in message
+    known = any(fragment in message for fragments, _, _ in _EXPLANATIONS for fragment in fragments)
+    return about_files and (known or str(path) in message)
+
+
+def explain(error: BaseException, path: Path) -> StoreError:
+    """Turns DuckDB's error about a file into one that says what is wrong and what to do."""
+    message = " ".join(str(error).split())
+    for fragments, what, hint in _EXPLANATIONS:
+        if any(fragment in message for fragment in fragments):
+            return StoreError(what, got=path, hint=hint.format(path=path, message=message, free=_free(path)))
+    return StoreError("the database cannot be used", got=f"{path}: {message}")
+
+
+# (fragments of DuckDB's message, what is wrong, what to do); the first match wins.
+_EXPLANATIONS: tuple[tuple[tuple[str, ...], str, str], ...] = (
+    (
+        ("No space left on device", "File too large", "Disk quota exceeded"),
+        "the database cannot grow: the disk is full",
+        "make room ({free} free there) and run the same command again; everything committed is kept",
+    ),
+    (
+        ("database does not exist",),
+        "there is no database yet",
+        "`attattr run --db {path}` makes one; or give the right file with --db",
+    ),
+    (
+        ("No such file or directory",),
+        "the folder of the database does not exist",
+        "make the folder first, or give another path with --db",
+    ),
+    (
+        ("Permission denied", "Read-only file system"),
+        "no permission to use the database there",
+        "check who owns the file and its folder (writing needs both), or give another path with --db",
+    ),
+    (
+        ("sqlite_scanner", "not a valid DuckDB database file"),
+        "the file is not a DuckDB database",
+        "give another path with --db (an empty file left by a crash can be deleted)",
+    ),
+    (
+        ("Could not read enough bytes", "Corrupt database file", "Failed to load checkpoint"),
+        "the database is damaged: it was cut short or changed outside",
+        "go back to a snapshot (`attattr snapshot` makes them) or run again into a new file. {message}",
+    ),
+    (
+        ("version number",),
+        "the file was written by another version of DuckDB, which this one cannot read",
+        "upgrade duckdb. {message}",
+    ),
+)
+
+
+def _held(error: BaseException, path: Path, timeout_s: float) -> StoreError:
+    if _HELD_BY_US in str(error):
+        return StoreError(
+            "this program already has the database open in the other mode",
+            got=path,
+            hint="leave the `with store.read()` or `with store.write()` block before entering another",
+        )
+    holder = str(error).partition("Conflicting lock is held in ")[2].partition(". See also")[0]
+    return StoreError(
+        f"another process holds the database; waited {timeout_s:g} s",
+        got=f"{path}, held by {holder or 'a process that DuckDB does not name'}",
+        hint="wait for it or stop it (programs such as the DuckDB shell hold a file as long as they run)",
+    )
+
+
+def _free(path: Path) -> str:
+    folder = path.parent if os.path.isdir(path.parent) else Path(".")
+    return f"{shutil.disk_usage(folder).free / 2**20:.0f} MiB"

@@ -1,0 +1,101 @@
+"""SQL files with a header: views, audits and jobs are kept one to a file.
+
+A header is the file's leading `--` comment lines, `-- field: text`; a line that starts with no field
+continues the one before. Fields: `name` (equals the file's stem), `description`, and as needed `grain` (what
+one row is), `depends` (names of other files that come first) and `column NAME` (what a column means).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+from attattr_batch.errors import UserError
+
+_FIELD = re.compile(r"^--\s*(?P<field>column \w+|[a-z_]+):\s*(?P<text>.*)$")
+
+
+@dataclass(frozen=True)
+class SqlFile:
+    """One SQL file: its query and what the header says.
+
+    Attributes:
+        name: Name of the view, audit or job; equals the file's stem.
+        description: What it is for, in a sentence or two.
+        query: The SQL below the header, without the closing semicolon.
+        fields: Every header field by name, `name` and `description` included.
+        path: Where it was read from.
+    """
+
+    name: str
+    description: str
+    query: str
+    fields: dict[str, str] = field(repr=False)
+    path: Path
+
+    @property
+    def depends(self) -> tuple[str, ...]:
+        """Names of the files that must come before this one."""
+        return tuple(self.fields.get("depends", "").replace(",", " ").split())
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """Meanings of columns given in the header, by column name."""
+        prefix = "column "
+        return {key.removeprefix(prefix): text for key, text in self.fields.items() if key.startswith(prefix)}
+
+
+def load_file(path: Path) -> SqlFile:
+    """Reads one SQL file.
+
+    Raises:
+        UserError: the header lacks `name` or `description`, the name differs from the file's, or no SQL
+            follows.
+    """
+    lines = path.read_text(encoding="utf-8").splitlines()
+    end = next((number for number, line in enumerate(lines) if not line.startswith("--")), len(lines))
+    fields = _parse_header(lines[:end])
+    query = "\n".join(lines[end:]).strip().removesuffix(";").strip()
+    for needed in ("name", "description"):
+        if not fields.get(needed):
+            raise UserError(f"the header lacks `-- {needed}: ...`", got=path)
+    if fields["name"] != path.stem:
+        raise UserError(
+            "the header's name must be the file's", got=f"{path}: {fields['name']}", allowed=path.stem
+        )
+    if not query:
+        raise UserError("no SQL follows the header", got=path)
+    return SqlFile(fields["name"], fields["description"], query, fields, path)
+
+
+def load_folder(folder: Path) -> list[SqlFile]:
+    """Reads every `*.sql` file of a folder, ordered so that each comes after those it depends on.
+
+    Names in `depends` that no file of the folder has (tables, for example) do not matter for the order.
+
+    Raises:
+        UserError: a file is not usable, or files depend on each other in a circle.
+    """
+    files = {path.stem: load_file(path) for path in sorted(folder.glob("*.sql"))}
+    sorter = TopologicalSorter({name: [d for d in one.depends if d in files] for name, one in files.items()})
+    try:
+        return [files[name] for name in sorter.static_order()]
+    except CycleError as error:
+        raise UserError(
+            "SQL files depend on each other in a circle", got=" -> ".join(error.args[1])
+        ) from error
+
+
+def _parse_header(lines: list[str]) -> dict[str, str]:
+    fields: dict[str, str] = {}
+    last = None
+    for line in lines:
+        match = _FIELD.match(line)
+        if match:
+            last = match["field"]
+            fields[last] = match["text"].strip()
+        elif last is not None:
+            fields[last] = f"{fields[last]} {line.removeprefix('--').strip()}".strip()
+    return fields

@@ -1,0 +1,16 @@
+-- name: layer_and_head_range
+-- description: Facts of a layer or head that the run's model does not have.
+-- grain: table_name, run_id, layer, head
+WITH used AS (
+    SELECT DISTINCT 'head_scores' AS table_name, run_id, layer, head FROM head_scores_stored
+    UNION ALL BY NAME
+    SELECT DISTINCT 'edges' AS table_name, run_id, layer, head FROM edges_stored
+    UNION ALL BY NAME
+    SELECT DISTINCT 'layer_scores' AS table_name, run_id, layer FROM layer_scores_stored
+    UNION ALL BY NAME
+    SELECT DISTINCT 'layer_edges' AS table_name, run_id, layer FROM layer_edges_stored
+)
+SELECT u.*, r.n_layers, r.n_heads
+FROM used AS u
+JOIN runs AS r USING (run_id)
+WHERE u.layer < 0 OR u.layer >= r.n_layers OR u.head < 0 OR u.head >= r.n_heads

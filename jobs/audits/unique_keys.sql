@@ -1,0 +1,19 @@
+-- name: unique_keys
+-- description: Keys with more than one row. Facts carry no index, so nothing else would refuse a second row.
+-- grain: table_name and the key
+WITH keys AS (
+    SELECT 'predictions' AS table_name, run_id, example_id, NULL AS layer, NULL AS head, NULL AS target
+    FROM predictions
+    UNION ALL BY NAME
+    SELECT 'examples' AS table_name, run_id, example_id FROM examples
+    UNION ALL BY NAME
+    SELECT 'target_scores' AS table_name, run_id, example_id, target FROM target_scores
+    UNION ALL BY NAME
+    SELECT 'layer_scores' AS table_name, run_id, example_id, layer, target FROM layer_scores
+    UNION ALL BY NAME
+    SELECT 'head_scores' AS table_name, run_id, example_id, layer, head, target FROM head_scores
+)
+SELECT table_name, run_id, example_id, layer, head, target, count(*) AS n
+FROM keys
+GROUP BY ALL
+HAVING count(*) > 1

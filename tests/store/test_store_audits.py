@@ -1,0 +1,137 @@
+"""Each audit is silent on good data and catches the offence it is for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from fabricate import commit, new_store, register
+from sqlalchemy import Connection
+
+from attattr_batch.resources import data_folder
+from attattr_batch.store.connection import Store
+from attattr_batch.store.ingest import Failure, record_failures
+from attattr_batch.store.runs import seal_pass
+from attattr_batch.store.sqlfile import load_folder
+
+AUDITS = {audit.name: audit for audit in load_folder(data_folder("jobs") / "audits")}
+
+# By audit: statements that spoil the data, and how many rows the audit then returns. ZERO and ONE are
+# examples 0 and 1 of run 1, whose gold and predicted class coincide; its only misclassified one is example 3.
+OFFENCES: dict[str, list[tuple[str, int]]] = {
+    "completeness": [
+        ("UPDATE layer_scores_stored SET completeness_error = -0.002 WHERE example_id = 3", 4),
+    ],
+    "ledger_and_facts": [
+        ("DELETE FROM head_scores_stored WHERE ZERO AND head = 0", 1),
+        ("DELETE FROM ledger WHERE ZERO", 1),
+        ("INSERT INTO predictions SELECT * REPLACE (99 AS example_id) FROM predictions", 3),
+    ],
+    "committed_has_prediction": [
+        ("DELETE FROM predictions WHERE run_id = 1 AND example_id < 2", 2),
+    ],
+    "sealed_is_complete": [
+        ("DELETE FROM ledger WHERE ZERO", 1),
+        ("DELETE FROM failures", 1),
+        ("UPDATE passes SET status = 'sealed'", 1),
+    ],
+    "unique_keys": [
+        ("INSERT INTO head_scores_stored FROM head_scores_stored WHERE example_id = 3 AND head = 1", 4),
+        ("INSERT INTO layer_scores_stored FROM layer_scores_stored WHERE example_id = 3", 4),
+        ("INSERT INTO target_scores_stored FROM target_scores_stored WHERE example_id = 3", 2),
+        ("INSERT INTO predictions FROM predictions WHERE example_id = 3", 1),
+        ("INSERT INTO examples FROM examples WHERE run_id = 1 AND example_id = 3", 1),
+        # The same numbers under `both` and `gold` would be two answers for gold.
+        (
+            "INSERT INTO target_scores_stored SELECT * REPLACE ('gold' AS target) FROM"
+            " target_scores_stored WHERE ZERO",
+            1,
+        ),
+    ],
+    "unique_edges": [
+        ("UPDATE edges_stored SET rank = 0 WHERE ZERO", 6),
+        ("UPDATE edges_stored SET key_pos = 1 WHERE ZERO", 6),
+        ("INSERT INTO layer_edges_stored FROM layer_edges_stored WHERE example_id = 3", 4),
+    ],
+    "finite_numbers": [
+        ("UPDATE head_scores_stored SET taylor = 'nan' WHERE example_id = 3 AND head = 1", 4),
+        ("UPDATE head_scores_stored SET attr_second = 'inf' WHERE example_id = 3 AND head = 1", 4),
+        ("UPDATE layer_scores_stored SET agreement_error = 'nan' WHERE example_id = 3", 4),
+        ("UPDATE target_scores_stored SET tree_top_mass = 'nan' WHERE example_id = 3", 2),
+        ("UPDATE edges_stored SET attr = '-inf' WHERE example_id = 3 AND head = 0 AND rank = 1", 4),
+        ("UPDATE layer_edges_stored SET attr = 'nan' WHERE example_id = 3", 4),
+    ],
+    "probabilities": [
+        ("UPDATE predictions SET probabilities = [0.3, 0.8] WHERE ONE", 1),
+        ("UPDATE predictions SET probabilities = [-0.25, 1.25] WHERE ONE", 1),
+        ("UPDATE predictions SET probabilities = ['nan'::FLOAT, 0.75] WHERE ONE", 1),
+        ("UPDATE predictions SET probabilities = [NULL, 0.75] WHERE ONE", 1),
+        ("UPDATE predictions SET probabilities = [0.25, 0.5, 0.25] WHERE run_id = 1 AND gold = 1", 3),
+        ("UPDATE predictions SET predicted = 0 WHERE ONE", 1),
+        ("UPDATE predictions SET predicted = 7 WHERE ONE", 1),
+        ("UPDATE predictions SET prob_gold = 0.5 WHERE ONE", 1),
+        ("UPDATE predictions SET prob_gold = NULL WHERE ONE", 1),
+        ("UPDATE predictions SET prob_predicted = 0.5 WHERE ONE", 1),
+    ],
+    "layer_and_head_range": [
+        ("UPDATE head_scores_stored SET layer = 2 WHERE ZERO", 3),
+        ("UPDATE edges_stored SET head = 3 WHERE run_id = 1 AND head = 0", 2),
+        ("UPDATE layer_edges_stored SET layer = -1 WHERE run_id = 1 AND layer = 0", 1),
+    ],
+    "kept_mass": [
+        ("UPDATE head_scores_stored SET kept_mass = 1.01 WHERE ZERO", 6),
+        ("UPDATE head_scores_stored SET kept_mass = 'nan' WHERE ZERO", 6),
+        ("UPDATE layer_scores_stored SET kept_mass = -0.1 WHERE ZERO", 2),
+    ],
+    "target_follows_prediction": [
+        ("UPDATE target_scores_stored SET label = 1 - label WHERE example_id = 3", 2),
+        ("UPDATE target_scores_stored SET target = 'both' WHERE target = 'gold'", 1),
+    ],
+    "f_full_is_probability": [
+        ("UPDATE layer_scores_stored SET f_full = f_full + 0.01 WHERE example_id = 3", 4),
+    ],
+}
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """A sealed run with a quarantined example, a running one, and a sealed one of a fixed rule."""
+    one = new_store(tmp_path_factory.mktemp("audits"))
+    _, first = register(one, 7, "first")
+    commit(one, first, range(6))
+    record_failures(one, first, [Failure(example_id=6, kind="E", message="m")])
+    seal_pass(one, first)
+    _, second = register(one, 8, "second", target="gold")
+    commit(one, second, range(2), "gold")
+    _, third = register(one, 2, "third", target="predicted", quadrature="midpoint", nodes=3, tolerance=1e-9)
+    commit(one, third, range(2), "predicted")
+    seal_pass(one, third)
+    return one
+
+
+def offenders(connection: Connection) -> dict[str, int]:
+    """How many rows each audit returns; audits without any are left out."""
+    counts = {name: len(connection.exec_driver_sql(audit.query).all()) for name, audit in AUDITS.items()}
+    return {name: count for name, count in counts.items() if count}
+
+
+def test_every_audit_is_silent_on_good_data(store: Store) -> None:
+    with store.read() as connection:
+        assert offenders(connection) == {}
+
+
+def test_every_audit_is_silent_on_an_empty_store(tmp_path: Path) -> None:
+    with new_store(tmp_path).read() as connection:
+        assert offenders(connection) == {}
+
+
+@pytest.mark.parametrize("name", AUDITS)
+def test_every_offence_is_caught(store: Store, name: str) -> None:
+    assert OFFENCES[name]
+    for offence, n_rows in OFFENCES[name]:
+        spoil = offence.replace("ZERO", "run_id = 1 AND example_id = 0")
+        with pytest.raises(RuntimeError, match="undo"), store.write() as connection:
+            connection.exec_driver_sql(spoil.replace("ONE", "run_id = 1 AND example_id = 1"))
+            found = connection.exec_driver_sql(AUDITS[name].query).all()
+            assert len(found) == n_rows, (offence, found)
+            raise RuntimeError("undo")

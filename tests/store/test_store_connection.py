@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from fabricate import commit, filled_store, new_store, register, rows
+from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
+
+from attattr_batch.errors import StoreError
+from attattr_batch.store.connection import Store
+
+HERE = Path(__file__).resolve().parent
+ENVIRONMENT = os.environ | {"PYTHONPATH": f"{HERE.parents[1]}{os.pathsep}{HERE}"}
+
+
+def test_a_write_is_one_transaction(tmp_path: Path) -> None:
+    store = new_store(tmp_path)
+    with store.write() as connection:
+        connection.execute(text("INSERT INTO meta VALUES ('a', '1')"))
+    with pytest.raises(RuntimeError, match="changed my mind"), store.write() as connection:
+        connection.execute(text("INSERT INTO meta VALUES ('b', '2')"))
+        raise RuntimeError("changed my mind")
+    with pytest.raises(IntegrityError), store.write() as connection:
+        connection.execute(text("INSERT INTO meta VALUES ('c', '3')"))
+        connection.execute(text("INSERT INTO meta VALUES ('a', '4')"))
+    assert rows(store, "SELECT key FROM meta WHERE length(key) = 1") == [("a",)]
+
+
+def test_the_file_is_released_between_uses(tmp_path: Path) -> None:
+    """Another process can write while ours has a Store and has used it."""
+    store = filled_store(tmp_path)
+    assert rows(store, "SELECT count(*) FROM ledger") == [(8,)]
+    code = f"import duckdb; duckdb.connect({str(store.path)!r}).execute('DELETE FROM ledger')"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert rows(store, "SELECT count(*) FROM ledger") == [(0,)]
+
+
+def test_a_reader_cannot_write(tmp_path: Path) -> None:
+    store = new_store(tmp_path)
+    with pytest.raises(Exception, match="read-only"), store.read() as connection:
+        connection.execute(text("DELETE FROM meta"))
+
+
+def test_closing_leaves_the_log_to_the_next_opener(tmp_path: Path) -> None:
+    """No checkpoint at close: it would cost a second on a large file, after every chunk."""
+    store = new_store(tmp_path)
+    _, pass_id = register(store)
+    before = store.path.stat().st_mtime_ns
+    commit(store, pass_id, [0, 1])
+    assert store.path.stat().st_mtime_ns == before
+    assert store.path.with_name("attattr.duckdb.wal").stat().st_size > 0
+    assert rows(store, "SELECT count(*) FROM ledger") == [(2,)]
+    store.checkpoint()
+    assert not store.path.with_name("attattr.duckdb.wal").exists()
+    assert rows(store, "SELECT count(*) FROM ledger") == [(2,)]
+
+
+def test_a_reader_in_another_thread_waits_for_the_writer(tmp_path: Path) -> None:
+    store = new_store(tmp_path)
+    seen: list[int] = []
+
+    def count() -> None:
+        seen.append(rows(store, "SELECT count(*) FROM meta WHERE key = 'a'")[0][0])
+
+    with store.write() as connection:
+        connection.execute(text("INSERT INTO meta VALUES ('a', '1')"))
+        reader = threading.Thread(target=count)
+        reader.start()
+        reader.join(0.2)
+        assert reader.is_alive()
+    reader.join(5)
+    assert seen == [1]
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from fabricate import commit, register
+from attattr_batch.store.connection import Store
+store = Store(sys.argv[1], timeout_s=60)
+_, pass_id = register(store, 30)
+for start in range(0, 30, 3):
+    commit(store, pass_id, range(start, start + 3))
+print("done")
+"""
+
+
+def test_readers_see_whole_chunks_while_another_process_writes(tmp_path: Path) -> None:
+    store = new_store(tmp_path)
+    seen = []
+    command = [sys.executable, "-c", WRITER, str(store.path)]
+    with subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True) as writer:
+        while writer.poll() is None:
+            seen += rows(store, "SELECT committed, ok FROM integrity")
+            time.sleep(0.02)
+        assert writer.stdout is not None
+        assert writer.stdout.read() == "done\n"
+    assert all(ok for _, ok in seen)
+    counts = [committed for committed, _ in seen]
+    assert all(committed % 3 == 0 for committed in counts)
+    assert counts == sorted(counts)
+    assert len(set(counts)) >= 3, "the reader never got a turn"
+    assert rows(store, "SELECT committed, ok FROM integrity") == [(30, True)]
+
+
+FILLER = """
+import resource, sys
+from pathlib import Path
+from fabricate import commit, register
+from attattr_batch.errors import StoreError
+from attattr_batch.store.connection import Store
+store = Store(sys.argv[1])
+_, pass_id = register(store, 200)
+log = store.path.with_name(store.path.name + ".wal")
+resource.setrlimit(resource.RLIMIT_FSIZE, (log.stat().st_size + 100_000, resource.RLIM_INFINITY))
+try:
+    for start in range(0, 200, 10):
+        commit(store, pass_id, range(start, start + 10))
+        print(start)
+except StoreError as error:
+    print(error, file=sys.stderr)
+    sys.exit(2)
+"""
+
+
+def test_a_full_disk_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
+    """A limit on file sizes stands in for the disk."""
+    store = new_store(tmp_path)
+    command = [sys.executable, "-c", FILLER, str(store.path)]
+    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True)
+    assert done.returncode == 2, done.stderr
+    assert "the disk is full" in done.stderr
+    assert "MiB free there" in done.stderr
+    acknowledged = [int(line) for line in done.stdout.split()]
+    assert acknowledged
+    committed = [row[0] for row in rows(store, "SELECT example_id FROM ledger ORDER BY 1")]
+    assert committed == [start + offset for start in acknowledged for offset in range(10)]
+    assert rows(store, "SELECT ok FROM integrity") == [(True,)]
+    for start in range(0, 200, 10):
+        commit(store, 1, range(start, start + 10))
+    assert rows(store, "SELECT committed, ok FROM integrity") == [(200, True)]
+
+
+def test_a_broken_statement_is_not_blamed_on_the_file(tmp_path: Path) -> None:
+    store = new_store(tmp_path)
+    with pytest.raises(Exception, match="no_such_table") as caught, store.read() as connection:
+        connection.execute(text("SELECT * FROM no_such_table"))
+    assert not isinstance(caught.value, StoreError)
+
+
+def test_a_store_is_made_only_on_request(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="no database yet"), Store(tmp_path / "x.duckdb").write():
+        pass
+    assert not list(tmp_path.iterdir())

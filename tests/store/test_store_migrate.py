@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from fabricate import filled_store, new_store, rows
+from sqlalchemy import create_engine
+from sqlalchemy.pool import NullPool
+
+from attattr_batch.errors import StoreError
+from attattr_batch.resources import data_folder
+from attattr_batch.store import migrate
+from attattr_batch.store.connection import Store
+from attattr_batch.store.tables import metadata
+
+SECOND_MIGRATION = """
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+
+
+def upgrade() -> None:
+    op.create_table("later", sa.Column("run_id", sa.Integer(), nullable=False))
+    op.add_column("ledger", sa.Column("host", sa.String()))
+    {last}
+"""
+
+
+def revisions() -> list[str]:
+    config = Config()
+    config.set_main_option("script_location", str(data_folder("schema")))
+    return [script.revision for script in ScriptDirectory.from_config(config).walk_revisions()]
+
+
+def test_the_program_knows_the_newest_migration() -> None:
+    assert revisions()[0] == migrate.SCHEMA_VERSION
+
+
+@pytest.mark.parametrize("start", ["blank", *revisions()])
+def test_every_version_becomes_what_the_tables_say(tmp_path: Path, start: str) -> None:
+    store = Store(tmp_path / "old.duckdb", create=True)
+    if start != "blank":
+        with create_engine(f"duckdb:///{store.path}", poolclass=NullPool).begin() as connection:
+            config = Config()
+            config.set_main_option("script_location", str(data_folder("schema")))
+            config.attributes["connection"] = connection
+            command.upgrade(config, start)
+    store.migrate()
+    options = {"compare_type": True, "compare_server_default": True, "version_table": migrate.VERSION_TABLE}
+    with store.read() as connection:
+        assert compare_metadata(MigrationContext.configure(connection, opts=options), metadata) == []
+    assert rows(store, f"SELECT * FROM {migrate.VERSION_TABLE}") == [(migrate.SCHEMA_VERSION,)]
+    assert rows(store, "SELECT count(*) FROM head_scores") == [(0,)]
+
+
+def test_a_new_file_can_be_read_by_duckdb_1_5(tmp_path: Path) -> None:
+    store = Store(tmp_path / "new.duckdb", create=True)
+    store.migrate()
+    found = rows(store, "SELECT tags['storage_version'] FROM duckdb_databases() WHERE path IS NOT NULL")
+    assert found == [("v1.5.0+",)]
+
+
+def test_the_log_is_in_the_file_after_a_migration(tmp_path: Path) -> None:
+    Store(tmp_path / "new.duckdb", create=True).migrate()
+    assert [path.name for path in tmp_path.iterdir()] == ["new.duckdb"]
+
+
+def test_migrating_again_changes_nothing(tmp_path: Path) -> None:
+    store = filled_store(tmp_path)
+    before = store.path.read_bytes()
+    store.migrate()
+    assert store.path.read_bytes() == before
+
+
+@pytest.fixture
+def newer_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """This program as it will be one migration later; returns its schema folder."""
+    folder = tmp_path / "schema"
+    shutil.copytree(data_folder("schema"), folder, ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "versions" / "0002_later.py").write_text(SECOND_MIGRATION.format(last="pass"))
+    monkeypatch.setattr(migrate, "SCHEMA_VERSION", "0002")
+    monkeypatch.setattr(migrate, "data_folder", lambda name: folder)
+    return folder
+
+
+def test_an_older_file_is_migrated_by_the_next_writer(tmp_path: Path, newer_program: Path) -> None:
+    store = filled_store(tmp_path)
+    with pytest.raises(StoreError, match="older version") as caught, store.read():
+        pass
+    assert "schema 0001" in str(caught.value)
+    assert "attattr run" in str(caught.value)
+    store.migrate()
+    assert rows(store, "SELECT count(*), count(host) FROM ledger") == [(8, 0)]
+    assert rows(store, "SELECT count(*) FROM later") == [(0,)]
+
+
+def test_a_migration_that_fails_leaves_the_file_as_it_was(
+    tmp_path: Path, newer_program: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = filled_store(tmp_path)
+    failing = SECOND_MIGRATION.format(last='raise RuntimeError("half way")')
+    (newer_program / "versions" / "0002_later.py").write_text(failing)
+    with pytest.raises(RuntimeError, match="half way"):
+        store.migrate()
+    monkeypatch.setattr(migrate, "SCHEMA_VERSION", "0001")
+    assert rows(store, "SELECT count(*) FROM duckdb_tables() WHERE table_name = 'later'") == [(0,)]
+    assert rows(store, "SELECT count(*) FROM ledger") == [(8,)]
+
+
+def test_a_newer_file_is_refused_by_readers_and_writers(
+    tmp_path: Path, newer_program: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = new_store(tmp_path)
+    store.migrate()
+    monkeypatch.undo()
+    for opened in (store.read, store.write):
+        with pytest.raises(StoreError, match="newer version") as caught, opened():
+            pass
+        assert "schema 0002" in str(caught.value)
+        assert "schema up to 0001" in str(caught.value)
+        assert "upgrade attattr_batch" in str(caught.value)
+
+
+def test_changed_views_and_comments_reach_an_existing_file(
+    tmp_path: Path, newer_program: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(migrate, "SCHEMA_VERSION", "0001")
+    (newer_program / "versions" / "0002_later.py").unlink()
+    store = filled_store(tmp_path)
+    views = newer_program / "views"
+    (views / "progress.sql").unlink()
+    (views / "answer.sql").write_text("-- name: answer\n-- description: It's new.\nSELECT 42 AS n\n")
+    monkeypatch.setattr(metadata.tables["ledger"], "comment", "It's changed.")
+    store.migrate()
+    assert rows(store, "SELECT n FROM answer") == [(42,)]
+    names = "SELECT view_name, comment FROM duckdb_views() WHERE view_name IN ('answer', 'progress')"
+    assert rows(store, names) == [("answer", "It's new.")]
+    comments = "SELECT comment FROM duckdb_tables() WHERE table_name = 'ledger'"
+    assert rows(store, comments) == [("It's changed.",)]

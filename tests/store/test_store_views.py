@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fabricate import commit, execute, filled_store, new_store, register, registered_store, rows
+
+from attattr_batch.store.connection import Store, raw
+from attattr_batch.store.ingest import Failure, record_failures
+
+STORED = ["head_scores", "layer_scores", "target_scores", "edges", "layer_edges"]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """Two runs, so that a filter on run_id is not trivially true."""
+    one = filled_store(tmp_path_factory.mktemp("views"))
+    _, pass_id = register(one, 4, "second")
+    commit(one, pass_id, range(4))
+    return one
+
+
+def scans(store: Store, sql: str) -> list[dict[str, Any]]:
+    """What the query plan reads: for every table scan its table, columns and filters."""
+    with store.read() as connection:
+        (plan,) = json.loads(raw(connection).execute(f"EXPLAIN (FORMAT json) {sql}").fetchall()[0][1])
+    found, left = [], [plan]
+    while left:
+        node = left.pop()
+        left += node["children"]
+        if "Table" in node["extra_info"]:
+            found.append(node["extra_info"])
+    return found
+
+
+@pytest.mark.parametrize("view", STORED)
+@pytest.mark.parametrize(("target", "other"), [("gold", "predicted"), ("predicted", "gold")])
+def test_asking_for_a_target_scans_the_table_once(store: Store, view: str, target: str, other: str) -> None:
+    """The other half of the view is pruned, and both filters reach the scan."""
+    (scan,) = scans(store, f"SELECT * FROM {view} WHERE target = '{target}' AND run_id = 1")
+    assert scan["Table"].endswith(f".{view}_stored")
+    assert sorted(scan["Filters"]) == ["(run_id = 1)", f"(target != '{other}')"]
+
+
+def test_a_view_reads_only_the_columns_asked_for(store: Store) -> None:
+    (scan,) = scans(store, "SELECT avg(attr_max) FROM head_scores WHERE target = 'gold' AND run_id = 1")
+    assert scan["Projections"] in ("attr_max", ["attr_max"])
+
+
+@pytest.mark.parametrize("view", STORED)
+def test_a_view_has_its_tables_columns_in_order(store: Store, view: str) -> None:
+    columns = "SELECT list(column_name ORDER BY column_index) FROM duckdb_columns() WHERE table_name = '{}'"
+    assert rows(store, columns.format(view)) == rows(store, columns.format(f"{view}_stored"))
+
+
+def test_head_summary_is_the_mean_over_examples(store: Store) -> None:
+    one = "run_id = 1 AND layer = 1 AND head = 2 AND target = 'gold'"
+    found = rows(store, f"SELECT n, attr_max, taylor FROM head_summary WHERE {one}")
+    values = [(i * 64 + 16 + 8 + (0 if i % 4 == 3 else 2)) / 65536 for i in range(8)]
+    assert found == [(8, sum(values) / 8, sum(values) / 8)]
+    assert rows(store, "SELECT count(*) FROM head_summary WHERE run_id = 1") == [(2 * 2 * 3,)]
+
+
+def test_edge_tokens_writes_tokens_out(store: Store) -> None:
+    one = "run_id = 1 AND layer = 1 AND head = 2 AND target = 'gold'"
+    query = (
+        f"SELECT query_pos, query, key_pos, key FROM edge_tokens WHERE {one} AND example_id = 0 ORDER BY rank"
+    )
+    assert rows(store, query) == [(3, "good", 1, "a"), (3, "good", 2, "film")]
+    execute(store, "UPDATE edges_stored SET query_token = 999 WHERE example_id = 1")
+    query = "SELECT DISTINCT query FROM edge_tokens WHERE example_id = 1"
+    assert rows(store, query) == [(None,)], "an unknown token must not hide the edge"
+
+
+def test_progress(tmp_path: Path) -> None:
+    store = registered_store(tmp_path)
+    register(store, 0, "empty")
+    query = (
+        "SELECT run, status, committed, failed, total, share, rows_per_second FROM progress ORDER BY pass_id"
+    )
+    assert rows(store, query) == [
+        ("first", "running", 0, 0, 8, 0.0, None),
+        ("empty", "running", 0, 0, 0, None, None),
+    ]
+    commit(store, 1, [0, 1, 2])
+    assert rows(store, query)[0][2:] == (3, 0, 8, 0.375, None)
+    commit(store, 1, [3, 4])
+    record_failures(store, 1, [Failure(example_id=7, kind="E", message="m")])
+    execute(
+        store,
+        "UPDATE ledger SET committed_at = TIMESTAMPTZ '2026-01-01 00:00:00+00' WHERE example_id < 3",
+        "UPDATE ledger SET committed_at = TIMESTAMPTZ '2026-01-01 00:00:04+00' WHERE example_id >= 3",
+    )
+    assert rows(store, query)[0][2:] == (5, 1, 8, 0.75, 2 / 4)
+
+
+def test_integrity_sees_what_is_missing_or_too_much(tmp_path: Path) -> None:
+    store = new_store(tmp_path)
+    for name, target in (("a", "both"), ("b", "gold")):
+        _, pass_id = register(store, 4, name, target=target)
+        commit(store, pass_id, range(4), target)
+    query = "SELECT run, ok FROM integrity ORDER BY run"
+    assert rows(store, query) == [("a", True), ("b", True)]
+    for offence in (
+        "DELETE FROM head_scores_stored WHERE run_id = 2 AND example_id = 1 AND layer = 0 AND head = 0",
+        "DELETE FROM layer_scores_stored WHERE run_id = 2 AND example_id = 1 AND layer = 0",
+        "DELETE FROM target_scores_stored WHERE run_id = 2 AND example_id = 1",
+        "DELETE FROM predictions WHERE run_id = 2 AND example_id = 1",
+        "DELETE FROM ledger WHERE run_id = 2 AND example_id = 1",
+    ):
+        with pytest.raises(RuntimeError, match="undo"), store.write() as connection:
+            connection.exec_driver_sql(offence)
+            found = connection.exec_driver_sql(query).all()
+            assert [tuple(row) for row in found] == [("a", True), ("b", False)], offence
+            raise RuntimeError("undo")
