@@ -14,7 +14,7 @@ from attattr_batch.cli.output import DEFAULT_DB, DbOption, Format, FormatOption,
 
 _PACKAGES = (
     "attattr-batch torch transformers datasets duckdb duckdb-sqlalchemy sqlalchemy alembic pyarrow ray"
-)
+).split()
 
 
 def register(app: typer.Typer) -> None:
@@ -29,7 +29,7 @@ def doctor(
 ) -> None:
     """Check versions, devices, the store and Ray; exit code 1 if something needed does not work."""
     rows = [("python", "ok", platform.python_version())]
-    rows += [_package(name) for name in _PACKAGES.split()]
+    rows += [_package(name) for name in _PACKAGES]
     rows += [_devices(), _bundled(), _store(db)]
     if start_ray:
         rows.append(_ray())

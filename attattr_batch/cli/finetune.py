@@ -13,7 +13,7 @@ from attattr_batch.cli.output import QuietOption, set_up_logging, stderr
 def register(app: typer.Typer) -> None:
     """Adds the command."""
     app.command(
-        epilog="Example:  attattr finetune --task rte --base google-bert/bert-base-uncased --data-dir glue -o rte"
+        epilog="Example:  attattr finetune --task rte --base google-bert/bert-base-uncased -o my-rte"
     )(finetune)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +15,9 @@ from attattr_batch.cli.output import (
     print_rows,
     stderr,
 )
+
+if TYPE_CHECKING:
+    from attattr_batch.store.console import QueryResult
 
 _RUN_COLUMNS = (
     "run_id name task split model n_layers n_heads n_examples target quadrature dtype status created_at"
@@ -41,7 +45,8 @@ def status(db: DbOption = DEFAULT_DB, form: FormatOption = Format.table) -> None
     failed = _query(
         db,
         "SELECT r.name AS run, p.kind AS pass, f.example_id, f.kind, f.message, f.attempts FROM failures AS f"
-        " JOIN passes AS p USING (pass_id) JOIN runs AS r ON r.run_id = f.run_id ORDER BY f.pass_id, f.example_id",
+        " JOIN passes AS p USING (pass_id) JOIN runs AS r ON r.run_id = f.run_id"
+        " ORDER BY f.pass_id, f.example_id",
     )
     if failed.rows:
         stderr.print(f"quarantined ({len(failed.rows)}); `attattr run ... --retry-errors` tries them again:")
@@ -108,7 +113,7 @@ def verify(db: DbOption = DEFAULT_DB, form: FormatOption = Format.table) -> None
         raise typer.Exit(1)
 
 
-def _query(db: object, text: str):
+def _query(db: Path, text: str) -> QueryResult:
     from attattr_batch.store.console import query as ask
 
-    return ask(str(db), text, max_rows=None)
+    return ask(db, text, max_rows=None)

@@ -6,6 +6,7 @@ import atexit
 import os
 import signal
 import sys
+import traceback
 from types import FrameType
 
 import typer
@@ -14,7 +15,7 @@ from attattr_batch.cli import data, doctor, finetune, inspect, run
 from attattr_batch.cli.output import stderr
 from attattr_batch.errors import AttattrError
 
-EXIT_PARTLY, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
+EXIT_USAGE, EXIT_FAULT, EXIT_INTERRUPTED = 2, 70, 130
 
 app = typer.Typer(
     name="attattr",
@@ -45,11 +46,14 @@ def main() -> None:
     except BrokenPipeError:  # the reader of our output has gone (`| head`)
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     except Exception as error:
-        # click's own usage errors carry their message and exit code.
-        if not hasattr(error, "show"):
-            raise
-        error.show()
-        code = getattr(error, "exit_code", EXIT_USAGE)
+        # click's own usage errors know how to show themselves; anything else is a fault of ours.
+        if hasattr(error, "show"):
+            error.show()
+            code = getattr(error, "exit_code", EXIT_USAGE)
+        else:
+            traceback.print_exc()
+            stderr.print("this is a fault in attattr_batch: please report it with the lines above")
+            code = EXIT_FAULT
     _leave(code)
 
 

@@ -18,8 +18,8 @@ from rich.console import Console
 from rich.logging import RichHandler
 from rich.table import Table
 
-stderr = Console(stderr=True, highlight=False)
-stdout = Console(highlight=False)
+stderr = Console(stderr=True, highlight=False, soft_wrap=True)
+stdout = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 
 
 class Format(StrEnum):
@@ -43,7 +43,9 @@ DEFAULT_DB = Path("attattr.duckdb")
 def set_up_logging(*, quiet: bool = False, verbose: bool = False) -> None:
     """Sends the package's log to stderr: warnings and news by default."""
     level = logging.ERROR if quiet else logging.DEBUG if verbose else logging.INFO
-    handler = RichHandler(console=stderr, show_path=False, show_time=verbose, show_level=verbose)
+    handler: logging.Handler = logging.StreamHandler()
+    if stderr.is_terminal:  # so that log lines and the progress bar do not overwrite each other
+        handler = RichHandler(console=stderr, show_path=False, show_time=verbose, show_level=verbose)
     logger = logging.getLogger("attattr_batch")
     logger.handlers[:] = [handler]
     logger.setLevel(level)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -117,9 +118,8 @@ def run(
     Without arguments: the bundled mini-GLUE with its tiny models. The same settings again resume an
     unfinished run, and do nothing for a finished one. Ctrl-C loses nothing that is committed.
     """
-    flags = {
-        key: value for key, value in locals().items() if key in RunSpec.model_fields and value is not None
-    }
+    given = locals()
+    flags = {key: given[key] for key in RunSpec.model_fields if given.get(key) is not None}
     set_up_logging(quiet=quiet, verbose=verbose)
     specs = _specs(spec, flags)
     summaries = [_run_one(one, db, retry_errors=retry_errors, quiet=quiet) for one in specs]
@@ -143,13 +143,13 @@ def _specs(path: Path | None, flags: dict[str, Any]) -> list[RunSpec]:
 
 def _run_one(spec: RunSpec, db: Path, *, retry_errors: bool, quiet: bool) -> dict[str, object]:
     from attattr_batch.runtime.progress import reporting
-    from attattr_batch.runtime.run import run_spec, summary_mapping
+    from attattr_batch.runtime.run import run_spec
     from attattr_batch.store.connection import Store
 
     title = spec.name or f"{spec.task or spec.dataset} {spec.split}"
     with reporting(title, stderr, quiet=quiet) as report:
         summary = run_spec(spec, Store(db, create=True), report, retry_errors=retry_errors)
-    facts = summary_mapping(summary)
+    facts = asdict(summary)
     if not quiet:
         stderr.print(_sentence(facts, db))
     return facts
@@ -164,9 +164,10 @@ def _sentence(facts: dict[str, Any], db: Path) -> str:
     else:
         rate = facts["newly_committed"] / facts["seconds"]
         again = "resumed; " if facts["resumed"] else ""
-        text = f"{name}: {again}{count}; {facts['newly_committed']} now in {facts['seconds']:.0f} s ({rate:.1f}/s)"
+        now = f"{facts['newly_committed']} now in {facts['seconds']:.0f} s ({rate:.1f}/s)"
+        text = f"{name}: {again}{count}; {now}"
     if facts["worst_error"] is not None:
-        text += f"; largest completeness error {facts['worst_error']:.1g}"
+        text += f"; largest completeness error {facts['worst_completeness_error']:.1g}"
     if facts["uncertified"]:
         text += f"\n  {facts['uncertified']} rows missed the tolerance: attattr verify --db {db}"
     if facts["quarantined"]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from torch.nn.functional import pad
 from attattr_batch.engine.attribution import LayerAttribution
 from attattr_batch.engine.families import Batch
 
-Columns = dict[str, NDArray[np.generic]]
+Columns = dict[str, NDArray[Any]]
 """Columns of equal length, by name."""
 
 
@@ -221,15 +222,15 @@ def _share(part: Tensor, whole: Tensor) -> Tensor:
     return torch.where(whole > 0, part / whole.clamp_min(torch.finfo(whole.dtype).tiny), 1.0)
 
 
-def _positions(place: Tensor, known: Tensor) -> NDArray[np.generic]:
+def _positions(place: Tensor, known: Tensor) -> NDArray[Any]:
     """Token positions; masked (stored as null) where no entry is positive."""
     return np.ma.masked_array(_numpy(place).astype(np.uint16), mask=~_numpy(known))
 
 
-def _or_null(tensor: Tensor) -> NDArray[np.generic]:
+def _or_null(tensor: Tensor) -> NDArray[Any]:
     """Masks NaN, which stands for "this rule has no such error" (stored as null)."""
     return np.ma.masked_invalid(_numpy(tensor))
 
 
-def _numpy(tensor: Tensor) -> NDArray[np.generic]:
+def _numpy(tensor: Tensor) -> NDArray[Any]:
     return tensor.detach().cpu().numpy()

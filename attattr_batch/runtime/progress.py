@@ -6,12 +6,14 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     SpinnerColumn,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -39,7 +41,7 @@ def reporting(title: str, console: Console, *, quiet: bool = False) -> Iterator[
     elif console.is_terminal:
         with _bar(console) as bar:
             task = bar.add_task(title, total=None, rate="", failed="")
-            yield lambda progress: bar.update(task, **_fields(progress))
+            yield lambda progress: _update(bar, task, progress)
     else:
         yield _Lines(title)
 
@@ -60,7 +62,7 @@ class _Lines:
         log.info(
             "%s: %d of %d examples %s %s",
             self._title,
-            fields["completed"],
+            progress.done + progress.quarantined,
             progress.total,
             fields["rate"],
             fields["failed"],
@@ -82,11 +84,14 @@ def _bar(console: Console) -> RichProgress:
     )
 
 
-def _fields(progress: Progress) -> dict[str, float | str]:
+def _update(bar: RichProgress, task: TaskID, progress: Progress) -> None:
+    fields = _fields(progress)
+    bar.update(task, total=progress.total, completed=progress.done + progress.quarantined, **fields)
+
+
+def _fields(progress: Progress) -> dict[str, Any]:
     rate = progress.committed / progress.seconds if progress.committed else 0.0
     return {
-        "total": progress.total,
-        "completed": progress.done + progress.quarantined,
         "rate": f"{rate:.1f}/s" if rate else "",
         "failed": f"{progress.quarantined} quarantined" if progress.quarantined else "",
     }

@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import PurePath
 
 from sqlalchemy import Connection, text
@@ -50,11 +50,11 @@ class RunSummary:
         newly_committed: Examples committed by this call; 0 where there was nothing to do.
         correct: Committed examples whose predicted label is the gold one.
         labelled: Committed examples with a gold label.
+        accuracy: correct / labelled; None without labels.
         uncertified: Stored (example, layer, target) rows of an adaptive run that missed the tolerance even
             with the largest rule.
-        worst_error: Largest absolute completeness error of the run.
+        worst_completeness_error: Largest absolute completeness error of the run.
         seconds: Wall time of this call's computation.
-        rows: Rows of head_scores committed, as stored.
         resumed: Whether the run was in the store before.
     """
 
@@ -66,10 +66,10 @@ class RunSummary:
     newly_committed: int
     correct: int
     labelled: int
+    accuracy: float | None
     uncertified: int
-    worst_error: float | None
+    worst_completeness_error: float | None
     seconds: float
-    rows: int
     resumed: bool
 
 
@@ -198,43 +198,30 @@ def _count(store: Store, table: str, pass_id: int) -> int:
 
 
 def _summarise(store: Store, run_id: int, progress: Progress, *, resumed: bool) -> RunSummary:
-    queries = {
-        "labels": "SELECT count(gold), count(*) FILTER (gold = predicted) FROM predictions"
-        " WHERE run_id = :run",
-        "layers": "SELECT max(abs(completeness_error)), count(*) FILTER (quadrature = 'adaptive' AND"
-        " abs(completeness_error) > tolerance) FROM layer_scores_stored JOIN runs USING (run_id)"
-        " WHERE run_id = :run",
-        "heads": "SELECT count(*) FROM head_scores_stored WHERE run_id = :run",
-        "gold": "SELECT gold FROM predictions WHERE run_id = :run AND gold IS NOT NULL",
-        "name": "SELECT name FROM runs WHERE run_id = :run",
-    }
     with store.read() as connection:
-        found = {key: connection.execute(text(sql), {"run": run_id}).all() for key, sql in queries.items()}
-    labelled, correct = found["labels"][0]
-    if below_chance([row.gold for row in found["gold"]], correct):
-        log.warning(
-            "accuracy is below chance: the model's label order may differ from the dataset's;"
-            " set `label_map` in the spec"
-        )
-    worst, uncertified = found["layers"][0]
+        facts = connection.execute(
+            text("SELECT * FROM run_summary WHERE run_id = :run"), {"run": run_id}
+        ).one()
+        gold = connection.execute(
+            text("SELECT gold FROM predictions WHERE run_id = :run AND gold IS NOT NULL"), {"run": run_id}
+        ).scalars()
+        if below_chance(list(gold), facts.correct):
+            log.warning(
+                "accuracy is below chance: the model's label order may differ from the dataset's;"
+                " set `label_map` in the spec"
+            )
     return RunSummary(
         run_id=run_id,
-        name=found["name"][0][0],
-        n_examples=progress.total,
-        committed=progress.done,
-        quarantined=progress.quarantined,
+        name=facts.name,
+        n_examples=facts.n_examples,
+        committed=facts.committed,
+        quarantined=facts.quarantined,
         newly_committed=progress.committed,
-        correct=correct,
-        labelled=labelled,
-        uncertified=uncertified,
-        worst_error=worst,
-        seconds=progress.seconds,
-        rows=found["heads"][0][0],
+        correct=facts.correct,
+        labelled=facts.labelled,
+        accuracy=facts.accuracy,
+        uncertified=facts.uncertified,
+        worst_completeness_error=facts.worst_completeness_error,
+        seconds=progress.seconds if progress.committed else 0.0,
         resumed=resumed,
     )
-
-
-def summary_mapping(summary: RunSummary) -> dict[str, object]:
-    """The summary as a mapping, with accuracy and rate worked out."""
-    accuracy = summary.correct / summary.labelled if summary.labelled else None
-    return {**asdict(summary), "accuracy": accuracy}

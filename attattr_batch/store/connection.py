@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import duckdb
 import pyarrow as pa
@@ -44,8 +44,7 @@ class Store:
                 schema that this version does not read.
         """
         with self._open(read_only=True) as connection:
-            with connection.begin():
-                migrate.check_readable(connection, self.path)
+            migrate.check_readable(connection, self.path)
             with connection.begin():
                 yield connection
 
@@ -100,6 +99,11 @@ class Store:
 def raw(connection: Connection) -> DuckDBPyConnection:
     """DuckDB's own connection under a SQLAlchemy one; shares its transaction."""
     return cast("DuckDBPyConnection", connection.connection.driver_connection)
+
+
+def arrow_result(connection: Connection, sql: str, values: Sequence[Any] = ()) -> pa.Table:
+    """Rows of a query as an Arrow table, in the connection's transaction; `?` stands for the values."""
+    return raw(connection).sql(sql, params=list(values)).to_arrow_table()
 
 
 @contextmanager

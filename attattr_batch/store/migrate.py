@@ -14,6 +14,7 @@ from pathlib import Path
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import ProgrammingError
 
 from attattr_batch.errors import StoreError
 from attattr_batch.resources import data_folder
@@ -40,16 +41,19 @@ class SchemaState(enum.Enum):
 
 
 def schema_state(connection: Connection) -> tuple[SchemaState, str | None]:
-    """Says how the open file relates to this program, and its schema version if it has one."""
-    names = connection.execute(
-        text("SELECT table_name FROM duckdb_tables() WHERE database_name = current_database()")
-    ).scalars()
-    present = set(names.all())
-    if not present:
-        return SchemaState.BLANK, None
-    if VERSION_TABLE not in present:
-        return SchemaState.FOREIGN, None
-    version = connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar_one()
+    """Says how the open file relates to this program, and its schema version if it has one.
+
+    Call it outside a transaction: the first question may fail, which would abort that transaction.
+    """
+    # Listing the tables takes 30 ms on a freshly opened file: ask only a file that lacks ours.
+    try:
+        with connection.begin():
+            version = connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar_one()
+    except ProgrammingError:
+        tables = "SELECT count(*) FROM duckdb_tables() WHERE database_name = current_database()"
+        with connection.begin():
+            blank = connection.execute(text(tables)).scalar_one() == 0
+        return (SchemaState.BLANK if blank else SchemaState.FOREIGN), None
     if version == SCHEMA_VERSION:
         return SchemaState.CURRENT, version
     return (SchemaState.OLDER if version < SCHEMA_VERSION else SchemaState.NEWER), version
@@ -78,10 +82,10 @@ def bring_up_to_date(connection: Connection, path: Path) -> None:
     Raises:
         StoreError: the file is not ours, or newer than this program.
     """
+    state, version = schema_state(connection)
+    _refuse_unusable(state, version, path)
+    current = state is SchemaState.CURRENT
     with connection.begin():
-        state, version = schema_state(connection)
-        _refuse_unusable(state, version, path)
-        current = state is SchemaState.CURRENT
         if current and _stored_hash(connection) == _wanted_hash():
             return
         if not current:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -20,7 +22,7 @@ class AlbertEncoder(LayeredEncoder):
         stack = self._body.encoder
         config = model.config
         per_group = config.num_hidden_layers / config.num_hidden_groups
-        self._blocks: list[nn.Module] = []
+        self._blocks: list[Any] = []
         for step in range(config.num_hidden_layers):
             self._blocks.extend(stack.albert_layer_groups[int(step / per_group)].albert_layers)
         self.n_layers = len(self._blocks)

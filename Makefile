@@ -1,0 +1,48 @@
+# The two commands for a newcomer: `make demo` and `make test`. Both make the virtual environment first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+DEMO := demo
+export UV_NO_CONFIG := 1
+
+.PHONY: demo test check bench soak clean bundled docs help
+
+help:  ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+
+# torch first and alone: the release pinned here is the CPU build where one is offered.
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "attattr_batch needs Python >= 3.11, got $$($(PYTHON) --version); set PYTHON=..."; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0 -c constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]' -c constraints.txt
+	touch $@
+
+demo: $(STAMP)  ## attribute the bundled data, build the report, say where it is
+	mkdir -p $(DEMO)
+	$(BIN)/attattr run --db $(DEMO)/attattr.duckdb
+	$(BIN)/attattr verify --db $(DEMO)/attattr.duckdb
+	$(BIN)/attattr report --db $(DEMO)/attattr.duckdb -o $(DEMO)/report.html
+
+test: $(STAMP)  ## every test that needs no GPU
+	$(BIN)/python -m pytest -m 'not gpu'
+
+check: $(STAMP)  ## lint, format, types, generated documents
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m attattr_batch.store.dictionary --check
+
+bundled: $(STAMP)  ## make the bundled data and models again
+	$(BIN)/python tools/make_bundled.py
+
+docs: $(STAMP)  ## write the generated documents
+	$(BIN)/python -m attattr_batch.store.dictionary --write
+
+bench: $(STAMP)  ## time the main job; writes benchmarks/results
+	$(BIN)/python benchmarks/main_job.py
+
+clean:  ## remove the environment and everything made
+	rm -rf $(VENV) $(DEMO) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info

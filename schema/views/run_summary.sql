@@ -1,0 +1,52 @@
+-- name: run_summary
+-- description: What each run came to: how much is committed, how well the model does, how exact the numbers are.
+-- grain: run_id
+-- column layers_x_heads: Layers and heads of the model, for people.
+-- column committed: Examples committed by the attribution pass.
+-- column quarantined: Examples quarantined by it.
+-- column labelled: Committed examples with a gold label.
+-- column correct: Committed examples whose predicted label is the gold one.
+-- column accuracy: correct / labelled; null without labels.
+-- column worst_completeness_error: Largest |completeness_error| of any example, layer and target.
+-- column uncertified: Stored (example, layer, target) rows of an adaptive run that miss its tolerance.
+WITH answers AS (
+    SELECT run_id, count(*) AS committed, count(gold) AS labelled, count(*) FILTER (gold = predicted) AS correct
+    FROM predictions
+    GROUP BY run_id
+),
+errors AS (
+    SELECT
+        s.run_id,
+        max(abs(s.completeness_error)) AS worst_completeness_error,
+        count(*) FILTER (r.quadrature = 'adaptive' AND abs(s.completeness_error) > r.tolerance) AS uncertified
+    FROM layer_scores_stored AS s
+    JOIN runs AS r USING (run_id)
+    GROUP BY s.run_id
+),
+failed AS (
+    SELECT f.run_id, count(*) AS quarantined
+    FROM failures AS f
+    JOIN passes AS p USING (pass_id)
+    WHERE p.kind = 'attribute'
+    GROUP BY f.run_id
+)
+SELECT
+    r.run_id,
+    r.name,
+    r.task,
+    r.split,
+    r.model,
+    r.n_layers || ' x ' || r.n_heads AS layers_x_heads,
+    r.status,
+    r.n_examples,
+    coalesce(a.committed, 0) AS committed,
+    coalesce(f.quarantined, 0) AS quarantined,
+    coalesce(a.labelled, 0) AS labelled,
+    coalesce(a.correct, 0) AS correct,
+    a.correct / nullif(a.labelled, 0) AS accuracy,
+    e.worst_completeness_error,
+    coalesce(e.uncertified, 0) AS uncertified
+FROM runs AS r
+LEFT JOIN answers AS a USING (run_id)
+LEFT JOIN errors AS e USING (run_id)
+LEFT JOIN failed AS f USING (run_id)

@@ -1,0 +1,34 @@
+"""What every test shares: checked shapes in the engine, one thread, versions in the header, real data."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+from jaxtyping import install_import_hook
+
+# Before anything imports torch: tests run beside each other, and tiny models gain nothing from threads.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Before anything imports the engine: its shape annotations are checked at every call.
+install_import_hook("attattr_batch.engine", "beartype.beartype")
+
+# `tiny`, the builders of tiny models, serves other areas too.
+sys.path.insert(0, str(Path(__file__).parent / "engine"))
+
+
+def pytest_report_header() -> str:
+    """Versions that decide numbers."""
+    return ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "duckdb", "ray"))
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder with real GLUE files, fine-tuned models and reference outputs."""
+    folder = os.environ.get("ATTATTR_REAL_DATA")
+    if not folder:
+        pytest.skip("ATTATTR_REAL_DATA is not set")
+    return Path(folder)

@@ -1,0 +1,87 @@
+"""Run specs: files, defaults, overrides, paths, and every refusal."""
+
+from pathlib import Path
+
+import pytest
+
+from attattr_batch.errors import UserError
+from attattr_batch.resources import data_folder
+from attattr_batch.spec import RunSpec, load_spec, make_spec
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "spec.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_defaults_and_runs_are_merged_and_flags_win(tmp_path: Path) -> None:
+    path = written(
+        tmp_path,
+        "defaults: {model: bundled, data_dir: bundled, top_k: 3}\n"
+        "runs:\n- {task: sst2}\n- {task: rte, top_k: 7, limit: 9}\n",
+    )
+    first, second = load_spec(path, {"limit": 4})
+    assert (first.task, first.top_k, first.limit) == ("sst2", 3, 4)
+    assert (second.task, second.top_k, second.limit) == ("rte", 7, 4)
+
+
+def test_paths_are_relative_to_the_file_but_hub_ids_stay(tmp_path: Path) -> None:
+    (tmp_path / "glue").mkdir()
+    path = written(tmp_path, "{task: sst2, model: org/name, data_dir: glue}")
+    (spec,) = load_spec(path)
+    assert spec.model == "org/name"
+    assert spec.data_dir == str(tmp_path / "glue")
+    (dotted,) = load_spec(written(tmp_path, "{task: sst2, model: ./missing}"))
+    assert dotted.model == str(tmp_path / "missing")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"task": "sst2", "model": "m", "tolerence": 1}, "did you mean 'tolerance'"),
+        ({"task": "sst2", "model": "m", "limit": 0}, "limit: .*greater than or equal to 1"),
+        ({"task": "sst2"}, "model: Field required"),
+        ({"model": "m"}, "give `task`"),
+        ({"task": "sst2", "model": "m", "nodes": 5}, "`nodes` needs a fixed `quadrature`"),
+        ({"task": "sst2", "model": "m", "quadrature": "midpoint"}, "needs `nodes`"),
+        ({"task": "sst2", "model": "m", "quadrature": "trapezoid", "nodes": 1}, "`nodes` >= 2"),
+        ({"task": "sst2", "model": "m", "quadrature": "simpson", "nodes": 5}, "gauss-legendre"),
+        ({"task": "sst2", "model": "m", "name": "../escape"}, "name: String should match"),
+        ({"task": "sst2", "model": "m", "dataset": "d.csv", "data_dir": "g"}, "exclude each other"),
+        ({"task": "sst2", "model": "m", "tolerance": float("nan")}, "tolerance"),
+    ],
+)
+def test_wrong_settings_are_refused_by_name(values: dict[str, object], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        make_spec(values)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("- a\n- b\n", "must be a mapping"),
+        ("task: [", "not valid YAML"),
+        ("runs: []\n", "non-empty list"),
+        ("runs:\n- 3\n", "entry 0: 3"),
+        ("defaults: {task: sst2}\nruns: [{model: m}]\nlimit: 3\n", "beside it"),
+        ("", "must be a mapping"),
+    ],
+)
+def test_unusable_files_are_refused(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        load_spec(written(tmp_path, text))
+
+
+def test_a_missing_or_binary_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="cannot read the run spec"):
+        load_spec(tmp_path / "none.yaml")
+    (tmp_path / "bin.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UserError, match="cannot read the run spec"):
+        load_spec(tmp_path / "bin.yaml")
+
+
+def test_the_shipped_quickstart_is_usable() -> None:
+    specs = load_spec(data_folder("jobs") / "runs" / "quickstart.yaml")
+    assert [spec.task for spec in specs] == ["sst2", "mrpc", "rte", "mnli"]
+    assert all(isinstance(spec, RunSpec) and spec.model == "bundled" for spec in specs)
