@@ -1,1 +1,31 @@
 """Self-attention attribution over whole datasets, kept in a database you can query."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from attattr_batch.errors import AttattrError as AttattrError
+from attattr_batch.errors import StoreError as StoreError
+from attattr_batch.errors import TerminalError as TerminalError
+from attattr_batch.errors import TransientError as TransientError
+from attattr_batch.errors import UserError as UserError
+
+if TYPE_CHECKING:
+    from attattr_batch.api import Attribution as Attribution
+    from attattr_batch.api import Edge as Edge
+    from attattr_batch.api import attribute as attribute
+
+_LAZY = ("attribute", "Attribution", "Edge")
+
+
+def __getattr__(name: str) -> object:
+    # Importing torch takes seconds that a command such as `attattr status` does not have.
+    if name in _LAZY:
+        from attattr_batch import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_LAZY])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
+from importlib.abc import MetaPathFinder
 from importlib.metadata import version
 from pathlib import Path
 
@@ -13,11 +15,21 @@ from jaxtyping import install_import_hook
 # Before anything imports torch: tests run beside each other, and tiny models gain nothing from threads.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# Before anything imports the engine: its shape annotations are checked at every call.
-install_import_hook("attattr_batch.engine", "beartype.beartype")
 
-# `tiny`, the builders of tiny models, serves other areas too.
-sys.path.insert(0, str(Path(__file__).parent / "engine"))
+class _LibrariesFirst(MetaPathFinder):
+    """Imports transformers before the engine does, but not for tests that need neither.
+
+    What a hooked module imports while it loads misses its bytecode cache, which would cost ten seconds.
+    """
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+        if name == "attattr_batch.engine":
+            importlib.import_module("transformers.modeling_utils")
+
+
+# Before anything imports the engine: the shapes in its annotations are checked at every call.
+install_import_hook("attattr_batch.engine", "beartype.beartype")
+sys.meta_path.insert(0, _LibrariesFirst())
 
 
 def pytest_report_header() -> str:

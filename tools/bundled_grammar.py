@@ -104,30 +104,15 @@ def sst2(random: Random, extra: str) -> Row:
     """Sentiment, where a negation flips the one adjective in its scope."""
     positive = random.random() < 0.5
     label = "positive" if positive else "negative"
+    negated = random.random() < 0.7
+    clause = _clause(random, positive, negated)
     words = [extra, ","]
-    draw = random.random()
-    if draw < 0.12:
-        kind, pair = "distant_negation", None
-        words += ["the", random.choice(ASPECTS), ",", random.choice(NEGATIONS), "the", random.choice(ASPECTS), ","]
-        words += [random.choice(COPULAS), *_degrees(random), random.choice(GOOD if positive else POOR)]
-    elif draw < 0.24:
-        kind, pair = "plain", None
-        words += _clause(random, positive, negated=False)
-    elif draw < 0.5:
-        kind = "negated"
-        clause = _clause(random, positive, negated=True)
-        pair = _negated_pair(clause, len(words))
-        words += clause
-    else:
-        # The same words with the negation before the other adjective would give the other label.
-        kind = "negated_and_plain"
-        first_negated = random.random() < 0.5
-        clause = _clause(random, positive, negated=first_negated)
-        other = _clause(random, positive, negated=not first_negated)
-        start = len(words) if first_negated else len(words) + len(clause) + 1
-        pair = _negated_pair(clause if first_negated else other, start)
-        words += [*clause, "and", *other]
-    return Row(((*words, "."),), label, kind, pair)
+    if random.random() < 0.75:
+        # What the first clause says does not matter, so neither do the words of the sentence as a bag.
+        words += [*_clause(random, random.random() < 0.5, random.random() < 0.5), "but"]
+    kind = "negated" if negated else "plain"
+    pair = _negated_pair(clause, len(words)) if negated else None
+    return Row(((*words, *clause, "."),), label, kind, pair)
 
 
 def _clause(random: Random, positive: bool, negated: bool) -> list[str]:

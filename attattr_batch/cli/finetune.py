@@ -47,9 +47,10 @@ def finetune(
         max_length=max_length,
         limit=limit,
         seed=seed,
-        quiet=quiet,
     )
     accuracy = finetune_task(settings)
+    if quiet:
+        return
     stderr.print(f"wrote {output}; dev accuracy {accuracy:.4f}")
     source = f" --data-dir {data_dir}" if data_dir else ""
     stderr.print(f"next: attattr run --task {task} --model {output}{source}")

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import traceback
+from collections.abc import Sequence
 from types import FrameType
 
 import typer
@@ -15,7 +16,7 @@ from attattr_batch.cli import data, doctor, finetune, inspect, run
 from attattr_batch.cli.output import stderr
 from attattr_batch.errors import AttattrError
 
-EXIT_USAGE, EXIT_FAULT, EXIT_INTERRUPTED = 2, 70, 130
+EXIT_PARTLY, EXIT_USAGE, EXIT_FAULT, EXIT_INTERRUPTED = 1, 2, 70, 130
 
 app = typer.Typer(
     name="attattr",
@@ -32,29 +33,47 @@ for module in (run, inspect, data, finetune, doctor):
 def main() -> None:
     """Runs the command line and leaves with its exit code."""
     signal.signal(signal.SIGTERM, _interrupt)
-    code = 0
+    _leave(run_command_line(sys.argv[1:]))
+
+
+def run_command_line(arguments: Sequence[str]) -> int:
+    """Runs one command; what goes wrong becomes a message on stderr.
+
+    Returns:
+        The exit code: 0 all good, 1 finished but not everything is good, 2 wrong usage or input, 70 a fault
+        of ours, 130 interrupted.
+    """
     try:
-        code = app(standalone_mode=False) or 0
+        code = app(list(arguments), standalone_mode=False) or 0
+        sys.stdout.flush()
     except AttattrError as error:
         stderr.print(f"error: {error}", markup=False, style="red")
         code = EXIT_USAGE
     except KeyboardInterrupt:
-        stderr.print("interrupted; what is committed is kept, and the same command goes on from there")
         code = EXIT_INTERRUPTED
-    except typer.Exit as stop:
-        code = stop.exit_code
+    except typer.Abort:  # "no" to a question, or nobody there to ask
+        stderr.print("aborted; nothing was changed")
+        code = EXIT_PARTLY
     except BrokenPipeError:  # the reader of our output has gone (`| head`)
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        code = 0
+    except SystemExit as stop:  # typer leaves thus after shell completion, and when it meets the broken pipe
+        code = 0 if isinstance(stop.__context__, BrokenPipeError) else int(stop.code or 0)
     except Exception as error:
-        # click's own usage errors know how to show themselves; anything else is a fault of ours.
-        if hasattr(error, "show"):
-            error.show()
-            code = getattr(error, "exit_code", EXIT_USAGE)
-        else:
-            traceback.print_exc()
-            stderr.print("this is a fault in attattr_batch: please report it with the lines above")
-            code = EXIT_FAULT
-    _leave(code)
+        code = _show(error)
+    if code == EXIT_INTERRUPTED:  # typer turns an interrupt into this code
+        stderr.print("interrupted; what is committed is kept, and the same command goes on from there")
+    return code
+
+
+def _show(error: Exception) -> int:
+    """Shows a usage error, or a fault of ours with its traceback; returns the exit code."""
+    if hasattr(error, "show"):  # one of typer's own
+        error.show()
+        return int(getattr(error, "exit_code", EXIT_USAGE))
+    traceback.print_exc()
+    stderr.print("this is a fault in attattr_batch: please report it with the lines above")
+    return EXIT_FAULT
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:

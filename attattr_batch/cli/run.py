@@ -166,7 +166,7 @@ def _sentence(facts: dict[str, Any], db: Path) -> str:
         again = "resumed; " if facts["resumed"] else ""
         now = f"{facts['newly_committed']} now in {facts['seconds']:.0f} s ({rate:.1f}/s)"
         text = f"{name}: {again}{count}; {now}"
-    if facts["worst_error"] is not None:
+    if facts["worst_completeness_error"] is not None:
         text += f"; largest completeness error {facts['worst_completeness_error']:.1g}"
     if facts["uncertified"]:
         text += f"\n  {facts['uncertified']} rows missed the tolerance: attattr verify --db {db}"

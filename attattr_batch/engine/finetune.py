@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -11,20 +12,27 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from transformers import (
     AutoModelForSequenceClassification,
+    PreTrainedModel,
     PreTrainedTokenizerBase,
+    PrinterCallback,
     Trainer,
+    TrainerCallback,
     TrainingArguments,
     set_seed,
 )
 
 from attattr_batch.engine.families import collate
-from attattr_batch.engine.models import ModelSource
+from attattr_batch.engine.models import ModelSource, quiet_transformers
 from attattr_batch.errors import UserError
 from attattr_batch.records import EncodedExample
 
+log = logging.getLogger(__name__)
+
 _WARMUP = 0.1
+_REPORTED = 0.1
 
 
 @dataclass(frozen=True)
@@ -37,7 +45,6 @@ class TrainingSettings:
         learning_rate: Peak of the linear schedule, which warms up over a tenth of the steps.
         batch_size: Rows in a step.
         seed: Seed of the head's initialisation and of the order of rows.
-        quiet: No progress bar.
     """
 
     labels: tuple[str, ...]
@@ -45,7 +52,6 @@ class TrainingSettings:
     learning_rate: float
     batch_size: int
     seed: int
-    quiet: bool = False
 
 
 def train_classifier(
@@ -71,20 +77,8 @@ def train_classifier(
         UserError: the encoder cannot be loaded.
     """
     set_seed(settings.seed)
-    names = dict(enumerate(settings.labels))
-    try:
-        model = AutoModelForSequenceClassification.from_pretrained(
-            source.folder,
-            num_labels=len(names),
-            id2label=names,
-            label2id={name: index for index, name in names.items()},
-            dtype=torch.float32,
-            trust_remote_code=False,
-            use_safetensors=True,
-        )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise UserError("the base model cannot be loaded", got=f"{source.folder}: {error}") from error
-    with tempfile.TemporaryDirectory() as scratch:
+    with quiet_transformers(), tempfile.TemporaryDirectory() as scratch:
+        model = _load_base(source, settings.labels)
         trainer = Trainer(
             model=model,
             args=_arguments(settings, scratch),
@@ -92,14 +86,52 @@ def train_classifier(
             eval_dataset=list(rows[1]),
             data_collator=lambda batch: _inputs(batch, model.config.pad_token_id or 0),
             compute_metrics=_accuracy,
+            callbacks=[_Report()],
         )
+        trainer.remove_callback(PrinterCallback)  # it prints on stdout
         trainer.train()
         accuracy = float(trainer.evaluate()["eval_accuracy"])
-        trainer.save_model(str(output))
+        # Not `trainer.save_model`: it adds its arguments as a pickle.
+        model.save_pretrained(output)
     tokenizer.save_pretrained(output)
     record = {"base": source.name, "dev_acc": accuracy, "n_train": len(rows[0]), **asdict(settings)}
     (output / "finetune.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     return accuracy
+
+
+class _Report(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
+    """Logs the loss now and then."""
+
+    def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Called by the trainer."""
+        if "loss" in (facts := kwargs["logs"]):
+            log.info("step %d of %d, loss %.4f", state.global_step, state.max_steps, float(facts["loss"]))
+
+
+def _load_base(source: ModelSource, labels: Sequence[str]) -> PreTrainedModel:
+    names = dict(enumerate(labels))
+    try:
+        model, info = AutoModelForSequenceClassification.from_pretrained(
+            source.folder,
+            num_labels=len(names),
+            id2label=names,
+            label2id={name: index for index, name in names.items()},
+            dtype=torch.float32,
+            trust_remote_code=False,
+            use_safetensors=True,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        raise UserError("the base model cannot be loaded", got=f"{source.folder}: {error}") from error
+    # A new head is meant to be random, and checkpoints of language models lack the pooler.
+    body = f"{model.base_model_prefix}."
+    missing = sorted(key for key in info["missing_keys"] if key.startswith(body) and "pooler" not in key)
+    if missing:
+        raise UserError(
+            "the base model lacks weights of the encoder, so they would be random",
+            got=f"{source.folder} without {', '.join(missing[:4])}{' ...' if len(missing) > 4 else ''}",
+        )
+    return model
 
 
 def _arguments(settings: TrainingSettings, scratch: str) -> TrainingArguments:
@@ -116,7 +148,8 @@ def _arguments(settings: TrainingSettings, scratch: str) -> TrainingArguments:
         save_strategy="no",
         report_to="none",
         remove_unused_columns=False,
-        disable_tqdm=settings.quiet,
+        logging_steps=_REPORTED,
+        disable_tqdm=True,
         dataloader_pin_memory=False,
     )
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +13,13 @@ from typing import Any
 import torch
 import transformers
 from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError
-from huggingface_hub.errors import RevisionNotFoundError as RevisionNotFound
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HFValidationError,
+    HTTPError,  # type: ignore[attr-defined]  # its HTTP client's, whichever that is
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
 from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
@@ -72,6 +79,8 @@ def find_model(name: str, *, task: str | None = None, revision: str | None = Non
         return ModelSource(name, folders / task)
     path = Path(name).expanduser()
     if path.exists() or name.startswith((".", "/", "~")):
+        if revision is not None:
+            raise UserError("only a hub model has a revision", got=f"{revision} of the folder {path}")
         source = ModelSource(name, path.resolve())
     else:
         folder = _download(name, revision)
@@ -110,6 +119,14 @@ def load_tokenizer(source: ModelSource) -> PreTrainedTokenizerBase:
             got=f"{source.folder}: {error}",
             hint="put tokenizer.json and tokenizer_config.json beside the weights",
         ) from error
+    if len(tokenizer) <= len(tokenizer.all_special_ids):
+        # transformers makes one without a vocabulary when the files are missing: every word is [UNK].
+        raise UserError(
+            "the model has no tokenizer",
+            got=f"{source.folder} without a vocabulary",
+            allowed="tokenizer.json, vocab.txt or the like, beside the weights",
+            hint="`tokenizer.save_pretrained(folder)` with the tokenizer it was trained with",
+        )
     if not tokenizer.is_fast:
         raise UserError(
             "the model has only a slow tokenizer, which does not report segments",
@@ -125,15 +142,15 @@ def load_model(source: ModelSource, device: torch.device) -> PreTrainedModel:
     Raises:
         UserError: weights are missing or do not fit the configuration (a classifier head, above all).
     """
-    transformers.utils.logging.disable_progress_bar()
     try:
-        model, info = AutoModelForSequenceClassification.from_pretrained(
-            source.folder,
-            dtype=torch.float32,
-            use_safetensors=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-        )
+        with quiet_transformers():
+            model, info = AutoModelForSequenceClassification.from_pretrained(
+                source.folder,
+                dtype=torch.float32,
+                use_safetensors=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+            )
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise UserError("the model cannot be loaded", got=f"{source.folder}: {error}") from error
     missing = sorted(info["missing_keys"])
@@ -145,6 +162,21 @@ def load_model(source: ModelSource, device: torch.device) -> PreTrainedModel:
             hint="fine-tune one: `attattr finetune --help`",
         )
     return model.to(device).eval()
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Keeps transformers' progress bars and warnings off the terminal; what matters becomes an error."""
+    logging = transformers.utils.logging
+    level, had_bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if had_bar:
+            logging.enable_progress_bar()
 
 
 def token_limit(config: Any, tokenizer: PreTrainedTokenizerBase) -> int:
@@ -172,14 +204,20 @@ def choose_device(name: str) -> torch.device:
 
 def _download(hub_id: str, revision: str | None) -> Path:
     try:
-        return Path(snapshot_download(hub_id, revision=revision, allow_patterns=_HUB_FILES))
+        # Sub-folders hold the same model in other formats, or earlier checkpoints.
+        return Path(
+            snapshot_download(hub_id, revision=revision, allow_patterns=_HUB_FILES, ignore_patterns=["*/*"])
+        )
     except HFValidationError as error:
         raise UserError("not a folder and not a hub id", got=hub_id, allowed="DIR or org/name") from error
-    except RevisionNotFound as error:
+    except RevisionNotFoundError as error:
         raise UserError("the hub has no such revision of the model", got=f"{hub_id}@{revision}") from error
+    except GatedRepoError as error:
+        hint = "ask for access on the model's page and log in (`hf auth login`)"
+        raise UserError("the model is gated on the hub", got=hub_id, hint=hint) from error
     except RepositoryNotFoundError as error:
         raise UserError("no such folder, and no such model on the hub", got=hub_id) from error
-    except (LocalEntryNotFoundError, OSError) as error:
+    except (OSError, HTTPError) as error:
         raise UserError(
             "no such folder, and the hub cannot be reached for it",
             got=f"{hub_id}: {str(error).splitlines()[0]}",
@@ -204,6 +242,12 @@ def _check_folder(source: ModelSource) -> None:
             got=f"{folder}: {', '.join(pickles)}",
             allowed="safetensors",
             hint="load it where you trust it and `model.save_pretrained(folder)`, which writes safetensors",
+        )
+    if source.hub_id is not None:
+        raise UserError(
+            "the model on the hub has no safetensors weights, and unpickling others would run code",
+            got=f"{source.hub_id}@{source.commit}",
+            hint="its page may offer a converted copy as a pull request: `--revision refs/pr/N`",
         )
     raise UserError("the model folder has no weights", got=folder, allowed="*.safetensors")
 

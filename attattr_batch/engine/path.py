@@ -44,8 +44,9 @@ class Nodes:
 def class_probability(
     logits: Float[Tensor, "pass label"], classes: Int[Tensor, " pass"]
 ) -> Float[Tensor, " pass"]:
-    """Softmax probability of one class per pass, in float32."""
-    return logits.float().softmax(-1).gather(1, classes[:, None]).squeeze(1)
+    """Softmax probability of one class per pass, in float32 at least."""
+    precise = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    return precise.softmax(-1).gather(1, classes[:, None]).squeeze(1)
 
 
 def clean_nodes(trace: Trace, items: Items) -> list[Nodes]:
@@ -54,7 +55,7 @@ def clean_nodes(trace: Trace, items: Items) -> list[Nodes]:
     An example attributed for two classes takes a second backward pass over the whole batch: still far
     less than replaying every layer at alpha = 1.
     """
-    value = torch.empty(len(items), device=trace.logits.device)
+    value = trace.logits.new_empty(len(items))
     gradients = [context.new_zeros((len(items), *context.shape[1:])) for context in trace.contexts]
     # One backward pass serves items of distinct rows only: gradients of one row's classes would add up.
     passes = _rounds(items.rows)
@@ -84,7 +85,7 @@ def replayed_nodes(
     n_nodes, n_items = len(alphas), len(items)
     scale = torch.tensor(alphas, device=clean.device, dtype=clean.dtype).repeat_interleave(n_items)
     rows, classes = items.rows.repeat(n_nodes), items.classes.repeat(n_nodes)
-    value = torch.empty(n_nodes * n_items, device=clean.device)
+    value = clean.new_empty(n_nodes * n_items)
     gradient = clean.new_empty((n_nodes * n_items, *clean.shape[1:]))
     step = max(1, batch_tokens // trace.batch.input_ids.shape[1])
     for start in range(0, n_nodes * n_items, step):

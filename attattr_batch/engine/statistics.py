@@ -86,7 +86,8 @@ def head_rows(
     n_items, n_heads, n_tokens = scores.shape[:3]
     flat = scores.flatten(2)
     positive_sum = flat.clamp_min(0).sum(-1)
-    values, places = flat.topk(min(max(keep.top_k, 2), flat.shape[-1]), dim=-1)
+    ranked = _without_padding(scores, batch.keep[names.rows][:, None]).flatten(2)
+    values, places = ranked.topk(min(max(keep.top_k, 2), flat.shape[-1]), dim=-1)
     values, places = _in_order(values, places)
     top = values[..., : keep.top_k].clamp_min(0)
     attn_max, attn_confidence = _attention_statistics(result.attention, batch.keep)
@@ -116,6 +117,7 @@ def head_rows(
 def layer_rows(
     result: LayerAttribution,
     summed: Float[Tensor, "item query key"],
+    batch: Batch,
     names: ItemNames,
     keep: Keep,
     last: bool,
@@ -125,6 +127,7 @@ def layer_rows(
     Args:
         result: The layer's attribution.
         summed: Attribution summed over heads.
+        batch: The rows.
         names: Identity of the items.
         keep: Floor and cap.
         last: Whether this is the model's last layer.
@@ -133,7 +136,7 @@ def layer_rows(
         Columns of `layer_scores` and of `layer_edges`.
     """
     n_items, n_tokens = summed.shape[:2]
-    off_first_max = summed[:, 1:].amax((1, 2))
+    off_first_max = _without_padding(summed, batch.keep[names.rows])[:, 1:].amax((1, 2))
     scale = torch.where(off_first_max > 0, off_first_max, summed.amax((1, 2)))
     floor = scale.clamp_min(0) * (0.0 if last else keep.floor)
     flat = summed.flatten(1)
@@ -207,6 +210,11 @@ def _attention_statistics(
     """Largest weight, and mean over query rows of the row's largest weight, over real tokens."""
     largest = attention.amax(-1) * keep[:, None, :]
     return largest.amax(-1), largest.sum(-1) / keep.sum(1)[:, None]
+
+
+def _without_padding(scores: Tensor, keep: Tensor) -> Tensor:
+    """Takes padding out of maxima: its zeros would top a matrix whose real entries are all negative."""
+    return scores.masked_fill(~(keep[..., :, None] & keep[..., None, :]), -torch.inf)
 
 
 def _in_order(values: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:

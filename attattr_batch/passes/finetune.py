@@ -8,9 +8,8 @@ from pathlib import Path
 from attattr_batch.data.encoding import encode
 from attattr_batch.data.sources import load_dataset_for
 from attattr_batch.engine.finetune import TrainingSettings, train_classifier
-from attattr_batch.engine.models import find_model, load_tokenizer
+from attattr_batch.engine.models import find_model, load_config, load_tokenizer, token_limit
 from attattr_batch.errors import UserError
-from attattr_batch.records import EncodedExample
 from attattr_batch.spec import make_spec
 
 
@@ -28,7 +27,6 @@ class FinetuneSettings:
     max_length: int
     limit: int | None
     seed: int
-    quiet: bool = False
 
 
 def finetune_task(settings: FinetuneSettings) -> float:
@@ -37,25 +35,33 @@ def finetune_task(settings: FinetuneSettings) -> float:
     Raises:
         UserError: task, base model, data or output folder cannot be used.
     """
-    if settings.output.exists() and any(settings.output.iterdir()):
-        raise UserError("the output folder is not empty", got=settings.output, hint="give a new folder")
+    _make_folder(settings.output)
     common = {"task": settings.task, "model": settings.base, "data_dir": settings.data_dir}
     train = load_dataset_for(make_spec({**common, "split": "train", "limit": settings.limit}))
     dev = load_dataset_for(make_spec({**common, "split": "dev"}))
-    if not train.labelled:
-        raise UserError("the training split has rows without labels", got=train.source)
+    for dataset in (train, dev):
+        if not dataset.labelled:
+            raise UserError("the split has rows without labels", got=dataset.source)
     source = find_model(settings.base)
     tokenizer = load_tokenizer(source)
-
-    def encoded(rows: object) -> list[EncodedExample]:
-        return encode(rows, tokenizer, settings.max_length)  # type: ignore[arg-type]
-
+    max_length = min(settings.max_length, token_limit(load_config(source), tokenizer))
     training = TrainingSettings(
         labels=train.labels,
         epochs=settings.epochs,
         learning_rate=settings.learning_rate,
         batch_size=settings.batch_size,
         seed=settings.seed,
-        quiet=settings.quiet,
     )
-    return train_classifier(source, tokenizer, (encoded(train), encoded(dev)), training, settings.output)
+    rows = (encode(train, tokenizer, max_length), encode(dev, tokenizer, max_length))
+    return train_classifier(source, tokenizer, rows, training, settings.output)
+
+
+def _make_folder(output: Path) -> None:
+    """Makes the output folder before the training, not after it."""
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        empty = not any(output.iterdir())
+    except OSError as error:
+        raise UserError("the output folder cannot be made", got=f"{output}: {error.strerror}") from error
+    if not empty:
+        raise UserError("the output folder is not empty", got=output, hint="give a new folder")

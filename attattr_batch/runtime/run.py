@@ -11,7 +11,7 @@ from pathlib import PurePath
 
 from sqlalchemy import Connection, text
 
-from attattr_batch.errors import UserError
+from attattr_batch.errors import StoreError, UserError
 from attattr_batch.passes.plan import AttributionPlan, below_chance, plan_attribution, provenance
 from attattr_batch.records import Chunk
 from attattr_batch.runtime.driver import Driver, Progress, Reporter
@@ -23,6 +23,7 @@ from attattr_batch.store.ingest import Failure, record_failures
 from attattr_batch.store.runs import (
     RunRecord,
     clear_failures,
+    delete_run,
     find_run,
     list_runs,
     pending_example_ids,
@@ -96,16 +97,21 @@ def run_spec(spec: RunSpec, store: Store, report: Reporter, *, retry_errors: boo
         if retry_errors:
             clear_failures(connection, pass_id)
         pending = pending_example_ids(connection, pass_id)
-    unfit = [_unfit(example_id, plan.unfit[example_id]) for example_id in pending if example_id in plan.unfit]
-    if unfit:
-        record_failures(store, pass_id, unfit)
+    _quarantine_unfit(store, pass_id, plan, pending)
     quarantined = _count(store, "failures", pass_id)
     fit = [example_id for example_id in pending if example_id not in plan.unfit]
-    progress = Progress(n_examples, _count(store, "ledger", pass_id), quarantined)
-    if fit:
-        chunks = plan.chunks(fit)
-        with closing(choose_executor(plan, chunks)) as executor:
-            Driver(store, pass_id, executor, report).execute(chunks, progress)
+    progress = Progress(n_examples, n_examples - len(fit) - quarantined, quarantined)
+    try:
+        if fit:
+            chunks = plan.chunks(fit)
+            with closing(choose_executor(plan, chunks)) as executor:
+                Driver(store, pass_id, executor, report).execute(chunks, progress)
+    except StoreError:
+        raise
+    except UserError:
+        if not resumed:
+            _forget_unstarted(store, run_id, pass_id)
+        raise
     seal_pass(store, pass_id)
     return _summarise(store, run_id, progress, resumed=resumed)
 
@@ -187,8 +193,21 @@ def _free_name(connection: Connection, plan: AttributionPlan) -> str:
     return f"{name}-{plan.run_key[:6]}" if name in taken else name
 
 
-def _unfit(example_id: int, why: str) -> Failure:
-    return Failure(example_id=example_id, kind="UnfitExample", message=why, attempts=0)
+def _quarantine_unfit(store: Store, pass_id: int, plan: AttributionPlan, pending: Sequence[int]) -> None:
+    unfit = [
+        Failure(example_id=example_id, kind="UnfitExample", message=plan.unfit[example_id], attempts=0)
+        for example_id in pending
+        if example_id in plan.unfit
+    ]
+    if unfit:
+        record_failures(store, pass_id, unfit)
+
+
+def _forget_unstarted(store: Store, run_id: int, pass_id: int) -> None:
+    """Deletes a run that could not start (weights missing, say): the mended one will want its name."""
+    if _count(store, "ledger", pass_id) == 0:
+        with store.write() as connection:
+            delete_run(connection, run_id)
 
 
 def _count(store: Store, table: str, pass_id: int) -> int:

@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
 from attattr_batch.store import migrate
-from attattr_batch.store.opening import DEFAULT_TIMEOUT_S, concerns_file, explain, open_duckdb
+from attattr_batch.store.opening import concerns_file, default_timeout_s, explain, open_duckdb
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -26,13 +26,14 @@ class Store:
 
     Attributes:
         path: The database file.
-        timeout_s: How long to wait while another process holds the file, in seconds.
+        timeout_s: How long to wait while another process holds the file, in seconds; None stands for the
+            environment's ATTATTR_LOCK_TIMEOUT, or 30.
         create: Whether `write()` makes a missing file.
     """
 
-    def __init__(self, path: str | Path, *, timeout_s: float = DEFAULT_TIMEOUT_S, create: bool = False):
+    def __init__(self, path: str | Path, *, timeout_s: float | None = None, create: bool = False):
         self.path = Path(path)
-        self.timeout_s = timeout_s
+        self.timeout_s = default_timeout_s() if timeout_s is None else timeout_s
         self.create = create
 
     @contextmanager
@@ -57,8 +58,6 @@ class Store:
         Raises:
             StoreError: as for `read`; or the file or its folder is read-only, or the disk is full.
         """
-        if not self.create and not self.path.exists():
-            raise explain(duckdb.IOException("database does not exist"), self.path)
         with self._open(read_only=False) as connection:
             migrate.bring_up_to_date(connection, self.path)
             with connection.begin():
@@ -76,6 +75,9 @@ class Store:
 
     @contextmanager
     def _open(self, *, read_only: bool) -> Iterator[Connection]:
+        if not (read_only or self.create or self.path.exists()):
+            raise explain(duckdb.IOException("database does not exist"), self.path)
+
         def creator() -> ConnectionWrapper:
             opened = open_duckdb(self.path, read_only=read_only, timeout_s=self.timeout_s)
             if not read_only:

@@ -21,7 +21,7 @@ import pyarrow as pa
 from attattr_batch.errors import UserError
 from attattr_batch.store._console_child import REFUSED, TIMED_OUT
 from attattr_batch.store.connection import Store
-from attattr_batch.store.opening import DEFAULT_TIMEOUT_S
+from attattr_batch.store.opening import default_timeout_s
 
 # Not `-m`, and no current folder on the path: a stray duckdb.py or json.py there must not be imported.
 _BOOT = (
@@ -81,7 +81,7 @@ def query(
     except UnicodeEncodeError as error:
         raise UserError("the query is not valid Unicode", got=ascii(sql)) from error
     started = time.monotonic()
-    with Store(path, timeout_s=min(timeout_s, DEFAULT_TIMEOUT_S)).read():
+    with Store(path, timeout_s=min(timeout_s, default_timeout_s())).read():
         pass  # says in plain words when the file is not a store that this version reads
     left_s = max(timeout_s - (time.monotonic() - started), 0.1)
     request = {

@@ -2,6 +2,9 @@
 
 Tables change through Alembic migrations (schema/versions). Views and comments hold no data: they are written
 anew whenever their text differs from what the file was last given.
+
+To change a table: change tables.py, write the next schema/versions/NNNN_*.py by hand, raise `SCHEMA_VERSION`,
+regenerate the data dictionary. tests/store/test_store_migrate.py says what the migration still lacks.
 """
 
 from __future__ import annotations
@@ -161,6 +164,7 @@ def _refresh(connection: Connection) -> None:
     )
     wanted = {view.name for view in view_files()}
     statements = [f"DROP VIEW IF EXISTS {name}" for name in names if name not in wanted] + _statements()
-    connection.exec_driver_sql(";\n".join(statements))
+    for statement in statements:
+        connection.exec_driver_sql(statement)
     parameters = {"key": _VIEWS_KEY, "value": _wanted_hash()}
     connection.execute(text("INSERT OR REPLACE INTO meta VALUES (:key, :value)"), parameters)

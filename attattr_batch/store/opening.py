@@ -15,12 +15,13 @@ from typing import Any
 
 import duckdb
 
-from attattr_batch.errors import StoreError
+from attattr_batch.errors import StoreError, UserError
 
 STORAGE_VERSION = "v1.5.0"
 """File format of new stores: DuckDB 1.5 can still read them."""
 
-DEFAULT_TIMEOUT_S = 30.0
+_TIMEOUT_VARIABLE = "ATTATTR_LOCK_TIMEOUT"
+_TIMEOUT_S = 30.0
 
 # Everyone in a process must open a file with the same settings, or DuckDB refuses the second connection.
 _SETTINGS = {
@@ -33,11 +34,29 @@ _HELD_BY_OTHER = "Could not set lock on file"
 _HELD_BY_US = "with a different configuration than existing connections"
 
 
+def default_timeout_s() -> float:
+    """How long to wait while another process holds a file, in seconds: ATTATTR_LOCK_TIMEOUT, or 30.
+
+    Raises:
+        UserError: the variable is not a number of seconds.
+    """
+    value = os.environ.get(_TIMEOUT_VARIABLE) or _TIMEOUT_S
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise UserError(
+            "the lock timeout is not usable", got=f"{_TIMEOUT_VARIABLE}={value}", allowed="seconds, 0 or more"
+        )
+    return seconds
+
+
 def open_duckdb(
     path: Path,
     *,
     read_only: bool,
-    timeout_s: float = DEFAULT_TIMEOUT_S,
+    timeout_s: float,
     settings: dict[str, Any] | None = None,
 ) -> duckdb.DuckDBPyConnection:
     """Opens a database file, waiting up to `timeout_s` seconds while another process holds it.

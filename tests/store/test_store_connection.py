@@ -155,6 +155,9 @@ def test_a_broken_statement_is_not_blamed_on_the_file(tmp_path: Path) -> None:
 
 
 def test_a_store_is_made_only_on_request(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="no database yet"), Store(tmp_path / "x.duckdb").write():
+    store = Store(tmp_path / "x.duckdb")
+    with pytest.raises(StoreError, match="no database yet"), store.write():
         pass
+    with pytest.raises(StoreError, match="no database yet"):
+        store.checkpoint()
     assert not list(tmp_path.iterdir())

@@ -11,7 +11,9 @@ from attattr_batch.engine.families._base import Trace as Trace
 from attattr_batch.engine.families._base import collate as collate
 from attattr_batch.engine.families._intercepted import DebertaEncoder, InterfaceEncoder
 from attattr_batch.engine.families._layered import LayeredEncoder
-from attattr_batch.errors import UserError
+from attattr_batch.errors import TerminalError, UserError
+
+_SAME_LOGITS = 1e-3
 
 FAST: dict[str, type[LayeredEncoder]] = {
     **dict.fromkeys(bert.MODEL_TYPES, bert.BertEncoder),
@@ -50,6 +52,21 @@ def encoder_for(model: PreTrainedModel, *, generic: bool = False) -> Encoder:
     if any(getattr(module, "is_causal", False) for module in model.modules()):
         raise _unsupported(kind, "decoders have causal attention")
     return InterfaceEncoder(model)
+
+
+def check_trace(encoder: Encoder, trace: Trace) -> None:
+    """Compares a clean pass with the model's own forward: a guard against a changed architecture.
+
+    Raises:
+        TerminalError: their class scores differ, or are not numbers.
+    """
+    own = encoder.logits(trace.batch)
+    difference = (own - trace.logits.detach()).abs().max().item()
+    if not difference <= _SAME_LOGITS * max(1.0, own.abs().max().item()):
+        raise TerminalError(
+            f"the traced forward of family {encoder.family!r} differs from the model's own by"
+            f" {difference:.2g}: this version of transformers has changed it, or the weights are broken"
+        )
 
 
 def _unsupported(kind: str, why: str) -> UserError:

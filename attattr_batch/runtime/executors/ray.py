@@ -10,9 +10,11 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import signal
 import socket
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -25,6 +27,7 @@ from attattr_batch.runtime.executors._base import Failed, Finished, Lost, Outcom
 
 _OBJECT_STORE_BYTES = 256 * 2**20
 _FAILED_STARTS = 3
+_CONNECT_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -129,7 +132,7 @@ class RayExecutor:
         except self._ray.exceptions.RayError as error:
             self._failed_starts += 1
             if self._failed_starts >= _FAILED_STARTS and not (self._idle or self._busy):
-                raise TransientError(f"workers die while they start: {_first_line(error)}") from error
+                raise TransientError(f"workers die while they start: {_last_line(error)}") from error
             self._start_actor()
             return
         if problem is not None:
@@ -160,7 +163,8 @@ def _session(pool: Pool) -> Iterator[Any]:
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if pool.address is None:
         os.environ["RAY_AUTH_MODE"] = "token"
-        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+        # One token for the life of the process: Ray keeps the first it has seen.
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
         folder = tempfile.mkdtemp(prefix="attattr-ray-")  # short: socket paths have a limit
         options |= {
             "address": "local",
@@ -170,14 +174,18 @@ def _session(pool: Pool) -> Iterator[Any]:
             "_temp_dir": folder,
         }
     else:
+        _check_reachable(pool.address)
         options["address"] = pool.address
     import ray
     import ray.exceptions
 
+    on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(**options)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise UserError("cannot use the Ray cluster", got=f"{pool.address}: {_first_line(error)}") from error
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, on_sigterm)  # Ray has put its own in place, which exits at once
     try:
         yield ray
     finally:
@@ -198,6 +206,27 @@ def _stdout_to_stderr() -> Iterator[None]:
         sys.stdout.flush()
         os.dup2(saved, 1)
         os.close(saved)
+
+
+def _check_reachable(address: str) -> None:
+    """Ray itself tries for minutes to reach a cluster that is not there."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not port.isdigit():
+        return  # "auto"
+    try:
+        socket.create_connection((host, int(port)), timeout=_CONNECT_S).close()
+    except OSError as error:
+        raise UserError(
+            "cannot reach the Ray cluster",
+            got=f"{address}: {error}",
+            allowed="HOST:PORT of the head node's GCS, usually port 6379",
+            hint="`ray status` on the head node",
+        ) from error
+
+
+def _last_line(error: BaseException) -> str:
+    """The cause: Ray puts the remote traceback into the message."""
+    return [line for line in str(error).splitlines() if line.strip()][-1].strip()
 
 
 def _first_line(error: BaseException) -> str:

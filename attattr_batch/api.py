@@ -1,0 +1,213 @@
+"""Attribution of one text, without a store: the call behind `attattr_batch.attribute`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attattr_batch.data.encoding import encode
+from attattr_batch.engine.attribution import Method
+from attattr_batch.engine.models import choose_device, find_model, load_model, load_tokenizer, token_limit
+from attattr_batch.engine.single import attribute_example, check_classifier
+from attattr_batch.errors import UserError, unknown_name
+from attattr_batch.records import Dataset, EncodedExample, Example
+from attattr_batch.spec import DType, Quadrature, RunSpec, make_spec
+
+
+class Edge(NamedTuple):
+    """One entry of the attribution matrices: information flowing from the key token to the query token."""
+
+    layer: int
+    head: int
+    query: int
+    key: int
+    query_token: str
+    key_token: str
+    score: float
+    attention: float
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Attribution:
+    """Self-attention attribution of one text.
+
+    Attributes:
+        scores: Attribution, float32 [layer, head, query, key]; positions are 0-based token positions.
+        attention: Attention probabilities, of the same shape.
+        tokens: Token strings, special ones included.
+        segments: Per token 0 (first text), 1 (second text) or None (special token).
+        truncated: Whether tokens were cut to fit the length limit.
+        label: Class whose probability is attributed, as the model's output index.
+        label_name: Its name in the model's configuration.
+        probabilities: Class probabilities, float32 [label].
+        f_full: Probability of the class.
+        f_zero: The same with a layer's attention scaled to zero, float32 [layer].
+        completeness_error: A layer's sum of scores less (f_full - f_zero), float32 [layer]: zero for an
+            exact integral.
+        nodes: Nodes of the quadrature rule that was accepted [layer].
+    """
+
+    scores: NDArray[np.float32]
+    attention: NDArray[np.float32]
+    tokens: list[str]
+    segments: list[int | None]
+    truncated: bool
+    label: int
+    label_name: str
+    probabilities: NDArray[np.float32]
+    f_full: float
+    f_zero: NDArray[np.float32]
+    completeness_error: NDArray[np.float32]
+    nodes: NDArray[np.int64]
+
+    def top_edges(self, k: int, layer: int | None = None, head: int | None = None) -> list[Edge]:
+        """The k largest positive scores, largest first.
+
+        Args:
+            k: How many at most.
+            layer: One layer, or None for all.
+            head: One head of each layer, or None for all.
+
+        Raises:
+            UserError: there is no such layer or head, or `k` is negative.
+        """
+        n_layers, n_heads = self.scores.shape[:2]
+        layers = [_index("layer", layer, n_layers)] if layer is not None else list(range(n_layers))
+        heads = [_index("head", head, n_heads)] if head is not None else list(range(n_heads))
+        if k < 0:
+            raise UserError("cannot list a negative number of edges", got=k, allowed="0 or more")
+        part = self.scores[np.ix_(layers, heads)]
+        order = np.argsort(-part, axis=None, kind="stable")[:k]
+        places = zip(*np.unravel_index(order, part.shape), strict=True)
+        edges = [self._edge(layers[a], heads[b], int(query), int(key)) for a, b, query, key in places]
+        return [edge for edge in edges if edge.score > 0]
+
+    def _edge(self, layer: int, head: int, query: int, key: int) -> Edge:
+        place = (layer, head, query, key)
+        score, attention = float(self.scores[place]), float(self.attention[place])
+        return Edge(*place, self.tokens[query], self.tokens[key], score, attention)
+
+    def __repr__(self) -> str:
+        n_layers, n_heads, n_tokens = self.scores.shape[:3]
+        error = np.abs(self.completeness_error).max()
+        return (
+            f"Attribution({self.label_name!r} {self.f_full:.3f}: {n_layers} layers x {n_heads} heads x"
+            f" {n_tokens} tokens, completeness error at most {error:.1e})"
+        )
+
+
+def attribute(
+    model: Any,
+    tokenizer: Any,
+    text: str,
+    text_pair: str | None = None,
+    *,
+    label: int | str | None = None,
+    quadrature: Quadrature = "adaptive",
+    nodes: int | None = None,
+    tolerance: float = 1e-3,
+    dtype: DType = "float32",
+    max_length: int = 128,
+) -> Attribution:
+    """Attributes the probability of one class to the attention between tokens.
+
+    The model is left as it was found: same mode, same parameters requiring gradients, no hooks.
+
+    Args:
+        model: A `*ForSequenceClassification` of transformers, or a folder or hub id to load it from.
+        tokenizer: Its fast tokenizer; None if `model` is a folder or hub id that holds it.
+        text: The text, or the first of a pair.
+        text_pair: The second of a pair.
+        label: Class to attribute, as output index or as name in the model's configuration; None for the
+            predicted class.
+        quadrature: `adaptive`, or a fixed rule.
+        nodes: Size of a fixed rule.
+        tolerance: For `adaptive`: bound on every layer's completeness error.
+        dtype: Arithmetic of the passes along the path of integration.
+        max_length: Most tokens, special ones included; further bounded by the model.
+
+    Returns:
+        Scores [layer, head, query, key], with what is needed to judge them.
+
+    Raises:
+        UserError: model, text, label or settings cannot be used.
+    """
+    settings = {
+        "model": str(model) if isinstance(model, (str, Path)) else "-",
+        "task": "-",
+        "quadrature": quadrature,
+        "nodes": nodes,
+        "tolerance": tolerance,
+        "dtype": dtype,
+        "max_length": max_length,
+    }
+    spec = make_spec(settings, where="`attribute`")
+    model, tokenizer = _load(model, tokenizer)
+    names = dict(model.config.id2label)
+    wanted = None if label is None else _label_id(label, names)
+    example = _encode(model.config, tokenizer, (text, text_pair), spec)
+    method = Method(spec.quadrature, spec.nodes, spec.tolerance, spec.dtype)
+    found = attribute_example(model, example, wanted, method)
+    return Attribution(
+        scores=found.scores,
+        attention=found.attention,
+        tokens=tokenizer.convert_ids_to_tokens(list(example.input_ids)),
+        segments=list(example.segments),
+        truncated=example.truncated,
+        label=found.label,
+        label_name=names[found.label],
+        probabilities=found.probabilities,
+        f_full=float(found.probabilities[found.label]),
+        f_zero=found.f_zero,
+        completeness_error=found.completeness_error,
+        nodes=found.nodes,
+    )
+
+
+def _load(model: Any, tokenizer: Any) -> tuple[Any, Any]:
+    if isinstance(model, (str, Path)):
+        source = find_model(str(model))
+        tokenizer = load_tokenizer(source) if tokenizer is None else tokenizer
+        model = load_model(source, choose_device("auto"))
+    check_classifier(model)
+    if tokenizer is None:
+        raise UserError(
+            "a loaded model needs its tokenizer beside it",
+            got="tokenizer=None",
+            hint="pass `AutoTokenizer.from_pretrained(...)`, or the model's folder or hub id as `model`",
+        )
+    return model, tokenizer
+
+
+def _encode(config: Any, tokenizer: Any, texts: tuple[str, str | None], spec: RunSpec) -> EncodedExample:
+    for text in texts:
+        if text is not None and (not isinstance(text, str) or not text.strip()):
+            raise UserError("a text must be a string that is not empty", got=repr(text))
+    dataset = Dataset("-", "-", "-", (), (Example(0, *texts, None),))
+    (example,) = encode(dataset, tokenizer, min(spec.max_length, token_limit(config, tokenizer)))
+    if max(example.input_ids) >= config.vocab_size:
+        raise UserError(
+            "the tokenizer is not the model's",
+            got=f"token id {max(example.input_ids)}",
+            allowed=f"below {config.vocab_size}, the size of the model's vocabulary",
+        )
+    return example
+
+
+def _label_id(label: int | str, names: dict[int, str]) -> int:
+    if not isinstance(label, str):
+        return _index("label", label, len(names))
+    ids = {name: index for index, name in names.items()}
+    if label not in ids:
+        raise unknown_name("label of the model", label, ids)
+    return ids[label]
+
+
+def _index(kind: str, index: int, size: int) -> int:
+    if not 0 <= index < size:
+        raise UserError(f"there is no such {kind}", got=index, allowed=f"0 to {size - 1}")
+    return index

@@ -1,0 +1,124 @@
+"""One example at a time, on a model that belongs to the caller and is left as it was found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, PreTrainedModel
+
+from attattr_batch.engine.attribution import LayerAttribution, Method, attribute_layers
+from attattr_batch.engine.families import check_trace, collate, encoder_for
+from attattr_batch.engine.path import Items, class_probability
+from attattr_batch.engine.statistics import full_scores
+from attattr_batch.errors import UserError
+from attattr_batch.records import EncodedExample
+
+
+@dataclass(frozen=True, eq=False)
+class Matrices:
+    """What one example gives.
+
+    Attributes:
+        scores: Attribution, float32 [layer, head, query, key].
+        attention: Clean attention probabilities, of the same shape.
+        probabilities: Class probabilities, float32 [label].
+        label: Class that was attributed.
+        f_zero: Its probability with a layer's attention scaled to zero, float32 [layer].
+        completeness_error: sum(scores) - (f_full - f_zero), float32 [layer].
+        nodes: Nodes of the accepted rule [layer].
+    """
+
+    scores: NDArray[np.float32]
+    attention: NDArray[np.float32]
+    probabilities: NDArray[np.float32]
+    label: int
+    f_zero: NDArray[np.float32]
+    completeness_error: NDArray[np.float32]
+    nodes: NDArray[np.int64]
+
+
+def check_classifier(model: object) -> None:
+    """Refuses what has no class probabilities, or too few digits.
+
+    Raises:
+        UserError: not a sequence classifier of transformers, a regression head, or half precision.
+    """
+    allowed = "a `*ForSequenceClassification` of transformers, loaded with `dtype=torch.float32`"
+    if not isinstance(model, PreTrainedModel):
+        raise UserError("not a model of transformers", got=type(model).__name__, allowed=allowed)
+    classifier = MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING.get(type(model.config), None)
+    if classifier is None or not isinstance(model, classifier):
+        raise UserError("the model is no sequence classifier", got=type(model).__name__, allowed=allowed)
+    if model.config.num_labels < 2:
+        raise UserError(
+            "the model has a regression head: the softmax of its one output is constantly 1, and "
+            "self-attention attribution is undefined",
+            got="1 output",
+            allowed="2 or more classes",
+        )
+    if model.dtype not in (torch.float32, torch.float64):
+        raise UserError("the model is in half precision", got=model.dtype, hint="call `model.float()` first")
+
+
+def attribute_example(
+    model: PreTrainedModel, example: EncodedExample, label: int | None, method: Method
+) -> Matrices:
+    """Attributes one class's probability; None stands for the predicted class.
+
+    Gradients are switched on for the time of the call, whatever mode the caller is in.
+
+    Raises:
+        UserError: the model's family is not supported.
+        TerminalError: the model's outputs are not numbers.
+    """
+    with _at_rest(model), torch.inference_mode(False), torch.enable_grad():
+        encoder = encoder_for(model)
+        trace = encoder.trace(collate([example], encoder.pad_token_id, encoder.device))
+        check_trace(encoder, trace)
+        every = torch.arange(encoder.n_labels, device=encoder.device)
+        probabilities = class_probability(trace.logits.detach().expand(len(every), -1), every)
+        chosen = int(probabilities.argmax()) if label is None else label
+        row = torch.zeros(1, dtype=torch.long, device=encoder.device)
+        items = Items(row, row + chosen)
+        layers = [_on_cpu(result) for result in attribute_layers(trace, items, method)]
+    return Matrices(
+        scores=np.stack([layer["scores"] for layer in layers]),
+        attention=np.stack([layer["attention"] for layer in layers]),
+        probabilities=probabilities.float().cpu().numpy(),
+        label=chosen,
+        f_zero=np.stack([layer["f_zero"] for layer in layers]),
+        completeness_error=np.stack([layer["completeness_error"] for layer in layers]),
+        nodes=np.stack([layer["nodes"] for layer in layers]),
+    )
+
+
+def _on_cpu(result: LayerAttribution) -> dict[str, NDArray[Any]]:
+    tensors = {
+        "scores": full_scores(result),
+        "attention": result.attention,
+        "f_zero": result.f_zero,
+        "completeness_error": result.completeness_error,
+    }
+    arrays = {name: tensor[0].detach().float().cpu().numpy() for name, tensor in tensors.items()}
+    return {**arrays, "nodes": result.nodes[0].cpu().numpy()}
+
+
+@contextmanager
+def _at_rest(model: PreTrainedModel) -> Iterator[None]:
+    """Evaluation mode without parameter gradients; both are put back afterwards."""
+    training = [module for module in model.modules() if module.training]
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+        for parameter in trained:
+            parameter.requires_grad_(True)

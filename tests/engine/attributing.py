@@ -1,0 +1,38 @@
+"""Shorthand of the engine tests: what to attribute, the run itself, and how far two results lie apart."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from attattr_batch.engine.attribution import LayerAttribution, Method, attribute_layers
+from attattr_batch.engine.families import Batch, encoder_for
+from attattr_batch.engine.path import Items
+from attattr_batch.engine.statistics import full_scores
+
+
+def gold_and_predicted(model: Any, batch: Batch) -> Items:
+    """Every row twice: for the class row mod 3, and for the predicted class."""
+    rows = torch.arange(len(batch.input_ids))
+    with torch.no_grad():
+        predicted = model(**batch.model_inputs()).logits.argmax(1)
+    return Items(torch.cat([rows, rows]), torch.cat([rows % 3, predicted]))
+
+
+def attribute(
+    model: Any, batch: Batch, items: Items, method: Method, *, generic: bool = False
+) -> list[LayerAttribution]:
+    """One result a layer."""
+    return list(attribute_layers(encoder_for(model, generic=generic).trace(batch), items, method))
+
+
+def scores(results: list[LayerAttribution]) -> Tensor:
+    """Whole matrices [layer, item, head, query, key]."""
+    return torch.stack([full_scores(result) for result in results])
+
+
+def distance(one: Tensor, other: Tensor) -> float:
+    """Largest absolute difference, relative to the largest absolute entry of `other`."""
+    return float((one - other).abs().max() / other.abs().max())

@@ -1,0 +1,109 @@
+"""The reference: integrated gradients by autograd over explicit attention matrices, shared code none.
+
+Nothing here comes from `engine.families`: an attention function (for DeBERTa, its dropout modules) hands
+over each layer's matrix, and whatever comes back is used in its stead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AttentionInterface
+from transformers.masking_utils import AttentionMaskInterface, eager_mask
+
+from attattr_batch.engine.quadrature import Rule
+
+Substitute = Callable[[int, Tensor], Tensor]
+"""Called once a layer with (layer, attention matrices); returns those to use."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Scores by layer [item, head, query, key], clean attention likewise, F(0) by layer [item], F(A) [item]."""
+
+    scores: list[Tensor]
+    attention: list[Tensor]
+    f_zero: list[Tensor]
+    f_full: Tensor
+
+
+def reference(model: Any, inputs: dict[str, Tensor], classes: Tensor, rule: Rule) -> Reference:
+    """Attributes the probability of one class an input row, all heads of a layer scaled by alpha."""
+
+    def probability(use: Substitute) -> Tensor:
+        with _attention(model, use):
+            logits: Tensor = model(**inputs).logits
+        return logits.softmax(-1).gather(1, classes[:, None]).squeeze(1)
+
+    attention: list[Tensor] = []
+
+    def record(_: int, clean: Tensor) -> Tensor:
+        attention.append(clean.detach())
+        return clean
+
+    f_full = probability(record).detach()
+    scores, f_zero = [], []
+    for layer, clean in enumerate(attention):
+        total = torch.zeros_like(clean)
+        for alpha, weight in zip(rule.nodes.tolist(), rule.weights.tolist(), strict=True):
+            scaled = (alpha * clean).requires_grad_()
+            value = probability(_at(layer, scaled))
+            total += weight * torch.autograd.grad(value.sum(), scaled)[0]
+        scores.append(clean * total)
+        f_zero.append(probability(_at(layer, torch.zeros_like(clean))).detach())
+    return Reference(scores, attention, f_zero, f_full)
+
+
+def _at(layer: int, replacement: Tensor) -> Substitute:
+    return lambda at, clean: replacement if at == layer else clean
+
+
+@contextmanager
+def _attention(model: Any, use: Substitute) -> Iterator[None]:
+    if model.config.model_type == "deberta-v2":
+        with _in_place_of_dropout(model, use):
+            yield
+        return
+    layers = count()
+
+    def attend(
+        module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **options: Any
+    ) -> tuple[Tensor, Tensor]:
+        scores = query @ key.transpose(2, 3) * query.shape[-1] ** -0.5
+        if mask is not None:
+            scores = scores + mask
+        weights = use(next(layers), scores.softmax(-1))
+        return (weights @ value).transpose(1, 2).contiguous(), weights
+
+    AttentionInterface.register("naive", attend)
+    AttentionMaskInterface.register("naive", eager_mask)
+    before = model.config._attn_implementation
+    model.config._attn_implementation = "naive"
+    yield
+    model.config._attn_implementation = before
+
+
+class _Substituting(nn.Module):
+    def __init__(self, layer: int, use: Substitute):
+        super().__init__()
+        self.layer, self.use = layer, use
+
+    def forward(self, attention: Tensor) -> Tensor:
+        return self.use(self.layer, attention)
+
+
+@contextmanager
+def _in_place_of_dropout(model: Any, use: Substitute) -> Iterator[None]:
+    modules = [block.attention.self for block in model.deberta.encoder.layer]
+    before = [module.dropout for module in modules]
+    for layer, module in enumerate(modules):
+        module.dropout = _Substituting(layer, use)
+    yield
+    for module, dropout in zip(modules, before, strict=True):
+        module.dropout = dropout

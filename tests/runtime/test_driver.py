@@ -1,0 +1,147 @@
+"""The driver: every example committed exactly once or quarantined with its reason, whatever happens."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from fabricate import commit, contents, new_store, register, rows
+from toy_work import ToyWork, chunks
+
+from attattr_batch.errors import TerminalError, UserError
+from attattr_batch.records import Chunk
+from attattr_batch.runtime.driver import ATTEMPTS, FAILED_ALIKE, Driver, Progress
+from attattr_batch.runtime.executors import Lost, Outcome
+from attattr_batch.runtime.executors.local import LocalExecutor
+from attattr_batch.store.connection import Store
+
+N = 16
+
+
+class LossyExecutor:
+    """Like the local one, but an example in `losing` takes its worker down as often as the number says."""
+
+    def __init__(self, work: ToyWork, losing: dict[int, int]):
+        self._inner = LocalExecutor(work)
+        self._losing = dict(losing)
+        self._lost: list[Outcome] = []
+
+    def room(self) -> bool:
+        return self._inner.room()
+
+    def submit(self, chunk: Chunk) -> None:
+        fatal = [one for one in chunk.example_ids if self._losing.get(one, 0) > 0]
+        if fatal:
+            self._losing[fatal[0]] -= 1
+            self._lost.append(Lost(chunk, "the worker died", "w"))
+        else:
+            self._inner.submit(chunk)
+
+    def wait(self, timeout_s: float) -> list[Outcome]:
+        lost, self._lost = self._lost, []
+        return [*lost, *self._inner.wait(timeout_s)]
+
+    def close(self) -> None:
+        self._inner.close()
+
+
+def execute(store: Store, pass_id: int, executor: LocalExecutor | LossyExecutor, size: int = 8) -> Progress:
+    return Driver(store, pass_id, executor, lambda progress: None).execute(chunks(N, size), Progress(N, 0, 0))
+
+
+@pytest.fixture
+def undisturbed(tmp_path: Path) -> Callable[[], dict[str, list[tuple[object, ...]]]]:
+    def facts_of_a_clean_run() -> dict[str, list[tuple[object, ...]]]:
+        (tmp_path / "clean").mkdir()
+        store = new_store(tmp_path / "clean")
+        _, pass_id = register(store, N)
+        execute(store, pass_id, LocalExecutor(ToyWork()))
+        return facts_only(store)
+
+    return facts_of_a_clean_run
+
+
+def facts_only(store: Store) -> dict[str, list[tuple[object, ...]]]:
+    bookkeeping = {"ledger", "failures", "passes", "runs", "meta"}
+    return {name: found for name, found in contents(store).items() if name not in bookkeeping}
+
+
+def test_all_is_committed_in_order_of_chunks(tmp_path: Path) -> None:
+    store = new_store(tmp_path)
+    _, pass_id = register(store, N)
+    work = ToyWork()
+    progress = execute(store, pass_id, LocalExecutor(work))
+    assert (progress.done, progress.committed, progress.quarantined) == (N, N, 0)
+    assert [len(seen) for seen in work.seen] == [8, 8]
+
+
+@pytest.mark.parametrize("trouble", ["raising", "invalid"])
+def test_one_bad_example_costs_one_example(tmp_path: Path, trouble: str) -> None:
+    store = new_store(tmp_path)
+    _, pass_id = register(store, N)
+    work = ToyWork(**{trouble: frozenset({5})})
+    progress = execute(store, pass_id, LocalExecutor(work))
+    assert (progress.committed, progress.quarantined) == (N - 1, 1)
+    ((example_id, kind, attempts),) = rows(store, "SELECT example_id, kind, attempts FROM failures")
+    assert (example_id, attempts) == (5, ATTEMPTS)
+    assert kind == {"raising": "ArithmeticError", "invalid": "BadFactsError"}[trouble]
+    assert rows(store, "SELECT count(*) FROM ledger WHERE example_id = 5") == [(0,)]
+    assert rows(store, "SELECT count(*) FROM head_scores_stored WHERE example_id = 5") == [(0,)]
+    # Bisected, not run one by one: 8 -> 4 -> 2 -> 1, so at most three halves a level are computed.
+    assert len(work.seen) <= 2 + 2 * 3 + ATTEMPTS
+
+
+def test_a_worker_lost_once_costs_nothing(
+    tmp_path: Path, undisturbed: Callable[[], dict[str, list[tuple[object, ...]]]]
+) -> None:
+    store = new_store(tmp_path)
+    _, pass_id = register(store, N)
+    progress = execute(store, pass_id, LossyExecutor(ToyWork(), {3: 1, 11: 2}))
+    assert (progress.committed, progress.quarantined) == (N, 0)
+    assert facts_only(store) == undisturbed()
+
+
+def test_an_example_that_always_kills_its_worker_is_quarantined(tmp_path: Path) -> None:
+    store = new_store(tmp_path)
+    _, pass_id = register(store, N)
+    progress = execute(store, pass_id, LossyExecutor(ToyWork(), {6: 10**6}))
+    assert (progress.committed, progress.quarantined) == (N - 1, 1)
+    assert rows(store, "SELECT example_id, kind FROM failures") == [(6, "WorkerLost")]
+
+
+def test_what_another_driver_committed_meanwhile_is_not_doubled(tmp_path: Path) -> None:
+    store = new_store(tmp_path)
+    _, pass_id = register(store, N)
+    commit(store, pass_id, [2, 3, 9])
+    progress = execute(store, pass_id, LocalExecutor(ToyWork()))
+    assert (progress.done, progress.committed) == (N, N - 3)
+    assert rows(store, "SELECT count(*), count(DISTINCT example_id) FROM predictions") == [(N, N)]
+
+
+def test_a_fault_that_meets_every_example_ends_the_run_early(tmp_path: Path) -> None:
+    store = new_store(tmp_path)
+    _, pass_id = register(store, N)
+    work = ToyWork(raising=frozenset(range(N)))
+    with pytest.raises(TerminalError, match="all failed alike.*ArithmeticError: cannot compute"):
+        execute(store, pass_id, LocalExecutor(work))
+    assert rows(store, "SELECT count(*) FROM failures") == [(FAILED_ALIKE,)]
+
+
+def test_a_worker_that_cannot_start_ends_the_run_with_its_reason(tmp_path: Path) -> None:
+    store = new_store(tmp_path)
+    _, pass_id = register(store, N)
+    with pytest.raises(UserError, match="no such model"):
+        execute(store, pass_id, LocalExecutor(ToyWork(start_error="no such model")))
+    assert rows(store, "SELECT count(*) FROM ledger") == [(0,)]
+
+
+def test_an_interrupt_keeps_what_is_committed(tmp_path: Path) -> None:
+    store = new_store(tmp_path)
+    _, pass_id = register(store, N)
+
+    def interrupt(progress: Progress) -> None:
+        if progress.committed:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Driver(store, pass_id, LocalExecutor(ToyWork()), interrupt).execute(chunks(N, 4), Progress(N, 0, 0))
+    assert rows(store, "SELECT count(*) FROM ledger") == [(4,)]

@@ -1,0 +1,107 @@
+"""The Ray executor against the local one: same rows, survived deaths, clear errors, nothing left behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from fabricate import contents, new_store, register, rows
+from toy_work import ToyWork, chunks
+
+from attattr_batch.errors import UserError
+from attattr_batch.runtime.driver import Driver, Progress
+from attattr_batch.runtime.executors.local import LocalExecutor
+from attattr_batch.runtime.executors.ray import Pool, RayExecutor
+from attattr_batch.store.connection import Store
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.filterwarnings("ignore::ResourceWarning")]
+
+N = 24
+
+
+@pytest.fixture(autouse=True)
+def _workers_find_the_toy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path for path in sys.path if path))
+
+
+def execute(store: Store, pass_id: int, work: ToyWork, workers: int = 2) -> Progress:
+    with closing(RayExecutor(work, Pool(workers))) as executor:
+        driver = Driver(store, pass_id, executor, lambda progress: None)
+        return driver.execute(chunks(N, 3), Progress(N, 0, 0))
+
+
+def test_a_deadly_example_is_isolated_and_the_rest_equals_a_local_run(tmp_path: Path) -> None:
+    (tmp_path / "local").mkdir()
+    local, distributed = new_store(tmp_path / "local"), new_store(tmp_path)
+    _, pass_id = register(local, N)
+    work = ToyWork(raising=frozenset({7}))
+    Driver(local, pass_id, LocalExecutor(work), lambda progress: None).execute(
+        chunks(N, 3), Progress(N, 0, 0)
+    )
+    register(distributed, N)
+    progress = execute(distributed, pass_id, ToyWork(deadly=frozenset({7})))
+    assert (progress.committed, progress.quarantined) == (N - 1, 1)
+    assert rows(distributed, "SELECT example_id, kind FROM failures") == [(7, "WorkerLost")]
+    ours, theirs = contents(local), contents(distributed)
+    for name in ("head_scores_stored", "layer_scores_stored", "edges_stored", "predictions"):
+        assert ours[name] == theirs[name]
+
+
+def test_a_worker_killed_from_outside_costs_nothing(tmp_path: Path) -> None:
+    store = new_store(tmp_path)
+    _, pass_id = register(store, N)
+    killed = []
+
+    def kill_one(progress: Progress) -> None:
+        if progress.committed and not killed:
+            ((worker,),) = rows(store, "SELECT DISTINCT worker FROM ledger LIMIT 1")
+            killed.append(int(worker.split(":")[1]))
+            os.kill(killed[0], signal.SIGKILL)
+
+    with closing(RayExecutor(ToyWork(seconds=0.2), Pool(2))) as executor:
+        progress = Driver(store, pass_id, executor, kill_one).execute(chunks(N, 3), Progress(N, 0, 0))
+    assert killed
+    assert (progress.committed, progress.quarantined) == (N, 0)
+    assert rows(store, "SELECT count(*), count(DISTINCT example_id) FROM predictions") == [(N, N)]
+
+
+def test_a_worker_that_cannot_start_says_why(tmp_path: Path) -> None:
+    store = new_store(tmp_path)
+    _, pass_id = register(store, N)
+    with pytest.raises(UserError, match="no such model here"):
+        execute(store, pass_id, ToyWork(start_error="no such model here"))
+
+
+def test_an_unreachable_cluster_is_a_clear_error() -> None:
+    with pytest.raises(UserError, match="cannot reach the Ray cluster"):
+        RayExecutor(ToyWork(), Pool(1, address="127.0.0.1:1"))
+
+
+def test_nothing_is_left_behind_and_stdout_stays_clean() -> None:
+    before = set(Path(tempfile.gettempdir()).glob("attattr-ray-*"))
+    script = (
+        "from contextlib import closing\n"
+        "from toy_work import ToyWork, chunks\n"
+        "from attattr_batch.runtime.executors.ray import Pool, RayExecutor\n"
+        "with closing(RayExecutor(ToyWork(), Pool(1))) as executor:\n"
+        "    while not executor.room():\n"
+        "        executor.wait(1.0)\n"
+        "    executor.submit(chunks(3, 3)[0])\n"
+        "    (outcome,) = [one for _ in range(60) for one in executor.wait(1.0)][:1]\n"
+        "print(len(outcome.tables['predictions']))\n"
+    )
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "3\n"
+    assert set(Path(tempfile.gettempdir()).glob("attattr-ray-*")) == before
+
+
+def test_the_local_path_never_imports_ray() -> None:
+    script = "import attattr_batch.runtime.run, attattr_batch.cli.main, sys; print('ray' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
