@@ -13,13 +13,9 @@ from typing import Any
 import torch
 import transformers
 from huggingface_hub import snapshot_download
-from huggingface_hub.errors import (
-    GatedRepoError,
-    HFValidationError,
-    HTTPError,  # type: ignore[attr-defined]  # its HTTP client's, whichever that is
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
+from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError
+from huggingface_hub.errors import HTTPError as ClientError  # type: ignore[attr-defined]
+from huggingface_hub.errors import RevisionNotFoundError as RevisionNotFound
 from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
@@ -210,14 +206,14 @@ def _download(hub_id: str, revision: str | None) -> Path:
         )
     except HFValidationError as error:
         raise UserError("not a folder and not a hub id", got=hub_id, allowed="DIR or org/name") from error
-    except RevisionNotFoundError as error:
+    except RevisionNotFound as error:
         raise UserError("the hub has no such revision of the model", got=f"{hub_id}@{revision}") from error
     except GatedRepoError as error:
         hint = "ask for access on the model's page and log in (`hf auth login`)"
         raise UserError("the model is gated on the hub", got=hub_id, hint=hint) from error
     except RepositoryNotFoundError as error:
         raise UserError("no such folder, and no such model on the hub", got=hub_id) from error
-    except (OSError, HTTPError) as error:
+    except (OSError, ClientError) as error:
         raise UserError(
             "no such folder, and the hub cannot be reached for it",
             got=f"{hub_id}: {str(error).splitlines()[0]}",

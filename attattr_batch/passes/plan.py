@@ -141,8 +141,8 @@ def plan_attribution(spec: RunSpec) -> AttributionPlan:
 
 
 def default_batch_tokens(device: str, hidden_size: int) -> int:
-    """Tokens in one forward and backward pass: about 1 GB of activations on a CPU, 16 GB on a GPU."""
-    budget = 3_000_000 if device == "cpu" else 50_000_000
+    """Tokens in one forward and backward pass: about half a GB of activations on a CPU, 16 GB on a GPU."""
+    budget = 1_500_000 if device == "cpu" else 50_000_000
     return max(512, min(65_536, budget // hidden_size // 256 * 256))
 
 

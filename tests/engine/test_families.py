@@ -74,10 +74,8 @@ def test_clean_attention_equals_that_of_the_naive_loop(kind: str, generic: bool)
         assert distance(found[items.rows], attention) < TOLERANCE.get(kind, 1e-9)
 
 
-@pytest.mark.parametrize("kind", tiny.FAST)
+@pytest.mark.parametrize("kind", [kind for kind, generic in CASES if generic])
 def test_fast_and_generic_path_agree_on_adaptive_runs(kind: str) -> None:
-    if len(paths(kind)) == 1:
-        pytest.skip("served by the fast path alone")
     model, batch, items = case(kind)
     fast = attribute(model, batch, items, Method())
     generic = attribute(model, batch, items, Method(), generic=True)
@@ -95,9 +93,7 @@ def test_adaptive_rows_are_complete_within_tolerance(kind: str) -> None:
     spread = {"initializer_range": 0.1} if kind == "distilbert" else {}
     model, batch = tiny.classifier(kind, **spread), tiny.batch(kind)
     for tolerance in (1e-3, 1e-4):
-        for result in attribute(
-            model, batch, gold_and_predicted(model, batch), Method(tolerance=tolerance)
-        ):
+        for result in attribute(model, batch, gold_and_predicted(model, batch), Method(tolerance=tolerance)):
             rise = result.f_full - result.f_zero
             missing = result.scores.sum((1, 2, 3)) - rise
             assert missing.abs().max() <= tolerance
@@ -119,10 +115,10 @@ def test_attention_equals_what_the_model_itself_reports(kind: str) -> None:
         found, values = trace.attention(layer)
         # Rows of padding are nobody's business; windows may leave them without any key.
         real = batch.keep[:, None, :, None]
-        torch.testing.assert_close(found * real, expected_attention * real, rtol=0, atol=1e-6)
+        torch.testing.assert_close(found * real, expected_attention * real, rtol=0, atol=1e-5)
         keys = (found * ~batch.keep[:, None, None, :] * real).abs().max()
         assert keys == 0, "attention on padding"
-        assert values.shape == (*found.shape[:3], found.shape[1] and 16 // found.shape[1])
+        assert values.shape == (*found.shape[:3], 4)
 
 
 @pytest.mark.parametrize(("kind", "generic"), CASES)

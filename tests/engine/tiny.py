@@ -149,7 +149,9 @@ def from_config(config: PretrainedConfig, *, seed: int = 0, dtype: torch.dtype =
     return model.to(dtype).eval()
 
 
-def examples(lengths: Sequence[int] = LENGTHS, *, seed: int = 0, segments: bool = True) -> list[EncodedExample]:
+def examples(
+    lengths: Sequence[int] = LENGTHS, *, seed: int = 0, segments: bool = True
+) -> list[EncodedExample]:
     """Random rows `[CLS] a... [SEP] b... [SEP]` with gold labels 0, 1, 2, 0, ..."""
     generator = torch.Generator().manual_seed(seed)
     rows = []

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Thread
 from types import TracebackType
 from typing import Any
@@ -58,12 +60,14 @@ class HubStandIn:
 
     Attributes:
         requests: What was asked, in order: method and path.
-        hosts: The `Host` headers seen.
+        strays: What was meant for other hosts; the server sees it when it is set as the proxy (`environment`).
+        broken: Paths in repositories that answer with status 500.
     """
 
     def __init__(self) -> None:
         self.requests: list[str] = []
-        self.hosts: set[str] = set()
+        self.strays: list[str] = []
+        self.broken: set[str] = set()
         self._repositories: dict[tuple[str, str], Repository] = {}
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._thread = Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
@@ -72,6 +76,13 @@ class HubStandIn:
     def url(self) -> str:
         """What belongs into HF_ENDPOINT."""
         return f"http://127.0.0.1:{self._server.server_port}"
+
+    def environment(self, home: Path, *, offline: bool = False) -> dict[str, str]:
+        """Environment of a process that knows no hub but this one and keeps its caches in `home`."""
+        kept = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "ATTATTR_"))}
+        proxies = {key: self.url for key in ("http_proxy", "https_proxy", "all_proxy")}
+        settings = {"HF_ENDPOINT": self.url, "HF_HOME": str(home), "no_proxy": "127.0.0.1"}
+        return kept | proxies | settings | ({"HF_HUB_OFFLINE": "1"} if offline else {})
 
     def __enter__(self) -> HubStandIn:
         self._thread.start()
@@ -100,6 +111,10 @@ class HubStandIn:
         repository.refs[ref] = commit
         return commit
 
+    def push_ref(self, kind: str, name: str, ref: str, commit: str) -> None:
+        """Points a branch, a tag or a pull request to a commit."""
+        self._repositories[kind, name].refs[ref] = commit
+
     def find(self, kind: str, name: str, revision: str) -> tuple[str, Files]:
         """The commit and files of a revision."""
         repository = self._repositories.get((kind or "models", name))
@@ -121,20 +136,26 @@ def _handler(hub: HubStandIn) -> type[BaseHTTPRequestHandler]:
         def do_POST(self) -> None:
             self._answer()
 
+        def do_CONNECT(self) -> None:
+            self._answer()
+
         def log_message(self, format: str, *args: Any) -> None:
             pass
 
         def _answer(self) -> None:
             length = int(self.headers.get("Content-Length") or 0)
             body = self.rfile.read(length)
+            if not self.path.startswith("/"):
+                hub.strays.append(f"{self.command} {self.path}")
+                self._send(502, {"error": "not this hub"})
+                return
             hub.requests.append(f"{self.command} {self.path}")
-            hub.hosts.add(self.headers.get("Host", ""))
             url = urlsplit(self.path)
-            path = unquote(url.path)
             for action, pattern in _ROUTES:
-                if found := re.fullmatch(pattern, path):
+                if found := re.fullmatch(pattern, url.path):
                     try:
-                        getattr(self, f"_{action}")(*found.groups(), body=body)
+                        groups = [unquote(group) for group in found.groups() if group is not None]
+                        getattr(self, f"_{action}")(*groups, body=body)
                     except NotThereError as error:
                         self._send(error.status, {"error": error.code}, {"X-Error-Code": error.code})
                     return
@@ -145,7 +166,7 @@ def _handler(hub: HubStandIn) -> type[BaseHTTPRequestHandler]:
             siblings = [{"rfilename": path} for path in files]
             self._send(200, {"id": name, "sha": commit, "private": False, "siblings": siblings, "tags": []})
 
-        def _tree(self, kind: str, name: str, revision: str, folder: str | None, *, body: bytes) -> None:
+        def _tree(self, kind: str, name: str, revision: str, folder: str = "", *, body: bytes) -> None:
             _, files = hub.find(kind, name, revision)
             recursive = parse_qs(urlsplit(self.path).query).get("recursive", ["false"])[0].lower() == "true"
             prefix = f"{folder}/" if folder else ""
@@ -167,6 +188,9 @@ def _handler(hub: HubStandIn) -> type[BaseHTTPRequestHandler]:
 
         def _resolve(self, kind: str, name: str, revision: str, path: str, *, body: bytes) -> None:
             commit, files = hub.find(kind, name, revision)
+            if path in hub.broken:
+                self._send(500, {"error": "broken"})
+                return
             headers = {"X-Repo-Commit": commit, "Accept-Ranges": "bytes"}
             if path not in files:
                 missing = {**headers, "X-Error-Code": "EntryNotFound"}

@@ -1,0 +1,101 @@
+"""Scores do not depend on padding, on the company in the batch, on pass size or on order."""
+
+from __future__ import annotations
+
+import pytest
+import tiny
+import torch
+from attributing import attribute, distance, gold_and_predicted, scores
+from torch import Tensor
+
+from attattr_batch.engine.attribution import Method
+from attattr_batch.engine.families import collate
+from attattr_batch.engine.path import Items
+
+RULE = Method("gauss-legendre", 8)
+CLOSE = 1e-5
+"""Relative to the largest entry, in float32."""
+
+
+def alone(kind: str, row: int, classes: Tensor) -> Tensor:
+    """Scores of one row in a batch of its own, without any padding [layer, item, head, query, key]."""
+    example = tiny.examples(segments=tiny.takes_segments(kind))[row]
+    items = Items(torch.zeros(len(classes), dtype=torch.long), classes)
+    batch = collate([example], 1, torch.device("cpu"))
+    assert not batch.padded
+    return scores(attribute(tiny.classifier(kind), batch, items, RULE))
+
+
+@pytest.mark.parametrize("kind", tiny.KINDS)
+def test_padding_and_company(kind: str) -> None:
+    """The middle row fills less than half of its batch; ModernBERT's windows see padding alone there."""
+    model, batch = tiny.classifier(kind), tiny.batch(kind)
+    items = gold_and_predicted(model, batch)
+    together = scores(attribute(model, batch, items, RULE))
+    for row, length in enumerate(tiny.LENGTHS):
+        mine = items.rows == row
+        expected = alone(kind, row, items.classes[mine])
+        found = together[:, mine]
+        assert distance(found[..., :length, :length], expected) < CLOSE
+        assert not found[..., length:, :].any()
+        assert not found[..., :, length:].any()
+
+
+@pytest.mark.parametrize("kind", ["bert", "modernbert", "deberta-v2"])
+def test_padding_and_company_of_adaptive_runs(kind: str) -> None:
+    model, batch = tiny.classifier(kind, initializer_range=0.2), tiny.batch(kind)
+    items = gold_and_predicted(model, batch)
+    together = scores(attribute(model, batch, items, Method()))
+    for item in range(len(items)):
+        row = tiny.examples(segments=tiny.takes_segments(kind))[int(items.rows[item])]
+        single = Items(torch.zeros(1, dtype=torch.long), items.classes[item : item + 1])
+        expected = scores(attribute(model, collate([row], 1, torch.device("cpu")), single, Method()))[:, 0]
+        # Within tolerance only: rounding may tip the choice of a rule.
+        assert distance(together[:, item, :, : row.n_tokens, : row.n_tokens], expected) < 2e-3
+
+
+@pytest.mark.parametrize("kind", ["bert", "albert", "modernbert", "deberta-v2"])
+@pytest.mark.parametrize("method", [RULE, Method()], ids=["fixed", "adaptive"])
+def test_size_of_a_pass(kind: str, method: Method) -> None:
+    model, batch = tiny.classifier(kind, initializer_range=0.2), tiny.batch(kind)
+    items = gold_and_predicted(model, batch)
+    at_once = scores(attribute(model, batch, items, method))
+    for batch_tokens in (1, 12, 30, 100):  # one row a pass, again one, two, eight
+        small = Method(method.quadrature, method.nodes, batch_tokens=batch_tokens)
+        assert distance(scores(attribute(model, batch, items, small)), at_once) < CLOSE
+
+
+@pytest.mark.parametrize("kind", ["bert", "modernbert", "deberta-v2"])
+def test_order_of_items_and_rows(kind: str) -> None:
+    model, batch = tiny.classifier(kind), tiny.batch(kind)
+    items = gold_and_predicted(model, batch)
+    expected = attribute(model, batch, items, RULE)
+    order = torch.tensor([4, 0, 5, 2, 1, 3])
+    shuffled = attribute(model, batch, Items(items.rows[order], items.classes[order]), RULE)
+    assert distance(scores(shuffled), scores(expected)[:, order]) < CLOSE
+    turned = collate(tiny.examples(segments=tiny.takes_segments(kind))[::-1], 1, torch.device("cpu"))
+    backwards = attribute(model, turned, Items(2 - items.rows, items.classes), RULE)
+    assert distance(scores(backwards), scores(expected)) < CLOSE
+    for one, other in zip(backwards, expected, strict=True):
+        torch.testing.assert_close(one.f_full, other.f_full, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(one.f_zero, other.f_zero, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(one.inner, other.inner, rtol=1e-4, atol=1e-6)
+
+
+def test_one_row_for_all_classes_at_once() -> None:
+    """Probabilities of all classes add up to one, so their attributions cancel."""
+    model, batch = tiny.classifier("bert"), tiny.batch("bert")
+    items = Items(torch.tensor([0, 0, 0, 2, 2, 2]), torch.tensor([0, 1, 2, 0, 1, 2]))
+    found = scores(attribute(model, batch, items, RULE))
+    for part in (found[:, :3], found[:, 3:]):
+        assert part.sum(1).abs().max() < 1e-5 * part.abs().max()
+
+
+def test_classes_differ() -> None:
+    """The equalities above would hold for an engine that ignored the class: this one does not."""
+    model, batch = tiny.classifier("bert"), tiny.batch("bert")
+    results = [
+        scores(attribute(model, batch, Items(torch.tensor([0]), torch.tensor([label])), RULE))
+        for label in (0, 1)
+    ]
+    assert distance(*results) > 0.5
