@@ -16,6 +16,9 @@ from attattr_batch.cli import data, doctor, finetune, inspect, run
 from attattr_batch.cli.output import stderr
 from attattr_batch.errors import AttattrError
 
+# Read by huggingface_hub when it is imported: who asks the hub tells it no more than that.
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
 EXIT_PARTLY, EXIT_USAGE, EXIT_FAULT, EXIT_INTERRUPTED = 1, 2, 70, 130
 
 app = typer.Typer(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import logging
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -42,6 +43,8 @@ DEFAULT_DB = Path("attattr.duckdb")
 
 def set_up_logging(*, quiet: bool = False, verbose: bool = False) -> None:
     """Sends the package's log to stderr: warnings and news by default."""
+    if quiet:  # read by these libraries when they are imported, which is later
+        os.environ.update(HF_HUB_DISABLE_PROGRESS_BARS="1", HF_DATASETS_DISABLE_PROGRESS_BARS="1")
     level = logging.ERROR if quiet else logging.DEBUG if verbose else logging.INFO
     handler: logging.Handler = logging.StreamHandler()
     if stderr.is_terminal:  # so that log lines and the progress bar do not overwrite each other

@@ -18,6 +18,10 @@ from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # it
 from attattr_batch.data.tsv import read_table
 from attattr_batch.errors import UserError, did_you_mean
 
+# The hub alone is asked, and about the data alone: no download counter on another host, no dataset viewer.
+datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = False
+datasets.config.USE_PARQUET_EXPORT = False
+
 # What `datasets` raises for a set it cannot find, reach or parse. HfHubHTTPError and ConnectionError are
 # OSErrors, ArrowInvalid and HFValidationError ValueErrors; a refused dataset script is a RuntimeError.
 _LOAD_ERRORS = (OSError, ValueError, RuntimeError, HTTPError, datasets.exceptions.DatasetsError)

@@ -216,7 +216,7 @@ def _download(hub_id: str, revision: str | None) -> Path:
     except (OSError, ClientError) as error:
         raise UserError(
             "no such folder, and the hub cannot be reached for it",
-            got=f"{hub_id}: {str(error).splitlines()[0]}",
+            got=f"{hub_id}: {str(error.__cause__ or error).splitlines()[0]}",
             hint="check the path; offline, only models in the hub's cache can be used",
         ) from error
 

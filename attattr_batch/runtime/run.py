@@ -35,6 +35,7 @@ from attattr_batch.store.runs import (
 log = logging.getLogger(__name__)
 
 _LONG_RUN_S = 120.0
+_COMMIT_WAIT_S = 600.0  # a long query or export holds the file; hours of work should outlast it
 _FLOP_PER_S_PER_CPU = 5e10
 
 
@@ -105,7 +106,8 @@ def run_spec(spec: RunSpec, store: Store, report: Reporter, *, retry_errors: boo
         if fit:
             chunks = plan.chunks(fit)
             with closing(choose_executor(plan, chunks)) as executor:
-                Driver(store, pass_id, executor, report).execute(chunks, progress)
+                patient = Store(store.path, timeout_s=max(store.timeout_s, _COMMIT_WAIT_S))
+                Driver(patient, pass_id, executor, report).execute(chunks, progress)
     except StoreError:
         raise
     except UserError:

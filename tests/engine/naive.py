@@ -1,4 +1,4 @@
-"""The reference: integrated gradients by autograd over explicit attention matrices, shared code none.
+"""The reference: integrated gradients by autograd over explicit attention matrices, no code shared.
 
 Nothing here comes from `engine.families`: an attention function (for DeBERTa, its dropout modules) hands
 over each layer's matrix, and whatever comes back is used in its stead.
@@ -25,7 +25,7 @@ Substitute = Callable[[int, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Reference:
-    """Scores by layer [item, head, query, key], clean attention likewise, F(0) by layer [item], F(A) [item]."""
+    """By layer: scores and clean attention [item, head, query, key], F(0) [item]; and F(A) [item]."""
 
     scores: list[Tensor]
     attention: list[Tensor]

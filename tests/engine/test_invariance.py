@@ -12,7 +12,7 @@ from attattr_batch.engine.attribution import Method
 from attattr_batch.engine.families import collate
 from attattr_batch.engine.path import Items
 
-RULE = Method("gauss-legendre", 8)
+RULE = Method("gauss-legendre", 4)
 CLOSE = 1e-5
 """Relative to the largest entry, in float32."""
 
@@ -54,13 +54,13 @@ def test_padding_and_company_of_adaptive_runs(kind: str) -> None:
         assert distance(together[:, item, :, : row.n_tokens, : row.n_tokens], expected) < 2e-3
 
 
-@pytest.mark.parametrize("kind", ["bert", "albert", "modernbert", "deberta-v2"])
+@pytest.mark.parametrize("kind", ["bert", "albert", "modernbert"])
 @pytest.mark.parametrize("method", [RULE, Method()], ids=["fixed", "adaptive"])
 def test_size_of_a_pass(kind: str, method: Method) -> None:
     model, batch = tiny.classifier(kind, initializer_range=0.2), tiny.batch(kind)
     items = gold_and_predicted(model, batch)
     at_once = scores(attribute(model, batch, items, method))
-    for batch_tokens in (1, 12, 30, 100):  # one row a pass, again one, two, eight
+    for batch_tokens in (1, 30):  # one row a pass, two rows a pass
         small = Method(method.quadrature, method.nodes, batch_tokens=batch_tokens)
         assert distance(scores(attribute(model, batch, items, small)), at_once) < CLOSE
 

@@ -6,10 +6,12 @@ It answers what `huggingface_hub.snapshot_download` and `datasets.load_dataset_b
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import re
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -55,21 +57,39 @@ class Repository:
         return commit, self.commits[commit]
 
 
+class _Server(ThreadingHTTPServer):
+    """Remembers its connections, so that stopping it also ends those that are kept alive."""
+
+    daemon_threads = True
+
+    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]):
+        super().__init__(address, handler)
+        self.connections: list[socket.socket] = []
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        connection, address = super().get_request()
+        self.connections.append(connection)
+        return connection, address
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that hangs up is none of the tests' business."""
+
+
 class HubStandIn:
     """A running server. Use it as a context manager; it stops at the end of the block.
 
     Attributes:
         requests: What was asked, in order: method and path.
-        strays: What was meant for other hosts; the server sees it when it is set as the proxy (`environment`).
-        broken: Paths in repositories that answer with status 500.
+        strays: What was meant for other hosts; the server sees it as the proxy that `environment` sets.
+        forbidden: Paths in repositories that answer with status 403.
     """
 
     def __init__(self) -> None:
         self.requests: list[str] = []
         self.strays: list[str] = []
-        self.broken: set[str] = set()
+        self.forbidden: set[str] = set()
         self._repositories: dict[tuple[str, str], Repository] = {}
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._server = _Server(("127.0.0.1", 0), _handler(self))
         self._thread = Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
 
     @property
@@ -99,6 +119,9 @@ class HubStandIn:
             self._server.shutdown()
             self._thread.join()
             self._server.server_close()
+            for connection in self._server.connections:
+                with contextlib.suppress(OSError):  # it has gone already
+                    connection.shutdown(socket.SHUT_RDWR)
 
     def push(self, kind: str, name: str, files: Files, ref: str = "main") -> str:
         """Adds a commit to a repository of `models` or `datasets`, points `ref` to it, returns its hash."""
@@ -188,8 +211,8 @@ def _handler(hub: HubStandIn) -> type[BaseHTTPRequestHandler]:
 
         def _resolve(self, kind: str, name: str, revision: str, path: str, *, body: bytes) -> None:
             commit, files = hub.find(kind, name, revision)
-            if path in hub.broken:
-                self._send(500, {"error": "broken"})
+            if path in hub.forbidden:
+                self._send(403, {"error": "forbidden"})
                 return
             headers = {"X-Repo-Commit": commit, "Accept-Ranges": "bytes"}
             if path not in files:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from transformers import PreTrainedModel
 
 from attattr_batch.engine.families import albert, bert, distilbert
@@ -38,20 +40,25 @@ def encoder_for(model: PreTrainedModel, *, generic: bool = False) -> Encoder:
     Raises:
         UserError: the family is not supported; the message lists those that are.
     """
+    encoder = _wrapper(model, generic)(model)
     model.requires_grad_(False)
+    return encoder
+
+
+def _wrapper(model: PreTrainedModel, generic: bool) -> Callable[[PreTrainedModel], Encoder]:
     config = model.config
     kind = config.model_type
     if getattr(config, "is_decoder", False) or getattr(config, "is_encoder_decoder", False):
         raise _unsupported(kind, "decoders have causal attention")
     if kind in FAST and not generic:
-        return FAST[kind](model)
+        return FAST[kind]
     if kind == "deberta-v2":
-        return DebertaEncoder(model)
+        return DebertaEncoder
     if not getattr(model, "_supports_attention_backend", False):
         raise _unsupported(kind, "it does not use transformers' attention interface")
     if any(getattr(module, "is_causal", False) for module in model.modules()):
         raise _unsupported(kind, "decoders have causal attention")
-    return InterfaceEncoder(model)
+    return InterfaceEncoder
 
 
 def check_trace(encoder: Encoder, trace: Trace) -> None:

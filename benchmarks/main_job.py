@@ -1,0 +1,162 @@
+"""Times the main job through the command line and writes BENCHMARKS.md.
+
+    python benchmarks/main_job.py                          # the bundled data
+    ATTATTR_REAL_DATA=DIR python benchmarks/main_job.py --task sst2 --task rte
+
+With ATTATTR_REAL_DATA (models/, data/glue/) the tasks are real; each run is timed from an empty store, its
+process tree sampled for memory, and its results read back. Results are kept in benchmarks/results/.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+MODELS = {"sst2": "SST-2", "rte": "RTE", "mnli": "MNLI"}
+VERSIONS = ("torch", "transformers", "duckdb", "ray")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--task", action="append", help="may be repeated; default: every bundled task")
+    parser.add_argument("--limit", type=int, help="first rows only")
+    parser.add_argument("--extra", default="", help="more flags for `attattr run`")
+    options = parser.parse_args()
+    real = os.environ.get("ATTATTR_REAL_DATA")
+    tasks = options.task or ([] if real else ["sst2", "mrpc", "rte", "mnli"]) or list(MODELS)[:2]
+    RESULTS.mkdir(exist_ok=True)
+    for task in tasks:
+        result = time_run(task, Path(real) if real else None, options)
+        name = (
+            f"main-{'real' if real else 'bundled'}-{task}{'-' + str(options.limit) if options.limit else ''}"
+        )
+        (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write_markdown()
+
+
+def time_run(task: str, real: Path | None, options: argparse.Namespace) -> dict[str, Any]:
+    flags = ["--task", task, *options.extra.split()]
+    if options.limit:
+        flags += ["--limit", str(options.limit)]
+    shown = ["attattr", "run", *flags]
+    if real is None:
+        places, expected = ["--model", "bundled", "--data-dir", "bundled"], None
+        shown += places
+    else:
+        model = real / "models" / MODELS[task]
+        places = ["--model", str(model), "--data-dir", str(real / "data" / "glue")]
+        shown += ["--model", f"models/{MODELS[task]}", "--data-dir", "data/glue"]
+        expected = None if options.limit else json.loads((model / "finetune.json").read_text())["dev_acc"]
+    with tempfile.TemporaryDirectory() as scratch:
+        database = str(Path(scratch) / "bench.duckdb")
+        command = [sys.executable, "-m", "attattr_batch", "run", *flags, *places, "--db", database]
+        started = time.perf_counter()
+        process = subprocess.Popen([*command, "--format", "json", "-q"], stdout=subprocess.PIPE, text=True)
+        peak = sample_memory(process)
+        output = process.communicate()[0]
+        seconds = time.perf_counter() - started
+        (summary,) = json.loads(output)
+        rows = ask(database, "select target, count(*) n from head_scores group by all order by all")
+        nodes = ask(database, "select avg(nodes) n from layer_scores_stored")[0]["n"]
+        megabytes = Path(database).stat().st_size / 2**20
+    return {
+        "command": " ".join(shown),
+        "task": task,
+        "summary": summary,
+        "expected_accuracy": expected,
+        "wall_seconds": seconds,
+        "peak_mib": peak / 2**20,
+        "head_scores": {row["target"]: row["n"] for row in rows},
+        "mean_nodes": nodes,
+        "store_mib": megabytes,
+        "machine": f"{os.cpu_count()} CPUs, {platform.machine()}, no GPU used",
+        "load_before": os.getloadavg()[2],
+        "versions": {name: version(name) for name in VERSIONS},
+        "python": platform.python_version(),
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+    }
+
+
+def sample_memory(process: subprocess.Popen[str]) -> int:
+    """Waits for the process; returns the largest resident memory of its whole tree, in bytes."""
+    peak, tree = 0, psutil.Process(process.pid)
+    while process.poll() is None:
+        total = 0
+        for one in [tree, *tree.children(recursive=True)]:
+            try:
+                total += one.memory_info().rss
+            except psutil.NoSuchProcess:
+                continue
+        peak = max(peak, total)
+        time.sleep(0.2)
+    return peak
+
+
+def ask(database: str, sql: str) -> list[dict[str, Any]]:
+    command = [sys.executable, "-m", "attattr_batch", "sql", sql, "--db", database, "--format", "json"]
+    return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+def write_markdown() -> None:
+    results = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("main-*.json"))]
+    lines = [
+        "# Measurements",
+        "",
+        "Made by `benchmarks/main_job.py` (`make bench`) from the files in `benchmarks/results/`. Wall time"
+        " includes start-up; memory is the largest resident sum of the whole process tree; the load average"
+        " before the run says how quiet the machine was.",
+        "",
+        "| command | rows | accuracy (checkpoint's own) | head_scores gold / predicted | largest completeness"
+        " error | mean nodes | wall s | rows/s | peak MiB | store MiB | load before |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    lines += [table_row(result) for result in results]
+    machines = sorted({machine(result) for result in results})
+    lines += ["", *(f"- {line}" for line in machines)]
+    (ROOT / "BENCHMARKS.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    print("\n".join(lines))
+
+
+def table_row(result: dict[str, Any]) -> str:
+    summary, heads = result["summary"], result["head_scores"]
+    own = "" if result["expected_accuracy"] is None else f" ({result['expected_accuracy']:.6f})"
+    note = f" {result['note']}" if "note" in result else ""
+    cells = [
+        f"`{result['command']}`{note}",
+        summary["committed"],
+        f"{summary['accuracy']:.6f}{own}",
+        f"{heads.get('gold', 0)} / {heads.get('predicted', 0)}",
+        f"{summary['worst_completeness_error']:.1e}",
+        f"{result['mean_nodes']:.1f}",
+        f"{result['wall_seconds']:.0f}",
+        f"{summary['committed'] / result['wall_seconds']:.1f}",
+        f"{result['peak_mib']:.0f}",
+        f"{result['store_mib']:.0f}",
+        f"{result['load_before']:.1f}",
+    ]
+    return f"| {' | '.join(map(str, cells))} |"
+
+
+def machine(result: dict[str, Any]) -> str:
+    packages = ", ".join(f"{name} {number}" for name, number in result["versions"].items())
+    return f"{result['date']}: {result['machine']}; Python {result['python']}, {packages}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,170 @@
+"""The adaptive rule: right where fixed rules are wrong, and honest about how it stopped."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from attributing import attribute, distance, gold_and_predicted, scores
+
+from attattr_batch.engine.attribution import (
+    AGREEMENT,
+    COARSEST,
+    LEVELS,
+    PATH_SHARE,
+    LayerAttribution,
+    Method,
+)
+from attattr_batch.engine.families import Batch, encoder_for
+from attattr_batch.engine.path import Items, replayed_nodes
+from attattr_batch.engine.quadrature import clenshaw_curtis
+
+LENGTHS = (9, 5, 12, 7, 10, 6)
+
+
+@cache
+def steep() -> tuple[Any, Batch, Items]:
+    """A very confident classifier: between removed and full attention F nearly jumps."""
+    model, batch = tiny.classifier("roberta"), tiny.batch("roberta", LENGTHS)
+    with torch.no_grad():
+        model.classifier.out_proj.weight *= 20
+        model.classifier.out_proj.bias *= 20
+        predicted = model(**batch.model_inputs()).logits.argmax(1)
+    return model, batch, Items(torch.arange(len(LENGTHS)), predicted)
+
+
+@cache
+def steep_results(quadrature: str, nodes: int | None = None) -> list[LayerAttribution]:
+    return attribute(*steep(), Method(quadrature, nodes))
+
+
+def errors_by_item(results: list[LayerAttribution], exact: list[LayerAttribution]) -> torch.Tensor:
+    """Largest error of each item, relative to its largest entry over all layers."""
+    found, expected = scores(results), scores(exact)
+    return (found - expected).abs().amax((0, 2, 3, 4)) / expected.abs().amax((0, 2, 3, 4))
+
+
+def test_steep_integrands_are_resolved() -> None:
+    adaptive = steep_results("adaptive")
+    for result in adaptive:
+        assert (result.scores.sum((1, 2, 3)) - (result.f_full - result.f_zero)).abs().max() <= 1e-3
+    assert errors_by_item(adaptive, steep_results("gauss-legendre", 64)).max() < 2e-3
+
+
+def test_the_released_rule_fails_on_them() -> None:
+    released = steep_results("left-riemann", 20)
+    assert errors_by_item(released, steep_results("gauss-legendre", 64)).min() > 2e-3
+    assert max(float(result.completeness_error.abs().max()) for result in released) > 0.1
+
+
+def test_nodes_go_where_they_are_needed() -> None:
+    nodes = torch.stack([result.nodes for result in steep_results("adaptive")])
+    assert nodes.max() >= 65
+    assert nodes.min() <= 9
+    model, batch = tiny.classifier("roberta", initializer_range=0.1), tiny.batch("roberta", LENGTHS)
+    easy = attribute(model, batch, gold_and_predicted(model, batch), Method())
+    assert all((result.nodes == LEVELS[0]).all() for result in easy)
+
+
+def test_every_accepted_pair_meets_all_three_criteria_and_none_earlier_did() -> None:
+    for layer, result in enumerate(steep_results("adaptive")):
+        assert (result.agreement_error <= AGREEMENT).all()
+        assert (result.path_error <= PATH_SHARE * 1e-3).all()
+        for item, nodes in enumerate(result.nodes.tolist()):
+            for size in LEVELS[: LEVELS.index(nodes)]:
+                error, path_error, change = recomputed(layer, item, size)
+                assert error > 0.99e-3 or path_error > 0.99 * PATH_SHARE * 1e-3 or change > 0.99 * AGREEMENT
+
+
+def recomputed(layer: int, item: int, size: int) -> tuple[float, float, float]:
+    """Completeness, path and agreement error of one pair by the rule with `size` nodes, another way."""
+    sizes = (COARSEST, *LEVELS)
+    coarser = steep_results("clenshaw-curtis", sizes[sizes.index(size) - 1])[layer].scores[item]
+    result = steep_results("clenshaw-curtis", size)[layer]
+    mine = result.scores[item]
+    change = (mine.amax((1, 2)) - coarser.amax((1, 2))).abs().max() / mine.abs().max()
+    return (
+        float(result.completeness_error[item].abs()),
+        path_error_by_fit(layer, item, size),
+        float(change),
+    )
+
+
+@cache
+def path_error_by_fit(layer: int, item: int, size: int) -> float:
+    """Fits a Chebyshev series to dF/dalpha at the nodes, integrates it, compares it with F."""
+    model, batch, items = steep()
+    trace = encoder_for(model).trace(batch)
+    alphas = clenshaw_curtis(size).nodes
+    one = Items(items.rows[item : item + 1], items.classes[item : item + 1])
+    nodes = replayed_nodes(trace, layer, one, alphas.tolist(), 4096)
+    context = trace.contexts[layer].detach()[one.rows]
+    slopes = (nodes.gradient * context).sum((2, 3))[:, 0].double().numpy()
+    fit = np.polynomial.Chebyshev.fit(alphas, slopes, size - 1, domain=[0, 1])
+    integral = fit.integ(lbnd=0)(alphas)
+    values = nodes.value[:, 0].double().numpy()
+    return float(np.abs(integral - (values - values[0])).max())
+
+
+def test_the_result_is_that_of_the_accepted_rule() -> None:
+    """Nested nodes are reused, items drop out one by one: each must still get its own rule's sum."""
+    for layer, result in enumerate(steep_results("adaptive")):
+        for item, nodes in enumerate(result.nodes.tolist()):
+            fixed = steep_results("clenshaw-curtis", nodes)[layer]
+            assert (result.scores[item] - fixed.scores[item]).abs().max() < 1e-5
+            assert result.f_zero[item] == pytest.approx(float(fixed.f_zero[item]), abs=1e-5)
+            assert result.completeness_error[item] == pytest.approx(
+                float(fixed.completeness_error[item]), abs=1e-5
+            )
+            assert result.path_error[item] == pytest.approx(path_error_by_fit(layer, item, nodes), abs=1e-5)
+            _, _, change = recomputed(layer, item, nodes)
+            # Where nothing moves, the largest entry is itself of the order of rounding.
+            largest = float(fixed.scores[item].abs().max())
+            assert result.agreement_error[item] == pytest.approx(change, rel=1e-2, abs=1e-6 / largest)
+
+
+def test_what_the_finest_rule_cannot_resolve_is_kept_with_its_error() -> None:
+    impossible = attribute(*steep(), Method(tolerance=1e-9))
+    for result in impossible:
+        assert (result.nodes == LEVELS[-1]).any()
+        missing = result.scores.sum((1, 2, 3)) - (result.f_full - result.f_zero)
+        torch.testing.assert_close(result.completeness_error, missing, rtol=0, atol=1e-6)
+        assert (result.scores.abs().amax((1, 2, 3)) > 0).all()
+
+
+def test_fixed_rules_state_no_criteria_of_the_adaptive_one() -> None:
+    for result in steep_results("left-riemann", 20):
+        assert result.path_error.isnan().all()
+        assert result.agreement_error.isnan().all()
+        assert result.nodes.tolist() == [20] * len(LENGTHS)
+
+
+@pytest.mark.parametrize("kind", ["distilbert", "deberta-v2"])
+def test_bfloat16_is_certified_row_by_row(kind: str) -> None:
+    model, batch = tiny.classifier(kind, initializer_range=0.1), tiny.batch(kind)
+    items = gold_and_predicted(model, batch)
+    half = attribute(model, batch, items, Method(dtype="bfloat16"))
+    single = attribute(model, batch, items, Method())
+    for result in half:
+        missing = result.scores.sum((1, 2, 3)) - (result.f_full - result.f_zero)
+        assert missing.abs().max() <= 1e-3
+        assert result.scores.dtype == result.f_zero.dtype == torch.float32
+    by_item = (scores(half) - scores(single)).abs().amax((2, 3, 4)) / scores(single).abs().amax((2, 3, 4))
+    assert by_item.max() < 3e-2
+    assert (by_item > 1e-4).any(), "no pair was accepted in bfloat16"
+    assert (by_item < 1e-5).any(), "no pair was raised to float32"
+
+
+def test_fixed_rules_run_in_bfloat16() -> None:
+    model, batch = tiny.classifier("bert", initializer_range=0.2), tiny.batch("bert")
+    items = gold_and_predicted(model, batch)
+    half = attribute(model, batch, items, Method("gauss-legendre", 8, dtype="bfloat16"))
+    single = attribute(model, batch, items, Method("gauss-legendre", 8))
+    assert 1e-4 < distance(scores(half), scores(single)) < 3e-2
+    for one, other in zip(half, single, strict=True):
+        torch.testing.assert_close(one.f_full, other.f_full)  # the clean pass is float32
+        assert 0 < (one.f_zero - other.f_zero).abs().max() < 3e-2

@@ -1,0 +1,52 @@
+"""The README's examples run as they stand, on the bundled data."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+@pytest.mark.slow
+def test_every_shell_and_python_block_runs(tmp_path: Path) -> None:
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    environment = {**os.environ, "PATH": path, "HF_HUB_OFFLINE": "1"}
+    script = "set -e\n" + "\n".join(blocks("bash"))
+    commands = [["bash", "-c", script], [sys.executable, "-c", "\n".join(blocks("python"))]]
+    outputs = []
+    for command in commands:
+        done = subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=240, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        outputs.append(done.stdout)
+    assert (tmp_path / "exported" / "head_scores.parquet").is_file()
+    assert (tmp_path / "report.html").is_file()
+    assert "FAILED" not in outputs[0]
+    assert "(4, 4," in outputs[1]
+
+
+def test_the_readme_is_short_and_its_links_lead_somewhere() -> None:
+    assert len(README.splitlines()) <= 120
+    for target in re.findall(r"\]\(([^)]+)\)", README):
+        assert target.startswith("http") or (ROOT / target).exists(), target
+
+
+def test_the_yaml_example_is_a_valid_spec(tmp_path: Path) -> None:
+    from attattr_batch.spec import load_spec
+
+    (block,) = blocks("yaml")
+    path = tmp_path / "reviews.yaml"
+    path.write_text(block, encoding="utf-8")
+    first, second = load_spec(path)
+    assert first.columns == {"text_a": "text", "label": "stars"}
+    assert second.task == "sst2"

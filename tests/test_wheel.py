@@ -1,0 +1,49 @@
+"""The wheel alone is enough: data folders travel in it, and the quickstart runs from any folder."""
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def call(*command: str, cwd: Path, **environment: str) -> str:
+    done = subprocess.run(
+        command,
+        cwd=cwd,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_the_quickstart_runs_from_a_bare_wheel(tmp_path: Path) -> None:
+    python = sys.executable
+    call(python, "-m", "build", "--wheel", "--outdir", str(tmp_path), str(ROOT), cwd=tmp_path)
+    (wheel,) = tmp_path.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    assert any(name.startswith("attattr_batch/_data/schema/versions/") for name in names)
+    assert "attattr_batch/_data/jobs/runs/quickstart.yaml" in names
+    assert wheel.stat().st_size < 5 * 2**20
+    site = tmp_path / "site"
+    call(python, "-m", "pip", "install", "-q", "--no-deps", "--target", str(site), str(wheel), cwd=tmp_path)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    environment = {"PYTHONPATH": str(site), "HF_HUB_OFFLINE": "1"}
+    where = call(
+        python, "-c", "import attattr_batch; print(attattr_batch.__file__)", cwd=elsewhere, **environment
+    )
+    assert Path(where.strip()).is_relative_to(site)
+    call(python, "-m", "attattr_batch", "run", "--limit", "3", "-q", cwd=elsewhere, **environment)
+    audits = call(python, "-m", "attattr_batch", "verify", "--format", "csv", cwd=elsewhere, **environment)
+    assert "FAILED" not in audits
+    assert audits.count(",ok,") >= 10
