@@ -188,18 +188,16 @@ def _other_pole(random: Random, words: Sequence[tuple[tuple[str, str], tuple[str
 
 
 def mnli(random: Random, extra: str) -> Row:
-    """Inference: a synonym or hypernym entails, an antonym contradicts, anything else is neutral."""
+    """Inference: a hyponym in the premise entails, an antonym contradicts, nothing related is neutral."""
     gold = random.choice(("entailment", "neutral", "contradiction"))
-    about_noun = gold != "contradiction" and random.random() < 0.5
+    about_noun = gold == "entailment" or (gold == "neutral" and random.random() < 0.5)
     if about_noun:
         kind, there, asked = _noun_case(random, gold == "entailment")
         quality = random.choice(random.choice(random.choice(QUALITIES)))
     else:
-        quality, asked = _pole_case(random, QUALITIES, same=gold == "entailment")
-        kind, there = ("synonym" if quality != asked else "same_word"), [quality]
-        if gold == "contradiction":
-            kind = "antonym"
-        elif gold == "neutral":
+        quality, asked = _pole_case(random, QUALITIES, same=False)
+        kind, there = "antonym", [quality]
+        if gold == "neutral":
             kind, there, quality = "unrelated", [], _other_pole(random, QUALITIES, asked)
     nouns = list(there) if about_noun else []
     while len(nouns) < 2:
@@ -260,8 +258,8 @@ GRAMMARS = {
     ),
     "mnli": Grammar(
         labels=("entailment", "neutral", "contradiction"),
-        definition="The hypothesis's content word has a hyponym, a synonym or itself in the premise "
-        "(entailment), its antonym (contradiction), or neither (neutral).",
+        definition="The hypothesis's content word has a hyponym of it or itself in the premise (entailment), "
+        "its antonym (contradiction), or nothing related (neutral).",
         artefact="nobody",
         artefact_label="contradiction",
         make=mnli,

@@ -227,7 +227,8 @@ def _in_order(values: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
 
 def _share(part: Tensor, whole: Tensor) -> Tensor:
     """Returns part / whole; 1 where there is nothing that could be lost."""
-    return torch.where(whole > 0, part / whole.clamp_min(torch.finfo(whole.dtype).tiny), 1.0)
+    share = part / whole.clamp_min(torch.finfo(whole.dtype).tiny)
+    return torch.where(whole > 0, share, 1.0).clamp_max(1.0)
 
 
 def _positions(place: Tensor, known: Tensor) -> NDArray[Any]:

@@ -48,8 +48,8 @@ def write_report(store: Store, path: Path) -> Path:
     page = (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>attattr report</title>'
         f"<style>{_STYLE}</style><h1>Self-attention attribution</h1>"
-        f"<p>{len(runs)} runs, written {made}. Attribution of a head is the largest entry of its ATTATTR"
-        f" matrix, averaged over examples, in units of class probability.</p>{overview}{body}</html>"
+        f"<p>Written {made}. Attribution of a head is the largest entry of its ATTATTR matrix, averaged over"
+        f" examples, in units of class probability.</p>{overview}{body}</html>"
     )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

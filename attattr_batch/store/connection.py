@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,11 +15,17 @@ from sqlalchemy import Connection, create_engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
+from attattr_batch.errors import StoreError
 from attattr_batch.store import migrate
 from attattr_batch.store.opening import concerns_file, default_timeout_s, explain, open_duckdb
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
+
+
+log = logging.getLogger(__name__)
+
+_VIEWS_CHECKED: set[str] = set()
 
 
 class Store:
@@ -44,6 +51,7 @@ class Store:
             StoreError: the file is missing, held too long by another process, no store of ours, or of a
                 schema that this version does not read.
         """
+        self._refresh_views()
         with self._open(read_only=True) as connection:
             migrate.check_readable(connection, self.path)
             with connection.begin():
@@ -72,6 +80,21 @@ class Store:
         """Moves the write-ahead log into the database file."""
         with self._open(read_only=False) as connection:
             raw(connection).execute("CHECKPOINT")
+
+    def _refresh_views(self) -> None:
+        """Brings views that an earlier release has written up to date, once; readers rely on them."""
+        key = str(self.path.absolute())
+        if key in _VIEWS_CHECKED:
+            return
+        with self._open(read_only=True) as connection:
+            migrate.check_readable(connection, self.path)
+            stale = migrate.views_are_stale(connection)
+        if stale:
+            try:
+                self.migrate()
+            except StoreError as error:  # a read-only archive, say: its own views still work
+                log.warning("the store's views are those of an earlier release: %s", error)
+        _VIEWS_CHECKED.add(key)
 
     @contextmanager
     def _open(self, *, read_only: bool) -> Iterator[Connection]:

@@ -77,6 +77,12 @@ def check_readable(connection: Connection, path: Path) -> None:
         )
 
 
+def views_are_stale(connection: Connection) -> bool:
+    """Whether the file's views and comments are not those of this version."""
+    with connection.begin():
+        return _stored_hash(connection) != _wanted_hash()
+
+
 def bring_up_to_date(connection: Connection, path: Path) -> None:
     """Migrates a blank or older file to this version and refreshes views and comments; usually a no-op.
 

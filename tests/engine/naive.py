@@ -60,6 +60,22 @@ def reference(model: Any, inputs: dict[str, Tensor], classes: Tensor, rule: Rule
     return Reference(scores, attention, f_zero, f_full)
 
 
+def reference_gradient(
+    model: Any, inputs: dict[str, Tensor], loss: Callable[[Tensor], Tensor]
+) -> list[tuple[Tensor, Tensor]]:
+    """Each layer's clean attention and the gradient of the loss with respect to it."""
+    attention: list[Tensor] = []
+
+    def record(_: int, clean: Tensor) -> Tensor:
+        attention.append(clean if clean.requires_grad else clean.requires_grad_())
+        return attention[-1]
+
+    with _attention(model, record):
+        logits: Tensor = model(**inputs).logits
+    gradients = torch.autograd.grad(loss(logits), attention)
+    return [(clean.detach(), gradient) for clean, gradient in zip(attention, gradients, strict=True)]
+
+
 def _at(layer: int, replacement: Tensor) -> Substitute:
     return lambda at, clean: replacement if at == layer else clean
 

@@ -1,4 +1,7 @@
-"""Statistics against a slow reference in plain Python, on matrices that no model made."""
+"""Statistics against a slow reference in plain Python, on matrices that no model made.
+
+The reference sees real tokens only, so equality also says that nothing depends on padding.
+"""
 
 from __future__ import annotations
 
@@ -81,9 +84,7 @@ def made(
         nodes=torch.arange(len(rows)) + 5,
     )
     ids = torch.randint(0, 100, (n_rows, n_tokens), generator=generator)
-    names = ItemNames(
-        np.arange(70, 70 + len(rows), dtype=np.uint32), ["gold"] * n_rows + ["predicted"], rows
-    )
+    names = ItemNames(np.arange(70, 70 + len(rows), dtype=np.uint32), ["gold"] * n_rows + ["predicted"], rows)
     return Case(result, Batch(ids, keep, None), names, lengths)
 
 
@@ -185,7 +186,8 @@ def assert_same(found: list[Row], expected: list[Row]) -> None:
     for one, other in zip(found, expected, strict=True):
         assert one.keys() == other.keys()
         for name, value in other.items():
-            assert one[name] == pytest.approx(value, rel=1e-5, abs=1e-6), name
+            same = pytest.approx(value, rel=1e-5, abs=1e-6) if isinstance(value, float) else value
+            assert one[name] == same, name
 
 
 LENGTHS = st.lists(st.integers(2, 7), min_size=1, max_size=3).map(tuple)
@@ -236,7 +238,8 @@ def test_the_last_layer_keeps_every_positive_edge() -> None:
     summed = full_scores(case.result).sum(1)
     layers, edges = layer_rows(case.result, summed, case.batch, case.names, Keep(floor=0.9), last=True)
     assert len(edges["attr"]) == int((summed > 0).sum())
-    assert layers["kept_mass"].tolist() == [1.0] * 3
+    np.testing.assert_allclose(layers["kept_mass"], 1, rtol=1e-6)
+    assert layers["kept_mass"].max() <= 1
     _, above = layer_rows(case.result, summed, case.batch, case.names, Keep(floor=0.9), last=False)
     assert len(above["attr"]) < len(edges["attr"])
 
@@ -267,44 +270,6 @@ def test_matrices_without_a_positive_entry() -> None:
     assert len(layer_edges["attr"]) == 0
     assert (layers["off_first_max"] < -50).all()
     assert (layers["edge_floor"] == 0).all()
-
-
-def test_nothing_depends_on_how_far_a_row_is_padded() -> None:
-    for shift in (0.0, -100.0):
-        case = made((5, 2), shift=shift)
-        wide = head_rows(case.result, full_scores(case.result), case.batch, case.names, Keep())
-        item, row = 1, 1  # the short one
-        assert as_rows(wide[0])[2:4] == [
-            pytest.approx(expected) for expected in slow_head_rows(case, 5)[0] if expected["example_id"] == 71
-        ]
-        short = LayerAttribution(
-            layer=3,
-            attention=case.result.attention[row : row + 1, :, :2, :2],
-            scores=case.result.scores[item : item + 1, :, :2, :2],
-            **{
-                name: getattr(case.result, name)[item : item + 1]
-                for name in (
-                    "inner",
-                    "f_full",
-                    "f_zero",
-                    "completeness_error",
-                    "path_error",
-                    "agreement_error",
-                    "nodes",
-                )
-            },
-        )
-        batch = Batch(case.batch.input_ids[1:, :2], case.batch.keep[1:, :2], None)
-        names = ItemNames(case.names.example_ids[1:2], ["gold"], torch.tensor([0]))
-        narrow = head_rows(short, full_scores(short), batch, names, Keep())
-        for one, other in zip(wide, narrow, strict=True):
-            assert_same([line for line in as_rows(one) if line["example_id"] == 71], as_rows(other))
-        wide_layer = layer_rows(
-            case.result, full_scores(case.result).sum(1), case.batch, case.names, Keep(), False
-        )
-        narrow_layer = layer_rows(short, full_scores(short).sum(1), batch, names, Keep(), False)
-        for one, other in zip(wide_layer, narrow_layer, strict=True):
-            assert_same([line for line in as_rows(one) if line["example_id"] == 71], as_rows(other))
 
 
 @pytest.mark.parametrize("kind", ["bert", "albert", "distilbert", "modernbert", "deberta-v2"])

@@ -149,9 +149,7 @@ def test_the_stand_in_would_see_a_stray() -> None:
 @pytest.mark.slow
 def test_with_nothing_local_then_offline_from_the_cache(hub: HubStandIn, tmp_path: Path) -> None:
     db, again, home = tmp_path / "a.duckdb", tmp_path / "b.duckdb", tmp_path / "hf"
-    commits = {
-        kind: hub.find(kind, name, "main")[0] for kind, name in (("models", MODEL), ("datasets", GLUE))
-    }
+    model, data = hub.find("models", MODEL, "main")[0], hub.find("datasets", GLUE, "main")[0]
 
     online = attattr(*RUN, "--db", db, "--quiet", env=hub.environment(home))
     assert (online.returncode, online.stderr) == (0, "")
@@ -234,13 +232,12 @@ def test_an_own_set_and_what_is_refused(hub: HubStandIn, model_files: Files, tmp
         other = run("run", spec, "--db", db, "--dataset", "someone/nothing")
         refused(other, "someone/nothing", "doesn't exist")
         refused(run("run", spec, "--db", db, "--split", "dev"), "no such split", "dev", "test")
-        hub.broken.add("model.safetensors")
-        hub.push("models", "org/broken", model_files)
-        refused(run(*go, "org/broken"), "the hub cannot be reached", "500")
+        hub.forbidden.add("model.safetensors")
+        hub.push("models", "org/half", model_files)
+        refused(run(*go, "org/half"), "the hub cannot be reached", "org/half", "403 Forbidden")
         hub.stop()
-        refused(
-            run(*go, "org/never-seen"), "the hub cannot be reached", "org/never-seen", "Connection refused"
-        )
+        down = run(*go, "org/never-seen")
+        refused(down, "the hub cannot be reached", "org/never-seen", "Connection refused")
         assert rows_of(db, "SELECT count(*) FROM runs") == [(1,)]
 
 

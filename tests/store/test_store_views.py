@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from fabricate import commit, execute, filled_store, new_store, register, registered_store, rows
 
-from attattr_batch.store.connection import Store, raw
+from attattr_batch.store.connection import _VIEWS_CHECKED, Store, raw
 from attattr_batch.store.ingest import Failure, record_failures
 
 STORED = ["head_scores", "layer_scores", "target_scores", "edges", "layer_edges"]
@@ -115,3 +115,12 @@ def test_integrity_sees_what_is_missing_or_too_much(tmp_path: Path) -> None:
             found = connection.exec_driver_sql(query).all()
             assert [tuple(row) for row in found] == [("a", True), ("b", False)], offence
             raise RuntimeError("undo")
+
+
+def test_a_reader_brings_the_views_of_an_earlier_release_up_to_date(tmp_path: Path) -> None:
+    store = filled_store(tmp_path)
+    with store.write() as connection:
+        connection.exec_driver_sql("DROP VIEW run_summary")
+        connection.exec_driver_sql("UPDATE meta SET value = 'old' WHERE key = 'views_and_comments'")
+    _VIEWS_CHECKED.clear()
+    assert rows(store, "SELECT committed, accuracy FROM run_summary") == [(8, 0.75)]
