@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -174,10 +175,10 @@ def _load(model: Any, tokenizer: Any) -> tuple[Any, Any]:
         tokenizer = load_tokenizer(source) if tokenizer is None else tokenizer
         model = load_model(source, choose_device("auto"))
     check_classifier(model)
-    if tokenizer is None:
+    if not getattr(tokenizer, "is_fast", False):
         raise UserError(
-            "a loaded model needs its tokenizer beside it",
-            got="tokenizer=None",
+            "a loaded model needs its fast tokenizer beside it",
+            got=type(tokenizer).__name__,
             hint="pass `AutoTokenizer.from_pretrained(...)`, or the model's folder or hub id as `model`",
         )
     return model, tokenizer
@@ -200,7 +201,7 @@ def _encode(config: Any, tokenizer: Any, texts: tuple[str, str | None], spec: Ru
 
 def _label_id(label: int | str, names: dict[int, str]) -> int:
     if not isinstance(label, str):
-        return _index("label", label, len(names))
+        return _index("label", operator.index(label), len(names))
     ids = {name: index for index, name in names.items()}
     if label not in ids:
         raise unknown_name("label of the model", label, ids)

@@ -136,7 +136,8 @@ def load_model(source: ModelSource, device: torch.device) -> PreTrainedModel:
     """Loads a sequence classifier in float32, in evaluation mode.
 
     Raises:
-        UserError: weights are missing or do not fit the configuration (a classifier head, above all).
+        UserError: weights are missing (a classifier head, above all), broken, or do not fit the
+            configuration.
     """
     try:
         with quiet_transformers():
@@ -157,6 +158,9 @@ def load_model(source: ModelSource, device: torch.device) -> PreTrainedModel:
             allowed="a fine-tuned sequence classifier",
             hint="fine-tune one: `attattr finetune --help`",
         )
+    broken = [name for name, weights in model.named_parameters() if not weights.isfinite().all()]
+    if broken:
+        raise UserError("the model has weights that are no numbers", got=f"{source.folder}: {broken[0]}")
     return model.to(device).eval()
 
 

@@ -25,6 +25,7 @@ from attattr_batch.engine.models import (
     token_limit,
 )
 from attattr_batch.engine.statistics import Keep
+from attattr_batch.errors import UserError
 from attattr_batch.identity import content_key, run_key
 from attattr_batch.passes.attribute import AttributeWork
 from attattr_batch.records import Chunk, Dataset, EncodedExample
@@ -103,7 +104,7 @@ def plan_attribution(spec: RunSpec) -> AttributionPlan:
     config, tokenizer = load_config(source), load_tokenizer(source)
     dataset = load_dataset_for(spec)
     match = match_labels(dataset.labels, config.id2label, spec.label_map)
-    encoded = encode(dataset, tokenizer, min(spec.max_length, token_limit(config, tokenizer)))
+    encoded = _encode(spec, dataset, tokenizer, config)
     target, warnings = _settle_target(spec, dataset)
     vocabulary = {index: token for token, index in tokenizer.get_vocab().items()}
     tokenizer_key = content_key(sorted(vocabulary.items()))
@@ -179,6 +180,19 @@ def _identity(
         "edge_floor": spec.edge_floor,
         "edge_cap": spec.edge_cap,
     }
+
+
+def _encode(spec: RunSpec, dataset: Dataset, tokenizer: Any, config: Any) -> list[EncodedExample]:
+    encoded = encode(dataset, tokenizer, min(spec.max_length, token_limit(config, tokenizer)))
+    largest = max(max(example.input_ids) for example in encoded)
+    if largest >= config.vocab_size:
+        raise UserError(
+            "the tokenizer does not belong to the model",
+            got=f"token id {largest}",
+            allowed=f"ids below {config.vocab_size}, the model's vocabulary",
+            hint="put the tokenizer that the model was trained with beside its weights",
+        )
+    return encoded
 
 
 def _settle_target(spec: RunSpec, dataset: Dataset) -> tuple[Target, list[str]]:

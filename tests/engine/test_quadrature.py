@@ -101,11 +101,12 @@ def test_partial_weights_end_in_the_whole_rule(size: int) -> None:
 
 
 def test_partial_weights_of_two_nodes_by_hand() -> None:
-    np.testing.assert_allclose(partial_weights(np.array([0.0, 1.0])), [[0, 0], [0.5, 0.5]], atol=1e-15)
+    expected = np.array([[0, 0], [0.5, 0.5]])
+    np.testing.assert_allclose(partial_weights(np.array([0.0, 1.0])), expected, atol=1e-15)
 
 
 def test_partial_weights_of_three_nodes_by_hand() -> None:
-    expected = [[0, 0, 0], [5 / 24, 1 / 3, -1 / 24], [1 / 6, 2 / 3, 1 / 6]]
+    expected = np.array([[0, 0, 0], [5 / 24, 1 / 3, -1 / 24], [1 / 6, 2 / 3, 1 / 6]])
     np.testing.assert_allclose(partial_weights(np.array([0.0, 0.5, 1.0])), expected, atol=1e-14)
 
 

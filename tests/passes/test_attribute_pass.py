@@ -16,7 +16,7 @@ from attributing import attribute as attribute_batch
 
 from attattr_batch.engine.attribution import Method
 from attattr_batch.engine.families import collate, encoder_for
-from attattr_batch.engine.families._layered import LayeredEncoder
+from attattr_batch.engine.families.bert import BertEncoder
 from attattr_batch.engine.models import ModelSource
 from attattr_batch.engine.path import Items
 from attattr_batch.engine.statistics import Keep, full_scores, tree_tops
@@ -223,7 +223,7 @@ def test_fixed_rules_leave_the_adaptive_errors_null(model: Any) -> None:
 
 def test_a_changed_architecture_is_noticed(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     worker = AttributeWorker(work(), encoder_for(model))
-    monkeypatch.setattr(LayeredEncoder, "reach", lambda self, layer: None if layer else 1)
+    monkeypatch.setattr(BertEncoder, "classify", lambda self, hidden: self.model.classifier(hidden[:, 0]))
     with pytest.raises(TerminalError, match="traced forward of family 'bert' differs"):
         worker.compute(chunk())
 

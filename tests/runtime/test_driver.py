@@ -74,16 +74,20 @@ def test_all_is_committed_in_order_of_chunks(tmp_path: Path) -> None:
     assert [len(seen) for seen in work.seen] == [8, 8]
 
 
-@pytest.mark.parametrize("trouble", ["raising", "invalid"])
-def test_one_bad_example_costs_one_example(tmp_path: Path, trouble: str) -> None:
+@pytest.mark.parametrize(
+    ("work", "error"),
+    [
+        (ToyWork(raising=frozenset({5})), "ArithmeticError"),
+        (ToyWork(invalid=frozenset({5})), "BadFactsError"),
+    ],
+)
+def test_one_bad_example_costs_one_example(tmp_path: Path, work: ToyWork, error: str) -> None:
     store = new_store(tmp_path)
     _, pass_id = register(store, N)
-    work = ToyWork(**{trouble: frozenset({5})})
     progress = execute(store, pass_id, LocalExecutor(work))
     assert (progress.committed, progress.quarantined) == (N - 1, 1)
     ((example_id, kind, attempts),) = rows(store, "SELECT example_id, kind, attempts FROM failures")
-    assert (example_id, attempts) == (5, ATTEMPTS)
-    assert kind == {"raising": "ArithmeticError", "invalid": "BadFactsError"}[trouble]
+    assert (example_id, kind, attempts) == (5, error, ATTEMPTS)
     assert rows(store, "SELECT count(*) FROM ledger WHERE example_id = 5") == [(0,)]
     assert rows(store, "SELECT count(*) FROM head_scores_stored WHERE example_id = 5") == [(0,)]
     # Bisected, not run one by one: 8 -> 4 -> 2 -> 1, so at most three halves a level are computed.

@@ -54,7 +54,7 @@ def test_a_deadly_example_is_isolated_and_the_rest_equals_a_local_run(tmp_path: 
 def test_a_worker_killed_from_outside_costs_nothing(tmp_path: Path) -> None:
     store = new_store(tmp_path)
     _, pass_id = register(store, N)
-    killed = []
+    killed: list[int] = []
 
     def kill_one(progress: Progress) -> None:
         if progress.committed and not killed:

@@ -1,0 +1,390 @@
+"""Bad input: a message that says what, got, allowed and next, exit code 2, and what is committed stays."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import duckdb
+import pytest
+from calling import Cli
+from safetensors.torch import load_file, save_file
+from toy import rows_of, toy_model, toy_rows, toy_tokenizer, write_sst2
+from transformers import BertModel, GPT2Config, GPT2ForSequenceClassification
+
+N_COMMITTED = 6
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return toy_model(tmp_path_factory.mktemp("models") / "good")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_sst2(tmp_path_factory.mktemp("glue"), dev=toy_rows(20, seed=1))
+
+
+@pytest.fixture(scope="module")
+def filled(model: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with a run of `N_COMMITTED` examples."""
+    from attattr_batch.cli.main import run_command_line
+
+    db = tmp_path_factory.mktemp("filled") / "store.duckdb"
+    run = f"run --task sst2 --model {model} --data-dir {data} --limit {N_COMMITTED} --name first --db {db} -q"
+    assert run_command_line(run.split()) == 0
+    return db
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str], filled: Path, tmp_path: Path) -> Iterator[Cli]:
+    """The command line over a copy of the filled store, which every refusal must leave as it is."""
+    db = tmp_path / "store.duckdb"
+    shutil.copy(filled, db)
+    yield Cli(capsys, db)
+    assert rows_of(db, "SELECT count(*) FROM runs") == [(1,)]
+    assert rows_of(db, "SELECT committed, ok FROM integrity") == [(N_COMMITTED, True)]
+
+
+@pytest.fixture
+def changed(model: Path, tmp_path: Path) -> Path:
+    """A copy of the model to spoil."""
+    return Path(shutil.copytree(model, tmp_path / "changed"))
+
+
+def contains(message: str, *fragments: str) -> None:
+    for fragment in fragments:
+        assert fragment in message
+
+
+# Settings
+
+
+@pytest.mark.parametrize(
+    ("flags", "fragments"),
+    [
+        ("--task sst", ("unknown task", "got:     sst", "allowed: cola, mnli", "did you mean 'sst2'?")),
+        ("--task stsb", ("regression task", "allowed: cola,")),
+        ("--split deb", ("unknown GLUE split", "deb", "allowed: dev, test, train", "did you mean 'dev'?")),
+        ("--limit 0", ("limit", "greater than or equal to 1")),
+        ("--quadrature gauss-legendre", ("needs `nodes`", "attattr run --help")),
+        ("--nodes 4", ("`nodes` needs a fixed `quadrature`",)),
+        ("--tolerance 2", ("tolerance", "less than 1")),
+        ("--device cuda", ("no CUDA device here", "allowed: auto, cpu")),
+        ("--executor local --workers 2", ("the local executor has one worker", "--executor ray")),
+        ("--revision main", ("only a hub model has a revision",)),
+        ("--name 7up/", ("name", "should match pattern")),
+        ("--limit two", ("Invalid value for '--limit'",)),
+        ("--quadrature simpson", ("Invalid value for '--quadrature'", "'left-riemann'")),
+        ("--no-such-flag", ("No such option: --no-such-flag",)),
+    ],
+)
+def test_flags(cli: Cli, model: Path, data: Path, flags: str, fragments: tuple[str, ...]) -> None:
+    if flags == "--device cuda" and os.path.exists("/dev/nvidia0"):
+        pytest.skip("there is a CUDA device here")
+    message = cli.refuses("run", "--task", "sst2", "--model", model, "--data-dir", data, *flags.split())
+    contains(message, *fragments)
+
+
+@pytest.mark.parametrize(
+    ("spec", "fragments"),
+    [
+        ("task: sst2\nmodle: x", ("unknown key 'modle' (did you mean 'model'?)", "model: Field required")),
+        ("task: [sst2\nmodel: x", ("the run spec is not valid YAML", "line 2")),
+        ("model: .", ("give `task` (a GLUE task) or `dataset`",)),
+        ("- task: sst2", ("a run spec must be a mapping", "list", "`defaults:` and `runs:`")),
+        ("runs: []", ("`runs:` a non-empty list",)),
+        ("runs: [sst2]", ("every entry of `runs:` must be a mapping", "entry 0: 'sst2'")),
+        ("task: sst2\nmodel: .\nlimit: many", ("limit: Input should be a valid integer",)),
+    ],
+)
+def test_specs(cli: Cli, tmp_path: Path, spec: str, fragments: tuple[str, ...]) -> None:
+    path = tmp_path / "spec.yaml"
+    path.write_text(spec)
+    contains(cli.refuses("run", path), str(path), *fragments)
+
+
+def test_a_spec_that_is_not_there(cli: Cli, tmp_path: Path) -> None:
+    contains(
+        cli.refuses("run", tmp_path / "no.yaml"), "cannot read the run spec", "no.yaml", "check the path"
+    )
+
+
+def test_commands(cli: Cli) -> None:
+    contains(cli.bare("sttus").err, "No such command 'sttus'. Did you mean 'status'?")
+    assert cli.bare("sttus").code == 2
+    contains(cli.refuses("rm", "frist", "-y"), "no such run", "first (1)", "did you mean 'first'?")
+    contains(cli.refuses("sql", "SELEC 1"), "syntax error")
+    contains(cli.refuses("sql", "DROP TABLE runs"), "only queries that read are allowed")
+    contains(cli.refuses("sql", "COPY runs TO '/tmp/x.csv'"), "only queries that read are allowed")
+
+
+# Models
+
+
+def refuses_model(cli: Cli, model: object, data: Path) -> str:
+    return cli.refuses("run", "--task", "sst2", "--model", model, "--data-dir", data, "--name", "second")
+
+
+def test_no_model_folder(cli: Cli, data: Path, tmp_path: Path) -> None:
+    contains(refuses_model(cli, tmp_path / "nothing", data), "no such model folder", "nothing")
+    contains(refuses_model(cli, tmp_path, data), "no config.json", str(tmp_path))
+
+
+def test_no_weights(cli: Cli, data: Path, changed: Path) -> None:
+    (changed / "model.safetensors").unlink()
+    contains(refuses_model(cli, changed, data), "the model folder has no weights", "allowed: *.safetensors")
+    (changed / "pytorch_model.bin").write_bytes(b"\x80\x04.")
+    message = refuses_model(cli, changed, data)
+    contains(message, "pickled weights only", "pytorch_model.bin", "allowed: safetensors", "save_pretrained")
+
+
+def test_truncated_weights(cli: Cli, data: Path, changed: Path) -> None:
+    weights = changed / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    contains(refuses_model(cli, changed, data), "the model cannot be loaded", str(changed))
+
+
+def test_weights_that_are_no_numbers(cli: Cli, data: Path, changed: Path) -> None:
+    tensors = load_file(changed / "model.safetensors")
+    tensors["classifier.bias"][0] = float("nan")
+    save_file(tensors, changed / "model.safetensors", metadata={"format": "pt"})
+    contains(refuses_model(cli, changed, data), "weights that are no numbers", "classifier.bias")
+
+
+def test_no_classifier_head_then_mended(cli: Cli, model: Path, data: Path, tmp_path: Path) -> None:
+    headless = toy_model(tmp_path / "headless", kind=BertModel)
+    message = refuses_model(cli, headless, data)
+    contains(message, "lacks weights, so they would be random", "classifier.bias, classifier.weight")
+    contains(message, "allowed: a fine-tuned sequence classifier", "attattr finetune --help")
+    run = ["run", "--task", "sst2", "--data-dir", data, "--limit", 2, "--name", "second"]
+    assert cli(*run, "--model", model).code == 0, "the failed run must not keep the name"
+    assert cli("rm", "second", "-y").code == 0
+
+
+def test_another_number_of_labels(cli: Cli, data: Path, tmp_path: Path) -> None:
+    three = toy_model(tmp_path / "three", labels=("negative", "neutral", "positive"))
+    message = refuses_model(cli, three, data)
+    contains(message, "different numbers of labels", "model: 3 (negative, neutral, positive)")
+    contains(message, "dataset: 2 (negative, positive)", "choose a model fine-tuned for this task")
+
+
+def test_a_regression_head(cli: Cli, data: Path, tmp_path: Path) -> None:
+    message = refuses_model(cli, toy_model(tmp_path / "one", labels=("score",)), data)
+    contains(message, "regression head", "got:     1 output", "2 outputs: negative, positive")
+
+
+def test_labels_of_other_names(cli: Cli, data: Path, tmp_path: Path) -> None:
+    message = refuses_model(cli, toy_model(tmp_path / "other", labels=("bad", "good")), data)
+    contains(message, "which output", "bad, good", "label_map", "{bad: negative, good: positive}")
+
+
+def test_no_tokenizer(cli: Cli, data: Path, changed: Path) -> None:
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (changed / name).unlink()
+    contains(refuses_model(cli, changed, data), "the model has no tokenizer", "tokenizer.json")
+
+
+def test_the_tokenizer_of_another_model(cli: Cli, data: Path, tmp_path: Path) -> None:
+    small = toy_model(tmp_path / "small", vocab_size=9)
+    contains(refuses_model(cli, small, data), "does not belong to the model", "ids below 9")
+
+
+def test_an_unsupported_family(cli: Cli, data: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "decoder"
+    toy_tokenizer(folder)
+    names = {0: "negative", 1: "positive"}
+    config = GPT2Config(vocab_size=40, n_positions=64, n_embd=8, n_layer=1, n_head=1, id2label=names)
+    GPT2ForSequenceClassification(config).save_pretrained(folder)
+    contains(refuses_model(cli, folder, data), "'gpt2' is not supported", "allowed: bert", "modernbert")
+
+
+def test_a_configuration_cut_short(cli: Cli, data: Path, changed: Path) -> None:
+    (changed / "config.json").write_text('{"model_type": "bert"')
+    contains(refuses_model(cli, changed, data), "the model's configuration cannot be used", "config.json")
+
+
+def test_code_in_a_model_folder_is_never_run(cli: Cli, data: Path, changed: Path, tmp_path: Path) -> None:
+    trace = tmp_path / "it-ran"
+    (changed / "evil.py").write_text(f"open({str(trace)!r}, 'w')\nclass C: pass\n")
+    config = json.loads((changed / "config.json").read_text())
+    own = {"AutoConfig": "evil.C", "AutoModelForSequenceClassification": "evil.C"}
+    (changed / "config.json").write_text(json.dumps({**config, "model_type": "evil", "auto_map": own}))
+    message = refuses_model(cli, changed, data)
+    contains(message, "configuration cannot be used", "code from a model folder is never run")
+    assert not trace.exists()
+
+
+# Data
+
+
+def refuses_rows(cli: Cli, model: Path, data: Path, *flags: str) -> str:
+    return cli.refuses("run", "--task", "sst2", "--model", model, "--data-dir", data, *flags)
+
+
+def test_no_data(cli: Cli, model: Path, data: Path, tmp_path: Path) -> None:
+    contains(refuses_rows(cli, model, tmp_path / "nothing"), "the data folder does not exist")
+    message = refuses_rows(cli, model, data, "--task", "rte")
+    contains(message, "lacks the task's file", "RTE/dev.tsv", "found there: sst2 (dev)")
+
+
+@pytest.mark.parametrize(
+    ("content", "fragments"),
+    [
+        (b"sentence\tlabel\na good film\t1\nno label here\n", ("too few fields", "line 3: 1 fields")),
+        (b"sentence\tlabel\na good film\t1\nbad\t0\textra\n", ("too many fields", "line 3: 3 fields")),
+        (b"sentence\tlabel\na good film\tgreat\n", ("unknown label", "line 2: 'great'", "negative (0)")),
+        (b"sentence\tlabel\na good film\t1\ncaf\xe9\t0\n", ("is not UTF-8", "line 3: byte 0xe9")),
+        (b"text\tlabel\na good film\t1\n", ("lacks a column", "missing 'sentence'", "'text', 'label'")),
+        (b"sentence\tlabel\n", ("the split has no rows", "dev.tsv")),
+        (b"", ("the TSV file is empty", "dev.tsv")),
+    ],
+)
+def test_broken_files(
+    cli: Cli, model: Path, tmp_path: Path, content: bytes, fragments: tuple[str, ...]
+) -> None:
+    broken = write_sst2(tmp_path / "broken", dev=[])
+    (broken / "SST-2" / "dev.tsv").write_bytes(content)
+    contains(refuses_rows(cli, model, broken), "dev.tsv", *fragments)
+
+
+def test_own_data(cli: Cli, model: Path, tmp_path: Path) -> None:
+    reviews, spec = tmp_path / "reviews.csv", tmp_path / "spec.yaml"
+    reviews.write_text("review,stars\na good film,1\n")
+    columns = "columns: {text_a: text, label: stars}"
+    spec.write_text(f"model: {model}\ndataset: reviews.csv\nlabels: [negative, positive]\n{columns}\n")
+    contains(cli.refuses("run", spec), "lacks a column", "missing 'text'", "'review', 'stars'")
+    message = cli.refuses("run", spec, "--dataset", tmp_path / "other.csv")
+    contains(message, "no such data file or folder", "other.csv")
+    message = cli.refuses("run", "--model", model, "--dataset", reviews)
+    contains(message, "`dataset` needs `columns`", "for example `columns: {text_a: sentence")
+
+
+# Stores
+
+
+@pytest.fixture
+def anywhere(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Cli:
+    """The command line over a store that is not there yet."""
+    return Cli(capsys, tmp_path / "new.duckdb")
+
+
+COMMANDS = (
+    "status",
+    "runs",
+    "verify",
+    "rm first -y",
+    "export first --to out",
+    "snapshot copy.duckdb",
+    "report",
+)
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, "sql 'select 1'"])
+def test_no_store_yet(anywhere: Cli, command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    message = anywhere.refuses(*command.split(maxsplit=1 if "'" in command else -1))
+    contains(message, "there is no database yet", f"`attattr run --db {anywhere.db}` makes one")
+    assert not list(tmp_path.iterdir())
+
+
+def refuses_store(cli: Cli, model: Path, data: Path) -> str:
+    """What `run` says; `status` must say the same, and neither may touch the file."""
+    before = cli.db.read_bytes() if cli.db.is_file() else None
+    message = cli.refuses("run", "--task", "sst2", "--model", model, "--data-dir", data)
+    assert cli.refuses("status") == message
+    assert before is None or cli.db.read_bytes() == before
+    return message
+
+
+def test_a_text_file(anywhere: Cli, model: Path, data: Path) -> None:
+    anywhere.db.write_text("not a database\n" * 1000)
+    contains(refuses_store(anywhere, model, data), "not a DuckDB database", str(anywhere.db), "--db")
+
+
+def test_a_foreign_database(anywhere: Cli, model: Path, data: Path) -> None:
+    with duckdb.connect(anywhere.db) as connection:
+        connection.execute("CREATE TABLE runs (mine INTEGER)")
+    message = refuses_store(anywhere, model, data)
+    contains(message, "not one of attattr_batch", str(anywhere.db), "this file is left as it is")
+
+
+def test_a_store_of_a_newer_version(anywhere: Cli, filled: Path, model: Path, data: Path) -> None:
+    shutil.copy(filled, anywhere.db)
+    with duckdb.connect(anywhere.db) as connection:
+        connection.execute("UPDATE attattr_schema SET version_num = '9999'")
+    message = refuses_store(anywhere, model, data)
+    contains(message, "a newer version of attattr_batch", "schema 9999", "upgrade attattr_batch")
+
+
+def test_a_folder_in_place_of_the_store(anywhere: Cli, model: Path, data: Path) -> None:
+    anywhere.db.mkdir()
+    contains(refuses_store(anywhere, model, data), "the database must be a file", "give a file's path")
+
+
+def test_no_folder_for_the_store(anywhere: Cli, model: Path, data: Path) -> None:
+    anywhere.db = anywhere.db.parent / "nowhere" / "x.duckdb"
+    message = anywhere.refuses("run", "--task", "sst2", "--model", model, "--data-dir", data)
+    contains(message, "the folder of the database does not exist", "make the folder first")
+
+
+def test_a_folder_without_permission(anywhere: Cli, model: Path, data: Path) -> None:
+    folder = Path(tempfile.mkdtemp(prefix="attattr-test-"))
+    try:
+        for name, source in (("model", model), ("data", data)):
+            shutil.copytree(source, folder / name)
+        (folder / "out").mkdir()
+        anywhere.db = folder / "out" / "x.duckdb"
+        subprocess.run(["chmod", "-R", "a+rX,a-w", folder], check=True)
+        before = os.geteuid()
+        if before == 0:
+            os.seteuid(65534)  # root may write anywhere
+        try:
+            run = ["run", "--task", "sst2", "--model", folder / "model", "--data-dir", folder / "data"]
+            message = anywhere.refuses(*run)
+        finally:
+            os.seteuid(before)
+        contains(message, "no permission to use the database there", "who owns the file and its folder")
+    finally:
+        subprocess.run(["chmod", "-R", "u+w", folder], check=True)
+        shutil.rmtree(folder)
+
+
+HOLDER = "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print('held', flush=True); sys.stdin.read()"
+
+
+def test_a_store_held_by_another_process(
+    cli: Cli, model: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ATTATTR_LOCK_TIMEOUT", "0.2")
+    command = [sys.executable, "-c", HOLDER, str(cli.db)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        for command in (
+            ["run", "--task", "sst2", "--model", str(model), "--data-dir", str(data)],
+            ["status"],
+        ):
+            message = cli.refuses(*command)
+            contains(message, "another process holds the database; waited 0.2 s", f"PID {holder.pid}")
+        holder.communicate()
+    monkeypatch.setenv("ATTATTR_LOCK_TIMEOUT", "soon")
+    contains(cli.refuses("status"), "ATTATTR_LOCK_TIMEOUT=soon", "allowed: seconds, 0 or more")
+
+
+def test_places_that_hold_other_things(cli: Cli, tmp_path: Path) -> None:
+    used = tmp_path / "used"
+    used.mkdir()
+    (used / "thesis.txt").write_text("mine")
+    contains(cli.refuses("export", "first", "--to", used), "the folder holds other things", "thesis.txt")
+    message = cli.refuses("snapshot", used / "thesis.txt")
+    contains(message, "thesis.txt")
+    assert (used / "thesis.txt").read_text() == "mine"
+    contains(cli.refuses("export", "second", "--to", tmp_path / "x"), "no such run", "first (1)")
