@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import signal
 import sys
@@ -18,6 +19,9 @@ from attattr_batch.errors import AttattrError
 
 # Read by huggingface_hub when it is imported: who asks the hub tells it no more than that.
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+# It logs an interrupt that falls into closing the store, with a traceback.
+logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
 
 EXIT_PARTLY, EXIT_USAGE, EXIT_FAULT, EXIT_INTERRUPTED = 1, 2, 70, 130
 

@@ -17,7 +17,13 @@ from sqlalchemy.pool import NullPool
 
 from attattr_batch.errors import StoreError
 from attattr_batch.store import migrate
-from attattr_batch.store.opening import concerns_file, default_timeout_s, explain, open_duckdb
+from attattr_batch.store.opening import (
+    concerns_file,
+    default_timeout_s,
+    explain,
+    keyboard_interrupts,
+    open_duckdb,
+)
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -101,16 +107,19 @@ class Store:
         if not (read_only or self.create or self.path.exists()):
             raise explain(duckdb.IOException("database does not exist"), self.path)
 
+        connections = []
+
         def creator() -> ConnectionWrapper:
             opened = open_duckdb(self.path, read_only=read_only, timeout_s=self.timeout_s)
             if not read_only:
                 # A checkpoint at every close would cost a second on a large file; the log is enough.
                 opened.execute("PRAGMA disable_checkpoint_on_shutdown")
+            connections.append(opened)
             return ConnectionWrapper(opened)
 
         engine = create_engine("duckdb://", creator=creator, poolclass=NullPool)
         try:
-            with engine.connect() as connection:
+            with keyboard_interrupts(), engine.connect() as connection:
                 yield connection
         except (DBAPIError, duckdb.Error) as error:
             original = error.orig if isinstance(error, DBAPIError) else error
@@ -119,6 +128,8 @@ class Store:
             raise
         finally:
             engine.dispose()
+            for opened in connections:  # an interrupt may have fallen into SQLAlchemy's own closing
+                opened.close()
 
 
 def raw(connection: Connection) -> DuckDBPyConnection:

@@ -10,6 +10,8 @@ import os
 import random
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,7 @@ _SETTINGS = {
 }
 
 _HELD_BY_OTHER = "Could not set lock on file"
+_INTERRUPTED = "Query interrupted"
 _HELD_BY_US = "with a different configuration than existing connections"
 
 
@@ -83,6 +86,17 @@ def open_duckdb(
             if time.monotonic() >= deadline:
                 raise _held(error, path, timeout_s) from error
         time.sleep(random.uniform(0.005, 0.025))
+
+
+@contextmanager
+def keyboard_interrupts() -> Iterator[None]:
+    """Raises KeyboardInterrupt where DuckDB has made an error of its own of a Ctrl-C during a statement."""
+    try:
+        yield
+    except RuntimeError as error:
+        if _INTERRUPTED in str(error):
+            raise KeyboardInterrupt from error
+        raise
 
 
 def is_lock_error(error: BaseException) -> bool:

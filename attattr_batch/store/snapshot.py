@@ -12,7 +12,7 @@ import duckdb
 
 from attattr_batch.errors import StoreError
 from attattr_batch.store.connection import Store
-from attattr_batch.store.opening import STORAGE_VERSION, explain, open_duckdb
+from attattr_batch.store.opening import STORAGE_VERSION, explain, keyboard_interrupts, open_duckdb
 
 
 def snapshot(store: Store, destination: str | Path, *, overwrite: bool = False) -> Path:
@@ -36,7 +36,8 @@ def snapshot(store: Store, destination: str | Path, *, overwrite: bool = False) 
     unfinished = target.with_name(f".{target.name}.{os.getpid()}.unfinished")
     source = open_duckdb(store.path, read_only=True, timeout_s=store.timeout_s)
     try:
-        _copy(source, unfinished)
+        with keyboard_interrupts():
+            _copy(source, unfinished)
         os.replace(unfinished, target)
     except (duckdb.IOException, duckdb.TransactionException) as error:
         raise explain(error, target) from error

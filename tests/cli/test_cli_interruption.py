@@ -1,0 +1,188 @@
+"""Whatever stops a run, what is committed stays, and the same command ends as if nothing had happened."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from calling import Cli
+from toy import ATTATTR, rows_of, toy_model, toy_rows, write_sst2
+
+from attattr_batch.cli.main import run_command_line
+from attattr_batch.errors import StoreError
+
+N_DEV = 240
+SMALL_BATCHES = ["--batch-tokens", "128", "--name", "toy"]  # about twenty chunks
+
+
+@pytest.fixture(scope="module")
+def arguments(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    model = toy_model(tmp_path_factory.mktemp("models") / "toy")
+    data = write_sst2(tmp_path_factory.mktemp("glue"), dev=toy_rows(N_DEV, seed=1))
+    return ["run", "--task", "sst2", "--model", str(model), "--data-dir", str(data), *SMALL_BATCHES]
+
+
+@pytest.fixture(scope="module")
+def empty(arguments: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store without runs: making one takes most of a second."""
+    from attattr_batch.store.connection import Store
+
+    store = Store(tmp_path_factory.mktemp("empty") / "store.duckdb", create=True)
+    store.migrate()
+    return store.path
+
+
+@pytest.fixture(scope="module")
+def undisturbed(arguments: list[str], empty: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The export of a run that nothing disturbed."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    db = str(shutil.copy(empty, folder / "store.duckdb"))
+    assert run_command_line([*arguments, "--db", db, "--quiet"]) == 0
+    assert run_command_line(["export", "toy", "--to", str(folder / "export"), "--db", db]) == 0
+    return folder / "export"
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str], empty: Path, tmp_path: Path) -> Cli:
+    return Cli(capsys, Path(shutil.copy(empty, tmp_path / "store.duckdb")))
+
+
+def committed(db: Path) -> int:
+    """Examples in the ledger; asserts that they have all of their rows."""
+    assert {ok for (ok,) in rows_of(db, "SELECT ok FROM integrity")} <= {True}
+    ((count,),) = rows_of(db, "SELECT count(*) FROM ledger")
+    return int(count)
+
+
+def assert_completes(cli: Cli, arguments: list[str], undisturbed: Path) -> None:
+    """The same command does the rest and no more, and the result is the undisturbed one, byte for byte."""
+    before = committed(cli.db)
+    answer = cli(*arguments, "--format", "json")
+    assert answer.code == 0, answer.err
+    (summary,) = json.loads(answer.out)
+    assert summary["newly_committed"] == N_DEV - before
+    assert cli("verify").code == 0
+    export = cli.db.parent / "export"
+    assert cli("export", "toy", "--to", export).code == 0
+    names = {path.name for path in undisturbed.iterdir()}
+    assert {path.name for path in export.iterdir()} == names
+    for name in names - {"run.json"}:  # which holds times
+        assert (export / name).read_bytes() == (undisturbed / name).read_bytes(), name
+
+
+def start(arguments: list[str], db: Path, boot: list[str] | None = None) -> subprocess.Popen[str]:
+    command = [*(boot or [ATTATTR]), *arguments, "--db", str(db)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for_commits(db: Path, process: subprocess.Popen[str]) -> None:
+    while process.poll() is None:
+        try:
+            if rows_of(db, "SELECT count(*) FROM ledger") != [(0,)]:
+                return
+        except StoreError:  # held for longer than we wait
+            pass
+        time.sleep(0.02)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_signal_in_the_middle(
+    cli: Cli, arguments: list[str], undisturbed: Path, how: signal.Signals
+) -> None:
+    with start(arguments, cli.db) as process:
+        wait_for_commits(cli.db, process)
+        process.send_signal(how)
+        _, err = process.communicate(timeout=60)
+    if how is signal.SIGKILL:
+        assert process.returncode == -signal.SIGKILL
+    else:
+        assert process.returncode == 130, err
+        message = "interrupted; what is committed is kept, and the same command goes on from there"
+        assert err.splitlines()[-1] == message
+        assert "Traceback" not in err
+    assert 0 < committed(cli.db) < N_DEV
+    assert "running" in cli("status").out
+    assert_completes(cli, arguments, undisturbed)
+
+
+def test_interrupts_at_many_moments(cli: Cli, arguments: list[str], undisturbed: Path) -> None:
+    """The interrupt may fall into planning, a database transaction or the model's computation."""
+    active = False
+
+    def interrupt(number: int, frame: object) -> None:
+        if active:
+            raise KeyboardInterrupt
+
+    chance = random.Random(7)
+    codes: list[int] = []
+    counts = [0]
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        while len(codes) < 12 and 0 not in codes:
+            timer = threading.Timer(chance.uniform(0.2, 0.8), os.kill, (os.getpid(), signal.SIGINT))
+            active = True
+            timer.start()
+            try:
+                answer = cli(*arguments)
+            finally:
+                active = False
+                timer.cancel()
+                timer.join()
+            codes.append(answer.code)
+            counts.append(committed(cli.db))
+            assert answer.code in (0, 130), answer.err
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert codes.count(130) >= 3
+    assert counts == sorted(counts)
+    assert len(set(counts)) >= 3, "never interrupted between commits"
+    assert_completes(cli, arguments, undisturbed)
+
+
+LIMITED = """
+import resource, sys
+limit = int(sys.argv.pop(1))
+resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+from attattr_batch.cli.main import main
+main()
+"""
+
+
+@pytest.mark.slow
+def test_a_full_disk(cli: Cli, arguments: list[str], undisturbed: Path) -> None:
+    # A limit on the size of files stands in for the disk: the log of the store meets it after some commits.
+    boot = [sys.executable, "-c", LIMITED, str(400 * resource.getpagesize() // 16)]
+    with start(arguments, cli.db, boot) as process:
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (2, ""), err
+    assert "the database cannot grow: the disk is full" in err
+    assert str(cli.db) in err
+    assert "run the same command again; everything committed is kept" in err
+    assert "Traceback" not in err
+    assert 0 < committed(cli.db) < N_DEV
+    assert_completes(cli, arguments, undisturbed)
+
+
+@pytest.mark.slow
+def test_two_processes_with_the_same_run(cli: Cli, arguments: list[str], undisturbed: Path) -> None:
+    cli.db.unlink()  # they may even both make the store
+    json_out = [*arguments, "--format", "json"]
+    with start(json_out, cli.db) as one, start(json_out, cli.db) as two:
+        outputs = [process.communicate(timeout=120) for process in (one, two)]
+    assert [one.returncode, two.returncode] == [0, 0], outputs
+    summaries = [json.loads(out)[0] for out, _ in outputs]
+    assert sum(summary["newly_committed"] for summary in summaries) == N_DEV
+    assert [summary["committed"] for summary in summaries] == [N_DEV, N_DEV]
+    assert rows_of(cli.db, "SELECT count(*) FROM runs") == [(1,)]
+    assert_completes(cli, arguments, undisturbed)
