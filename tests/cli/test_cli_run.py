@@ -14,7 +14,7 @@ import pytest
 from calling import Cli
 from toy import MAX_TOKENS, N_HEADS, N_LAYERS, attattr, rows_of, toy_model, toy_rows, write_sst2
 
-N_DEV = 20
+N_DEV = 10
 
 
 @pytest.fixture(scope="module")
