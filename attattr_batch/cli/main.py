@@ -69,7 +69,8 @@ def run_command_line(arguments: Sequence[str]) -> int:
     except Exception as error:
         code = _show(error)
     if code == EXIT_INTERRUPTED:  # typer turns an interrupt into this code
-        stderr.print("interrupted; what is committed is kept, and the same command goes on from there")
+        kept = "; what is committed is kept, and the same command goes on from there"
+        stderr.print(f"interrupted{kept if arguments[:1] == ['run'] else ''}")
     return code
 
 

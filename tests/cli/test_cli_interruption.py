@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import resource
 import shutil
 import signal
 import subprocess
@@ -112,8 +111,9 @@ def start(arguments: list[str], db: Path, boot: list[str] | None = None) -> subp
 
 
 def wait_for_commits(db: Path, process: subprocess.Popen[str]) -> None:
-    """Watches the store's log grow: registering the run, then commits. Opening the file would slow the run."""
-    log, sizes = Path(f"{db}.wal"), set()
+    """Watches the store's log grow: by the run, then by commits. Opening the file would slow the run."""
+    log = Path(f"{db}.wal")
+    sizes: set[int] = set()
     while process.poll() is None and len(sizes) < 4:
         if log.exists():
             sizes.add(log.stat().st_size)
@@ -146,7 +146,7 @@ def test_interrupts_at_many_moments(cli: Cli, arguments: list[str], undisturbed:
     """The interrupt falls into planning, registering, the model's computation, a commit, closing the file."""
     chance, codes, counts = random.Random(7), [0], [0]
     while len(codes) < 12 and counts[-1] < N_DEV:
-        with Interrupter(chance.randint(1, undisturbed.events // 2)):
+        with Interrupter(chance.randint(1, undisturbed.events // 4)):
             answer = cli(*arguments)
         assert answer.code in (0, 130), answer.err
         codes.append(answer.code)
@@ -172,6 +172,9 @@ def test_an_interrupt_during_a_statement(empty: Path) -> None:
         pass  # it was closed
 
 
+LOG_BYTES = 120_000
+"""Registering the run takes about a third of it, each commit as much again."""
+
 LIMITED = """
 import resource, sys
 limit = int(sys.argv.pop(1))
@@ -184,7 +187,7 @@ main()
 @pytest.mark.slow
 def test_a_full_disk(cli: Cli, arguments: list[str], undisturbed: Undisturbed) -> None:
     # A limit on the size of files stands in for the disk: the log of the store meets it after some commits.
-    boot = [sys.executable, "-c", LIMITED, str(400 * resource.getpagesize() // 16)]
+    boot = [sys.executable, "-c", LIMITED, str(LOG_BYTES)]
     with start(arguments, cli.db, boot) as process:
         out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (2, ""), err
