@@ -36,6 +36,9 @@ PATH_SHARE = 0.2
 AGREEMENT = 0.1
 """Largest accepted change of a per-head maximum from the rule before, relative to the largest entry."""
 
+_ROUNDING = 1e-6
+"""Scores below this, where F is saturated, are rounding noise of float32 probabilities."""
+
 _FINEST = LEVELS[-1] - 1
 _FINEST_NODES = clenshaw_curtis(LEVELS[-1]).nodes
 
@@ -47,7 +50,8 @@ class Method:
     Attributes:
         quadrature: `adaptive`, or the name of a fixed rule.
         nodes: Size of a fixed rule.
-        tolerance: For `adaptive`: bound on the completeness error of every (item, layer) pair.
+        tolerance: For `adaptive`: bound on the completeness error of every (item, layer) pair; `PATH_SHARE`
+            of it is what is asked for.
         dtype: Arithmetic of the replays; the clean pass and the statistics are float32 in any case.
         batch_tokens: Tokens in one replay pass; bounds memory, changes no result beyond rounding.
     """
@@ -152,8 +156,8 @@ class _LayerIntegral:
             f_zero, change = known.value_at_zero(), _change(before, scores)
             error = scores.sum((1, 2, 3)) - (result.f_full[active] - f_zero)
             path_error = known.path_error(size, self.context[self.items.rows[active]])
-            accept = (error.abs() <= method.tolerance) & (change <= AGREEMENT)
-            accept &= path_error <= PATH_SHARE * method.tolerance
+            # The path's end is completeness itself, so this bounds |error| as well.
+            accept = (path_error <= PATH_SHARE * method.tolerance) & (change <= AGREEMENT)
             if size == LEVELS[-1]:
                 accept = torch.ones_like(accept)
             done = active[accept]
@@ -250,7 +254,7 @@ def _select(nodes: Nodes, index: Tensor) -> Nodes:
 
 def _change(before: Tensor, current: Tensor) -> Float[Tensor, " item"]:
     """Largest change of a per-head maximum, relative to the layer's largest absolute entry."""
-    largest = current.abs().amax((1, 2, 3)).clamp_min(torch.finfo(current.dtype).tiny)
+    largest = current.abs().amax((1, 2, 3)).clamp_min(_ROUNDING)
     return (current.amax((2, 3)) - before.amax((2, 3))).abs().amax(1) / largest
 
 

@@ -134,11 +134,16 @@ def plan_attribution(spec: RunSpec) -> AttributionPlan:
         work=work,
         unfit=_unfit(dataset, target),
         warnings=(*warnings, *_label_warnings(match, dataset)),
-        architecture=(config.model_type, config.num_hidden_layers, config.num_attention_heads),
+        architecture=(config.model_type, _n_layers(config), config.num_attention_heads),
         hidden_size=config.hidden_size,
         tokenizer_key=tokenizer_key,
         vocabulary=vocabulary,
     )
+
+
+def _n_layers(config: Any) -> int:
+    """Layers as they are run; ALBERT may repeat several in each step."""
+    return int(config.num_hidden_layers) * int(getattr(config, "inner_group_num", 1))
 
 
 def default_batch_tokens(device: str, hidden_size: int) -> int:
