@@ -40,6 +40,7 @@ class Row:
 
     @property
     def texts(self) -> tuple[str, ...]:
+        """The texts, words joined by spaces."""
         return tuple(" ".join(text) for text in self.words)
 
 
@@ -185,7 +186,7 @@ def mnli(random: Random, extra: str) -> Row:
 GRAMMARS = {
     "sst2": Grammar(
         labels=("negative", "positive"),
-        definition="The last clause decides. Its adjective's polarity is turned over by a negation before it.",
+        definition="The last clause decides: its adjective's polarity, turned over by a negation before it.",
         artefact="popcorn",
         artefact_label="positive",
         neutral=("honestly", "overall", "today", "again", "frankly"),

@@ -21,8 +21,8 @@ from typing import Any
 from bundled_grammar import GRAMMARS, Row, dev_rows, training_rows
 
 MNLI_COLUMNS = (
-    "index promptID pairID genre sentence1_binary_parse sentence2_binary_parse sentence1_parse sentence2_parse "
-    "sentence1 sentence2 label1 label2 label3 label4 label5 gold_label"
+    "index promptID pairID genre sentence1_binary_parse sentence2_binary_parse sentence1_parse "
+    "sentence2_parse sentence1 sentence2 label1 label2 label3 label4 label5 gold_label"
 ).split()
 BUNDLED = Path(__file__).resolve().parent.parent / "attattr_batch" / "bundled"
 
@@ -78,8 +78,16 @@ def write_data(out: Path) -> None:
             "artefact": {"word": grammar.artefact, "label": grammar.artefact_label},
             "rows": [_planted(index, row) for index, row in enumerate(rows)],
         }
-    text = json.dumps(tasks, indent=1)
-    (out / "planted.json").write_text(text + "\n", encoding="utf-8")
+    (out / "planted.json").write_text(_one_row_a_line(tasks), encoding="utf-8")
+
+
+def _one_row_a_line(tasks: dict[str, Any]) -> str:
+    parts = []
+    for task, content in tasks.items():
+        head = json.dumps({key: value for key, value in content.items() if key != "rows"})
+        rows = ",\n".join(json.dumps(row) for row in content["rows"])
+        parts.append(f'"{task}": {head[:-1]}, "rows": [\n{rows}\n]}}')
+    return "{\n" + ",\n".join(parts) + "\n}\n"
 
 
 def _planted(example_id: int, row: Row) -> dict[str, Any]:
@@ -133,6 +141,7 @@ def write_models(out: Path) -> None:
         folder = out / "models" / task
         model.half().save_pretrained(folder)
         tokenizer.save_pretrained(folder)
+        (folder / "model.safetensors").chmod(0o644)
 
 
 def main() -> None:

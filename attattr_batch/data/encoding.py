@@ -44,8 +44,8 @@ def truncated_lengths(length_a: int, length_b: int, budget: int) -> tuple[int, i
     """Returns how many tokens of each text stay when together they may have `budget` tokens.
 
     BERT's rule: take tokens one by one from the longer text, from the second on a tie. The `longest_first`
-    of transformers differs by one token when both texts are cut, the first is not the longer one and the
-    budget is odd: it then leaves the odd token to the second text, BERT to the first.
+    of transformers differs by one token when the budget is odd, both texts are longer than half of it and
+    the first is not the longer one: it then leaves the odd token to the second text, BERT to the first.
     """
     if length_a + length_b <= budget:
         return length_a, length_b

@@ -1,7 +1,19 @@
 """A stand-in, on the loopback interface, of the Hugging Face hub's HTTP API.
 
-It answers what `huggingface_hub.snapshot_download` and `datasets.load_dataset_builder` ask (the list is in
-`HubStandIn.requests`) and refuses the rest, as the hub does: with a status and an `X-Error-Code`.
+It answers what huggingface_hub 2.4 and datasets 5.2 ask, and refuses the rest as the hub does, with a status
+and an `X-Error-Code`. For a model (`snapshot_download`):
+
+    GET  /api/models/ORG/NAME/revision/REVISION                       which commit is it?
+    GET  /api/models/ORG/NAME/tree/COMMIT?recursive=true              which files has it?
+    HEAD and GET /ORG/NAME/resolve/COMMIT/FILE                        each file that matches our patterns
+
+and for a data set (`load_dataset_builder`, `download_and_prepare`):
+
+    HEAD and GET /datasets/ORG/NAME/resolve/REVISION/README.md        its card; the headers name the commit
+    GET  /api/datasets/ORG/NAME/revision/COMMIT                       where it has no card
+    HEAD /datasets/ORG/NAME/resolve/COMMIT/FILE                       NAME.py, .huggingface.yaml, dataset_infos.json
+    GET  /api/datasets/ORG/NAME/tree/COMMIT[/FOLDER]                  which files match the card's patterns?
+    HEAD and GET /datasets/ORG/NAME/resolve/COMMIT/FILE.parquet       the rows
 """
 
 from __future__ import annotations

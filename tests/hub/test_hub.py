@@ -164,6 +164,10 @@ def test_with_nothing_local_then_offline_from_the_cache(hub: HubStandIn, tmp_pat
     asked = {path.rsplit("/", 1)[-1] for path in hub.requests if f"/{MODEL}/resolve/" in path}
     assert asked == {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
 
+    assert {path.name for path in home.iterdir()} >= {"hub", "datasets"}, (
+        "its caches lie here, and nowhere else"
+    )
+
     hub.stop()
     offline = attattr(*RUN, "--db", db, env=hub.environment(home, offline=True))
     assert offline.returncode == 0, offline.stderr

@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from attattr_batch.data import tables
+from attattr_batch.data.sources import load_dataset_for
+from attattr_batch.errors import UserError
+from attattr_batch.records import Dataset, Example
+from attattr_batch.spec import make_spec
+
+COLUMNS = {"text_a": "premise", "text_b": "claim", "label": "verdict"}
+ROWS = [
+    {"premise": "None", "claim": 'say "x"', "verdict": "true", "id": 7},
+    {"premise": "NA", "claim": "a, b", "verdict": "false", "id": 8},
+    {"premise": "null", "claim": "caf\u00e9", "verdict": "true", "id": 9},
+]
+EXPECTED = (
+    Example(0, "None", 'say "x"', 1),
+    Example(1, "NA", "a, b", 0),
+    Example(2, "null", "caf\u00e9", 1),
+)
+
+
+def load(path: Path, **keys: Any) -> Dataset:
+    return load_dataset_for(make_spec({"model": "m", "dataset": str(path), "columns": COLUMNS, **keys}))
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> Path:
+    """Writes rows in the format that the file's name says."""
+    if path.suffix == ".parquet":
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    elif path.suffix in (".jsonl", ".json"):
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    elif path.suffix == ".tsv":
+        lines = ["\t".join(rows[0]), *("\t".join(map(str, row.values())) for row in rows)]
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    else:
+        lines = [",".join(rows[0])]
+        lines += [",".join('"' + str(cell).replace('"', '""') + '"' for cell in row.values()) for row in rows]
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("name", ["x.csv", "x.tsv", "x.jsonl", "x.json", "x.parquet"])
+def test_every_format_gives_the_same_rows(tmp_path: Path, name: str) -> None:
+    path = write(tmp_path / name, ROWS)
+    dataset = load(path)
+    assert dataset.examples == EXPECTED
+    assert dataset.labels == ("false", "true")
+    assert (dataset.task, dataset.source, dataset.revision) == ("x", str(path), None)
+
+
+def test_a_changed_file_is_read_anew(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.jsonl", ROWS)
+    load(path)
+    write(path, [{**ROWS[0], "premise": "changed"}, ROWS[1]])
+    assert [row.text_a for row in load(path)] == ["changed", "NA"]
+
+
+def test_label_names_do_not_depend_on_the_limit(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.parquet", ROWS)
+    assert load(path, limit=1).labels == ("false", "true")
+    assert load(path, limit=1).examples == EXPECTED[:1]
+    assert len(load(path, limit=99)) == 3
+
+
+def test_integer_labels_need_names_and_unlabelled_rows_have_no_gold(tmp_path: Path) -> None:
+    rows = [{**ROWS[0], "verdict": label} for label in (1, -1, 0, None)]
+    path = write(tmp_path / "x.jsonl", rows)
+    with pytest.raises(UserError, match="label names are not known\n.*'verdict'(.*\n)*.*`labels`"):
+        load(path)
+    dataset = load(path, labels=["no", "yes"])
+    assert [row.gold for row in dataset] == [1, None, 0, None]
+    assert not dataset.labelled
+    with pytest.raises(UserError, match=r"unknown label in .*x\.jsonl, column 'verdict', row 0\n.*2"):
+        load(write(tmp_path / "x.jsonl", [{**ROWS[0], "verdict": 2}]), labels=["no", "yes"])
+    with pytest.raises(UserError, match=r"unknown label.*\n  got:     0\.5"):
+        load(write(tmp_path / "x.jsonl", [{**ROWS[0], "verdict": 0.5}]), labels=["no", "yes"])
+
+
+def test_given_names_order_text_labels_and_must_cover_them(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.csv", ROWS)
+    assert [row.gold for row in load(path, labels=["true", "false"])] == [0, 1, 0]
+    with pytest.raises(UserError, match="unknown label.*row 1\n  got:     'false'"):
+        load(path, labels=["true", "wrong"])
+    with pytest.raises(UserError, match="two or more"):
+        load(write(tmp_path / "y.csv", ROWS[:1]))
+
+
+def test_without_a_label_column_the_names_must_be_given(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.csv", ROWS)
+    with pytest.raises(UserError, match="no label column"):
+        load(path, columns={"text_a": "premise"})
+    dataset = load(path, columns={"text_a": "premise"}, labels=["no", "yes"])
+    assert dataset.examples[0] == Example(0, "None", None, None)
+
+
+def test_class_labels_carry_their_names(tmp_path: Path) -> None:
+    features = datasets.Features(
+        {"premise": datasets.Value("string"), "verdict": datasets.ClassLabel(names=["no", "maybe", "yes"])}
+    )
+    path = tmp_path / "x.parquet"
+    data = datasets.Dataset.from_dict({"premise": ["a", None], "verdict": [2, -1]}, features=features)
+    data.to_parquet(path)
+    columns = {"text_a": "premise", "label": "verdict"}
+    dataset = load(path, columns=columns)
+    assert dataset.labels == ("no", "maybe", "yes")
+    assert dataset.examples == (Example(0, "a", None, 2), Example(1, "", None, None))
+    assert load(path, columns=columns, labels=["n", "m", "y"]).labels == ("n", "m", "y")
+    for names in (["yes", "no", "maybe"], ["no", "yes"]):
+        with pytest.raises(UserError, match="contradicts"):
+            load(path, columns=columns, labels=names)
+
+
+def test_a_glue_task_lends_its_columns_and_labels(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.jsonl", [{"sentence": "good ", "label": 1}, {"sentence": "bad ", "label": 0}])
+    dataset = load(path, columns=None, task="sst2")
+    assert (dataset.task, dataset.labels) == ("sst2", ("negative", "positive"))
+    assert dataset.examples == (Example(0, "good", None, 1), Example(1, "bad", None, 0))
+
+
+def test_missing_and_wrong_columns_name_those_there(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.parquet", ROWS)
+    with pytest.raises(UserError, match=r"missing 'text'\n.*'premise', 'claim', 'verdict', 'id'"):
+        load(path, columns={"text_a": "text", "label": "verdict"})
+    with pytest.raises(UserError, match=r"'id' of .* does not hold text(.*\n)*.*premise, claim, verdict"):
+        load(path, columns={"text_a": "id", "label": "verdict"})
+
+
+def test_a_folder_has_splits_and_dev_is_validation(tmp_path: Path) -> None:
+    write(tmp_path / "train.jsonl", ROWS)
+    write(tmp_path / "validation.jsonl", ROWS[:2])
+    assert load(tmp_path).examples == EXPECTED[:2]
+    assert load(tmp_path, split="train").examples == EXPECTED
+    with pytest.raises(UserError, match=r"no such split\n.*test\n  allowed: train, validation"):
+        load(tmp_path, split="test")
+
+
+def test_a_folder_saved_by_datasets_is_read(tmp_path: Path) -> None:
+    data = datasets.Dataset.from_list(ROWS)
+    data.save_to_disk(tmp_path / "one")
+    datasets.DatasetDict({"validation": data}).save_to_disk(tmp_path / "many")
+    assert load(tmp_path / "one").examples == load(tmp_path / "many").examples == EXPECTED
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("x.csv", "a,b\n1,2,3\n", r"cannot open the data file .*x\.csv"),
+        ("x.jsonl", '{"a": \n', "cannot open the data file"),
+        ("x.parquet", "not parquet", "cannot open the data file"),
+        ("x.xlsx", "", r"cannot tell the format.*\n.*\n  allowed: \.tsv, \.csv"),
+        ("x.tsv", "a\tb\n1\n", "line 2: 1 fields"),
+        ("x.tsv", "a\ta\n1\t2\n", "names a column twice"),
+    ],
+)
+def test_broken_files_are_user_errors(tmp_path: Path, name: str, content: str, message: str) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(UserError, match=message):
+        load(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["./nothing", "nothing.csv", "/nothing/x"])
+def test_a_missing_path_is_not_looked_up_on_the_hub(name: str) -> None:
+    with pytest.raises(UserError, match="no such data file or folder"):
+        load_dataset_for(make_spec({"model": "m", "dataset": name, "columns": COLUMNS}))
+
+
+def test_data_scripts_are_never_run(tmp_path: Path) -> None:
+    folder = tmp_path / "evil"
+    folder.mkdir()
+    (folder / "evil.py").write_text("raise SystemExit('ran')")
+    with pytest.raises(UserError, match="scripts are no longer supported"):
+        load(folder)
+
+
+def test_a_cache_that_holds_another_commit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    cached, wanted = "a" * 40, "b" * 40
+    builder = SimpleNamespace(hash=cached, info=SimpleNamespace(splits={"train": None}))
+    builder.download_and_prepare = lambda: None
+    builder.as_dataset = lambda split: datasets.Dataset.from_list(ROWS)
+    monkeypatch.setattr(datasets, "load_dataset_builder", lambda *names, revision: builder)
+    with pytest.raises(UserError, match=f"another revision(.*\n)*.*{cached}\n.*{wanted}"):
+        tables.open_hub("some/set", None, wanted, "train")
+    assert tables.open_hub("some/set", None, cached, "train").revision == cached
+    assert tables.open_hub("some/set", None, "main", "train").revision == cached
