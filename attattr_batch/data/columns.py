@@ -102,7 +102,9 @@ def _texts(rows: datasets.Dataset, column: str, source: str) -> list[str]:
 def _gold(value: Any, labels: Sequence[str], where: str) -> int | None:
     if value in _UNLABELLED or value != value:  # NaN, a missing number, differs from itself
         return None
-    if isinstance(value, str):
+    if isinstance(value, bool) and str(value).lower() in (names := [label.lower() for label in labels]):
+        gold: int | None = names.index(str(value).lower())
+    elif isinstance(value, str):
         gold = label_id(value, labels)
     else:
         gold = int(value) if isinstance(value, int | float) and value in range(len(labels)) else None

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import datasets
 from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # its HTTP client's, whichever that is
 
-from attattr_batch.data.tsv import read_table
+from attattr_batch.data.tsv import TableRow, read_csv, read_table
 from attattr_batch.errors import UserError, did_you_mean
 
 # The hub alone is asked, and about the data alone: no download counter on another host, no dataset viewer.
@@ -26,10 +26,10 @@ datasets.config.USE_PARQUET_EXPORT = False
 # OSErrors, ArrowInvalid and HFValidationError ValueErrors; a refused dataset script is a RuntimeError.
 _LOAD_ERRORS = (OSError, ValueError, RuntimeError, HTTPError, datasets.exceptions.DatasetsError)
 
-# pandas would read the texts "NA", "None" and "null" as missing values.
+# `datasets` reads CSV with pandas, which would take the texts "NA", "None" and "null" for missing values.
 _CSV_OPTIONS = {"keep_default_na": False, "na_values": [""]}
-_READERS = {".csv": "csv", ".json": "json", ".jsonl": "json", ".ndjson": "json", ".parquet": "parquet"}
-_SUFFIXES = (".tsv", *_READERS)
+_READERS = {".json": "json", ".jsonl": "json", ".ndjson": "json", ".parquet": "parquet"}
+_SUFFIXES = (".tsv", ".csv", *_READERS)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -103,11 +103,11 @@ def pick_split(wanted: str, available: Sequence[str], where: str) -> str:
 
 def _read_file(path: Path) -> datasets.Dataset:
     suffix = path.suffix.lower()
-    if suffix == ".tsv":
-        return _read_tsv(path)
+    if suffix in (".tsv", ".csv"):
+        columns, rows = read_table(path) if suffix == ".tsv" else read_csv(path)
+        return _from_rows(path, columns, rows)
     if suffix not in _READERS:
         raise UserError("cannot tell the format of the data file", got=path, allowed=", ".join(_SUFFIXES))
-    options = _CSV_OPTIONS if suffix == ".csv" else {}
     with tempfile.TemporaryDirectory(prefix="attattr-data-") as cache:
         try:
             return datasets.load_dataset(
@@ -116,18 +116,18 @@ def _read_file(path: Path) -> datasets.Dataset:
                 split="train",
                 cache_dir=cache,
                 keep_in_memory=True,
-                **options,
             )
         except _LOAD_ERRORS as error:
             raise _load_error(f"data file {path}", error) from error
 
 
-def _read_tsv(path: Path) -> datasets.Dataset:
-    columns, rows = read_table(path)
+def _from_rows(path: Path, columns: tuple[str, ...], rows: Iterator[TableRow]) -> datasets.Dataset:
     if duplicates := sorted({name for name in columns if columns.count(name) > 1}):
-        raise UserError("the TSV file names a column twice", got=f"{path}: {', '.join(duplicates)}")
+        raise UserError("the data file names a column twice", got=f"{path}: {', '.join(duplicates)}")
     fields = [row.fields for row in rows]
-    return datasets.Dataset.from_dict({name: [row[name] for row in fields] for name in columns})
+    # With the type given, a file without rows has text columns too.
+    features = datasets.Features({name: datasets.Value("string") for name in columns})
+    return datasets.Dataset.from_dict({name: [row[name] for row in fields] for name in columns}, features)
 
 
 def _open_folder(path: Path, config: str | None, split: str) -> Table:
@@ -138,7 +138,11 @@ def _open_folder(path: Path, config: str | None, split: str) -> Table:
             elif (path / "state.json").is_file():
                 return Table(datasets.load_from_disk(str(path), keep_in_memory=True), str(path))
             else:
-                splits = datasets.load_dataset(str(path), config, cache_dir=cache, keep_in_memory=True)
+                csv = hasattr(datasets.load_dataset_builder(str(path), config).config, "keep_default_na")
+                options = _CSV_OPTIONS if csv else {}
+                splits = datasets.load_dataset(
+                    str(path), config, cache_dir=cache, keep_in_memory=True, **options
+                )
         except _LOAD_ERRORS as error:
             raise _load_error(f"data folder {path}", error) from error
     chosen = pick_split(split, list(splits), str(path))

@@ -86,6 +86,18 @@ def test_integer_labels_need_names_and_unlabelled_rows_have_no_gold(tmp_path: Pa
         load(write(tmp_path / "x.jsonl", [{**ROWS[0], "verdict": 0.5}]), labels=["no", "yes"])
 
 
+def test_true_and_false_are_names_where_the_labels_say_so(tmp_path: Path) -> None:
+    rows = [{**ROWS[0], "verdict": verdict} for verdict in (True, False)]
+    path = write(tmp_path / "x.jsonl", rows)
+    assert [row.gold for row in load(path, labels=["True", "False"])] == [0, 1]
+    assert [row.gold for row in load(path, labels=["no", "yes"])] == [1, 0]
+
+
+def test_a_folder_of_csv_files_keeps_its_texts(tmp_path: Path) -> None:
+    write(tmp_path / "dev.csv", ROWS)
+    assert load(tmp_path, labels=["false", "true"]).examples == EXPECTED
+
+
 def test_given_names_order_text_labels_and_must_cover_them(tmp_path: Path) -> None:
     path = write(tmp_path / "x.csv", ROWS)
     assert [row.gold for row in load(path, labels=["true", "false"])] == [0, 1, 0]
@@ -154,7 +166,9 @@ def test_a_folder_saved_by_datasets_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("x.csv", "a,b\n1,2,3\n", r"cannot open the data file .*x\.csv"),
+        ("x.csv", "a,b\n1,2,3\n", r"too many fields\n.*x\.csv, line 2: 3 fields"),
+        ("x.csv", 'a,b\n1,"2\n', "broken CSV row\n.*line 2: unexpected end of data"),
+        ("x.csv", "", "CSV file is empty"),
         ("x.jsonl", '{"a": \n', "cannot open the data file"),
         ("x.parquet", "not parquet", "cannot open the data file"),
         ("x.xlsx", "", r"cannot tell the format.*\n.*\n  allowed: \.tsv, \.csv"),
