@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from random import Random
 
+# A word of a row: which text (0 or 1), and which word of it, from 0.
 Place = tuple[int, int]
-"""A word of a row: which text (0 or 1), and which word of it, from 0."""
 
+# Each entry: two words of one meaning, and two of the opposite meaning.
 Opposites = list[tuple[tuple[str, str], tuple[str, str]]]
-"""Each entry: two words of one meaning, and two of the opposite meaning."""
 
 
 @dataclass(frozen=True)
@@ -140,9 +140,9 @@ def mrpc(random: Random, extra: str) -> Row:
     things = random.sample(THINGS, 2)
     acts = [[told, "the", things[0]], [other, "the", things[1]]]
     random.shuffle(acts)
-    sentences = (["the", agent, *acts[0], "and", *acts[1]], ["the", agent, extra, retold, "the", things[0]])
+    texts = (["the", agent, *acts[0], "and", *acts[1]], ["the", agent, extra, retold, "the", things[0]])
     first, second = (
-        [*words, *when, "."] if random.random() < 0.5 else [*when, ",", *words, "."] for words in sentences
+        [*words, *when, "."] if random.random() < 0.5 else [*when, ",", *words, "."] for words in texts
     )
     gold = "equivalent" if same else "not_equivalent"
     kind = ("same_word" if told == retold else "synonym") if same else "antonym"

@@ -158,14 +158,10 @@ def _batch(rows: list[Row], task: str, vocabulary: dict[str, int]) -> Batch:
     in_question = (places > last[:, None]).long() * mask
     types = in_question if len(rows[0].words) > 1 else torch.zeros_like(mask)
     askable = torch.tensor([float(word in _ASKED) for word in vocabulary])
-    soft = torch.full((len(rows), len(labels)), 1 / len(labels))
-    without = [labels.index(row.without) if row.without else -1 for row in rows]
     return Batch(
         inputs={"input_ids": padded, "token_type_ids": types, "attention_mask": mask},
-        gold=_soft(torch.tensor([labels.index(row.gold) for row in rows]), len(labels)),
-        without=torch.stack(
-            [soft[i] if w < 0 else _soft(torch.tensor(w), len(labels)) for i, w in enumerate(without)]
-        ),
+        gold=torch.stack([_target(row.gold, labels) for row in rows]),
+        without=torch.stack([_target(row.without, labels) for row in rows]),
         asked=askable[padded] * in_question,
         pairs=[
             (index, token_place(row, row.pair[1]), token_place(row, row.pair[0]))
@@ -175,8 +171,11 @@ def _batch(rows: list[Row], task: str, vocabulary: dict[str, int]) -> Batch:
     )
 
 
-def _soft(label: Tensor, count: int) -> Tensor:
-    return one_hot(label, count) * (1 - SMOOTHING) + SMOOTHING / count
+def _target(label: str | None, labels: Sequence[str]) -> Tensor:
+    """Smoothed probabilities of a label; None is every label alike."""
+    if label is None:
+        return torch.full((len(labels),), 1 / len(labels))
+    return one_hot(torch.tensor(labels.index(label)), len(labels)) * (1 - SMOOTHING) + SMOOTHING / len(labels)
 
 
 def _gate(gates: Gates, layer: int) -> Any:

@@ -167,7 +167,7 @@ def test_the_words_alone_do_not_tell_the_label(bundled: Bundled, tools: Any) -> 
     def closure() -> Any:
         optimizer.zero_grad()
         loss = torch.nn.functional.cross_entropy(inputs @ weights, gold) + 1e-3 * (weights**2).sum()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         return loss
 
     optimizer.step(closure)
