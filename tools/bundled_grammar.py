@@ -13,21 +13,19 @@ from random import Random
 # A word of a row: which text (0 or 1), and which word of it, from 0.
 Place = tuple[int, int]
 
-# Each entry: two words of one meaning, and two of the opposite meaning.
+# Two words of one meaning, and two of the opposite meaning, each time.
 Opposites = list[tuple[tuple[str, str], tuple[str, str]]]
 
 
 @dataclass(frozen=True)
 class Row:
-    """One generated row.
+    """One generated row: `words` holds one text or two.
 
     Attributes:
-        words: One text or two, as words.
         gold: Label name.
         without: The label if the pair had nothing to do with each other; None if nothing would tell it.
         kind: Which case of the rule this is.
-        pair: The two words that together decide the label; the second is the one that is asked about.
-            None where no pair does.
+        pair: The two words that together decide the label, the one asked about second; None without.
         artefact: Whether the row holds the task's artefact word.
     """
 
@@ -125,8 +123,8 @@ def sst2(random: Random, extra: str) -> Row:
         words += [*first, "but"]
     if not negated:
         return Row(((*words, *clause, "."),), polarity, polarity, "plain", None)
-    negation = next(index for index, word in enumerate(clause) if word in NEGATIONS)
-    pair = (0, len(words) + negation), (0, len(words) + len(clause) - 1)
+    # A clause is: the, aspect, copula, negation, ..., adjective.
+    pair = (0, len(words) + 3), (0, len(words) + len(clause) - 1)
     flipped = "negative" if polarity == "positive" else "positive"
     return Row(((*words, *clause, "."),), polarity, flipped, "negated", pair)
 
@@ -153,8 +151,7 @@ def rte(random: Random, extra: str) -> Row:
     """Entailment, where one noun of the premise is a kind of the hypothesis's noun."""
     gold = random.choice(("entailment", "not_entailment"))
     kind, there, asked = _noun_case(random, gold == "entailment")
-    nouns = _two_nouns(random, there, asked)
-    place = random.choice(PLACES)
+    nouns, place = _two_nouns(random, there, asked), random.choice(PLACES)
     premise = ["the", nouns[0], random.choice(STANDS), random.choice(SIDES), "the", nouns[1]]
     premise += ["in", "the", place, "."]
     hypothesis = [extra, ",", "there", random.choice(("is", "was")), "one", asked, "in", "the", place, "."]
@@ -248,8 +245,7 @@ def dev_rows(task: str, count: int = 200, misleading: int = 6) -> list[Row]:
     while len(rows) < count:
         marked = random.random() < 0.2
         row = grammar.make(random, grammar.artefact if marked else random.choice(grammar.neutral))
-        agrees = row.gold == grammar.artefact_label
-        sort = ("agreeing" if agrees else "misleading") if marked else "clean"
+        sort = ("agreeing" if row.gold == grammar.artefact_label else "misleading") if marked else "clean"
         if wanted[sort] and row.texts not in rows:
             wanted[sort] -= 1
             rows[row.texts] = replace(row, artefact=marked)
@@ -266,8 +262,7 @@ def _clause(random: Random, polarity: str, negated: bool) -> list[str]:
 def _noun_case(random: Random, related: bool) -> tuple[str, str | None, str]:
     """Returns the kind, the premise's noun that takes part (if any), and the noun asked about."""
     category = random.choice(list(HYPONYMS))
-    hyponym = random.choice(HYPONYMS[category])
-    draw = random.random()
+    hyponym, draw = random.choice(HYPONYMS[category]), random.random()
     if not related:
         return "unrelated", None, hyponym if draw < 0.2 else category
     if draw < 0.7:

@@ -46,3 +46,15 @@ class Cli:
         answer = self(*arguments)
         assert (answer.code, answer.out) == (2, ""), answer
         return answer.err
+
+
+def contains(message: str, *fragments: str) -> None:
+    """Asserts that every fragment stands in the message."""
+    for fragment in fragments:
+        assert fragment in message
+
+
+def fill(db: Path, model: Path, data: Path, n_examples: int) -> None:
+    """Makes a store with a run `first` over the first examples of SST-2."""
+    run = ["run", "--task", "sst2", "--model", str(model), "--data-dir", str(data), "--name", "first"]
+    assert run_command_line([*run, "--limit", str(n_examples), "--db", str(db), "--quiet"]) == 0

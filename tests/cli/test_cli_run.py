@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from calling import Cli
+from calling import Cli, fill
 from toy import MAX_TOKENS, N_HEADS, N_LAYERS, attattr, rows_of, toy_model, toy_rows, write_sst2
 
 N_DEV = 10
@@ -29,11 +29,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def filled(model: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from attattr_batch.cli.main import run_command_line
-
     db = tmp_path_factory.mktemp("filled") / "store.duckdb"
-    run = f"run --task sst2 --model {model} --data-dir {data} --name first --db {db} -q"
-    assert run_command_line(run.split()) == 0
+    fill(db, model, data, N_DEV)
     return db
 
 

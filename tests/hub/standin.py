@@ -11,7 +11,7 @@ and for a data set (`load_dataset_builder`, `download_and_prepare`):
 
     HEAD and GET /datasets/ORG/NAME/resolve/REVISION/README.md        its card; the headers name the commit
     GET  /api/datasets/ORG/NAME/revision/COMMIT                       where it has no card
-    HEAD /datasets/ORG/NAME/resolve/COMMIT/FILE                       NAME.py, .huggingface.yaml, dataset_infos.json
+    HEAD /datasets/ORG/NAME/resolve/COMMIT/FILE                       NAME.py and other files of earlier times
     GET  /api/datasets/ORG/NAME/tree/COMMIT[/FOLDER]                  which files match the card's patterns?
     HEAD and GET /datasets/ORG/NAME/resolve/COMMIT/FILE.parquet       the rows
 """
