@@ -103,6 +103,12 @@ def load_spec(path: Path, overrides: Mapping[str, Any] | None = None) -> list[Ru
     except yaml.YAMLError as error:
         raise UserError("the run spec is not valid YAML", got=f"{path}: {error}") from error
     mappings = _run_mappings(content, path)
+    if len(mappings) > 1 and (overrides or {}).get("name") is not None:
+        raise UserError(
+            "`name` cannot be given for several runs at once",
+            got=f"{path} holds {len(mappings)} runs",
+            hint="give each its `name` in the spec",
+        )
     runs = []
     for mapping in mappings:
         resolved = {key: _resolve(key, value, path.parent) for key, value in mapping.items()}

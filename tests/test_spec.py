@@ -85,3 +85,9 @@ def test_the_shipped_quickstart_is_usable() -> None:
     specs = load_spec(data_folder("jobs") / "runs" / "quickstart.yaml")
     assert [spec.task for spec in specs] == ["sst2", "mrpc", "rte", "mnli"]
     assert all(isinstance(spec, RunSpec) and spec.model == "bundled" for spec in specs)
+
+
+def test_one_name_for_several_runs_is_refused(tmp_path: Path) -> None:
+    path = written(tmp_path, "defaults: {model: m}\nruns:\n- {task: sst2}\n- {task: rte}\n")
+    with pytest.raises(UserError, match="several runs at once"):
+        load_spec(path, {"name": "one"})

@@ -134,5 +134,5 @@ class Driver:
         if self._failed_alike >= FAILED_ALIKE and not self._progress.committed:
             raise TerminalError(
                 f"the first {self._failed_alike} examples all failed alike, so the rest would too:"
-                f" {kind}: {message}\n{detail}"
+                f" {kind}: {message}"
             )

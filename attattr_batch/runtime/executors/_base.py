@@ -10,7 +10,7 @@ from typing import Protocol
 
 import pyarrow as pa
 
-from attattr_batch.errors import UserError
+from attattr_batch.errors import TerminalError, UserError
 from attattr_batch.passes import Worker
 from attattr_batch.records import Chunk
 
@@ -90,11 +90,11 @@ class Executor(Protocol):
 
 
 def run_chunk(worker: Worker, chunk: Chunk, name: str) -> Finished | Failed:
-    """Computes a chunk; what it raises is an outcome, except mistakes of the user, which end the run."""
+    """Computes a chunk; what it raises is an outcome, except what no other chunk would escape."""
     started = time.perf_counter()
     try:
         tables = worker.compute(chunk)
-    except UserError:
+    except (UserError, TerminalError):
         raise
     except Exception as error:
         detail = traceback.format_exc()

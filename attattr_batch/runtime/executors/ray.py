@@ -20,7 +20,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from attattr_batch.errors import TransientError, UserError
+from attattr_batch.errors import TerminalError, TransientError, UserError
 from attattr_batch.passes import Work, Worker
 from attattr_batch.records import Chunk
 from attattr_batch.runtime.executors._base import Failed, Finished, Lost, Outcome, run_chunk
@@ -147,6 +147,8 @@ class RayExecutor:
         except self._ray.exceptions.RayTaskError as error:
             self._idle.append(actor)
             cause = error.cause or error
+            if isinstance(cause, UserError | TerminalError):
+                raise cause from error
             return Failed(chunk, type(cause).__name__, str(cause), str(error), str(actor))
         except self._ray.exceptions.RayError as error:
             self._start_actor()
