@@ -46,9 +46,9 @@ def _package(name: str) -> tuple[str, str, str]:
 
 
 def _devices() -> tuple[str, str, str]:
-    import torch
+    from attattr_batch.engine.models import gpu_names
 
-    gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    gpus = gpu_names()
     memory = shutil.disk_usage(".").free / 2**30
     return (
         "devices",

@@ -202,6 +202,11 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def gpu_names() -> list[str]:
+    """Names of the CUDA devices of this machine."""
+    return [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+
+
 def _download(hub_id: str, revision: str | None) -> Path:
     try:
         # Sub-folders hold the same model in other formats, or earlier checkpoints.

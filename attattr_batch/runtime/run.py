@@ -11,6 +11,7 @@ from pathlib import PurePath
 
 from sqlalchemy import Connection, text
 
+from attattr_batch.engine.models import gpu_names
 from attattr_batch.errors import StoreError, UserError
 from attattr_batch.passes.plan import AttributionPlan, below_chance, plan_attribution, provenance
 from attattr_batch.records import Chunk
@@ -125,7 +126,7 @@ def choose_executor(plan: AttributionPlan, chunks: Sequence[Chunk]) -> Executor:
         UserError: the settings contradict each other, or the cluster cannot be used.
     """
     spec, work = plan.spec, plan.work
-    cpus, gpus = os.cpu_count() or 1, _gpus(work.device)
+    cpus, gpus = os.cpu_count() or 1, len(gpu_names()) if work.device == "cuda" else 0
     if spec.executor == "local":
         if spec.address is not None or (spec.workers or 1) > 1:
             raise UserError(
@@ -145,14 +146,6 @@ def choose_executor(plan: AttributionPlan, chunks: Sequence[Chunk]) -> Executor:
     pool = Pool(workers, cpus=each, gpus=1.0 if work.device == "cuda" else 0.0, address=spec.address)
     log.info("starting Ray with %d workers of %d CPUs", workers, each)
     return RayExecutor(replace(work, threads=each), pool)
-
-
-def _gpus(device: str) -> int:
-    if device != "cuda":
-        return 0
-    import torch
-
-    return torch.cuda.device_count()
 
 
 def _estimated_seconds(plan: AttributionPlan, chunks: Sequence[Chunk], cpus: int) -> float:
