@@ -8,6 +8,7 @@ from typing import Any
 
 from attattr_batch.resources import data_folder
 from attattr_batch.store.connection import Store
+from attattr_batch.store.jobs import table_names
 from attattr_batch.store.sqlfile import load_folder
 
 SHOWN_ROWS = 20
@@ -37,22 +38,29 @@ class AuditResult:
         return self.n_rows == 0
 
 
-def run_audits(store: Store, folder: Path | None = None) -> list[AuditResult]:
+def run_audits(store: Store, folder: Path | None = None) -> tuple[list[AuditResult], list[str]]:
     """Runs every audit over one consistent state of the store.
 
     Args:
         store: The store.
         folder: Folder of audit files; the package's own by default.
 
+    Returns:
+        What the audits found, and the names of those left out because a job they are about is not built.
+
     Raises:
         StoreError: the store cannot be read.
     """
-    results = []
+    results, left_out = [], []
     with store.read() as connection:
+        known = table_names(connection)
         for audit in load_folder(folder or data_folder("jobs") / "audits"):
+            if not known.issuperset(audit.depends):
+                left_out.append(audit.name)
+                continue
             found = connection.exec_driver_sql(audit.query)
             columns, rows = tuple(found.keys()), [tuple(row) for row in found.all()]
             results.append(
                 AuditResult(audit.name, audit.description, columns, tuple(rows[:SHOWN_ROWS]), len(rows))
             )
-    return results
+    return results, left_out

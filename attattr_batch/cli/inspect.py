@@ -96,14 +96,22 @@ def sql(
         stderr.print(f"only the first {limit} rows are shown (--limit)")
 
 
-def verify(db: DbOption = DEFAULT_DB, form: FormatOption = Format.table) -> None:
+def verify(
+    db: DbOption = DEFAULT_DB,
+    folder: Annotated[
+        Path | None, typer.Option("--audits-dir", help="Run the audits of this folder instead.")
+    ] = None,
+    form: FormatOption = Format.table,
+) -> None:
     """Run every audit; exit code 1 if one finds offending rows, which are shown."""
     from attattr_batch.analysis.audits import run_audits
     from attattr_batch.store.connection import Store
 
-    results = run_audits(Store(db))
+    results, left_out = run_audits(Store(db), folder)
     rows = [(one.name, "ok" if one.passed else "FAILED", one.n_rows, one.description) for one in results]
     print_rows(("audit", "result", "offending_rows", "description"), rows, form)
+    if left_out:
+        stderr.print(f"left out, about jobs that are not built (`attattr jobs run`): {', '.join(left_out)}")
     failed = [one for one in results if not one.passed]
     for one in failed:
         stderr.print(f"{one.name}: first {len(one.rows)} of {one.n_rows} offending rows")

@@ -13,7 +13,7 @@ from types import FrameType
 
 import typer
 
-from attattr_batch.cli import data, doctor, finetune, inspect, run
+from attattr_batch.cli import data, doctor, finetune, inspect, jobs, run
 from attattr_batch.cli.output import stderr
 from attattr_batch.errors import AttattrError
 
@@ -33,7 +33,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for module in (run, inspect, data, finetune, doctor):
+for module in (run, jobs, inspect, data, finetune, doctor):
     module.register(app)
 
 
@@ -70,7 +70,7 @@ def run_command_line(arguments: Sequence[str]) -> int:
         code = _show(error)
     if code == EXIT_INTERRUPTED:  # typer turns an interrupt into this code
         kept = "; what is committed is kept, and the same command goes on from there"
-        stderr.print(f"interrupted{kept if arguments[:1] == ['run'] else ''}")
+        stderr.print(f"interrupted{kept if arguments[:1] in (['run'], ['jobs']) else ''}")
     return code
 
 

@@ -49,6 +49,11 @@ class ModelSource:
     hub_id: str | None = None
     commit: str | None = None
 
+    @property
+    def address(self) -> str:
+        """A name under which the model is found from any working folder."""
+        return self.name if self.name == BUNDLED or self.hub_id is not None else str(self.folder)
+
     def identity(self) -> dict[str, str]:
         """What makes this model the same model: the commit, or the hash of configuration and weights."""
         if self.hub_id is not None and self.commit is not None:

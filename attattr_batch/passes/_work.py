@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
 
+import numpy as np
 import pyarrow as pa
+import torch
+from torch import Tensor
 
-from attattr_batch.records import Chunk
+from attattr_batch.engine.families import Encoder, encoder_for
+from attattr_batch.engine.models import ModelSource, load_model
+from attattr_batch.records import Chunk, EncodedExample
 
 
 class Worker(Protocol):
@@ -26,3 +33,60 @@ class Work(Protocol):
         Raises:
             UserError: no worker of this pass can ever start (a wrong model, say).
         """
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelWork(ABC):
+    """Work that needs a model.
+
+    Attributes:
+        source: The model.
+        device: `cpu` or `cuda`.
+        threads: CPU threads of the worker; None leaves torch's choice.
+        outputs: Model output index by dataset label id.
+    """
+
+    source: ModelSource
+    device: str
+    threads: int | None = None
+    outputs: tuple[int, ...]
+
+    def start(self) -> Worker:
+        """Loads the model.
+
+        Raises:
+            UserError: the model cannot be loaded, or its family is not supported.
+        """
+        if self.threads is not None:
+            torch.set_num_threads(self.threads)
+        return self.worker(encoder_for(load_model(self.source.settled(), torch.device(self.device))))
+
+    @abstractmethod
+    def worker(self, encoder: Encoder) -> Worker:
+        """The worker, once its model is loaded."""
+
+
+class _OrderedWork(Protocol):
+    @property
+    def job(self) -> str: ...
+    @property
+    def outputs(self) -> tuple[int, ...]: ...
+
+
+def answer_columns(work: _OrderedWork, examples: Sequence[EncodedExample], logits: Tensor) -> dict[str, Any]:
+    """The columns that the answers of ordered passes share, from class scores [row, model output].
+
+    Raises:
+        FloatingPointError: the scores are not numbers.
+    """
+    if not bool(logits.isfinite().all()):
+        raise FloatingPointError("the model's answers are not numbers")
+    probabilities = logits.float().softmax(-1)[:, list(work.outputs)].cpu().numpy()
+    gold = np.array([-1 if example.gold is None else example.gold for example in examples])
+    rows = np.arange(len(gold))
+    return {
+        "job": pa.repeat(work.job, len(gold)),
+        "example_id": np.array([example.example_id for example in examples], np.uint32),
+        "predicted": probabilities.argmax(1),
+        "prob_gold": pa.array(probabilities[rows, np.maximum(gold, 0)], mask=gold < 0),
+    }

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from attattr_batch.engine.attribution import Method, attribute_layers
-from attattr_batch.engine.families import Encoder, check_trace, collate, encoder_for
-from attattr_batch.engine.models import ModelSource, load_model
+from attattr_batch.engine.families import Encoder, check_trace, collate
 from attattr_batch.engine.path import Items
 from attattr_batch.engine.statistics import (
     Columns,
@@ -23,42 +22,28 @@ from attattr_batch.engine.statistics import (
     tree_tops,
 )
 from attattr_batch.errors import TerminalError
+from attattr_batch.passes._work import ModelWork
 from attattr_batch.records import Chunk
 from attattr_batch.spec import Target
 
 
-@dataclass(frozen=True)
-class AttributeWork:
+@dataclass(frozen=True, kw_only=True)
+class AttributeWork(ModelWork):
     """Settings of an attribution worker.
 
     Attributes:
-        source: The model.
-        device: `cpu` or `cuda`.
-        threads: CPU threads of the worker; None leaves torch's choice.
         method: How to integrate.
         keep: What is kept of the edges.
         target: Which class's probability is attributed.
-        outputs: Model output index by dataset label id.
     """
 
-    source: ModelSource
-    device: str
-    threads: int | None
     method: Method
     keep: Keep
     target: Target
-    outputs: tuple[int, ...]
 
-    def start(self) -> AttributeWorker:
-        """Loads the model.
-
-        Raises:
-            UserError: the model cannot be loaded, or its family is not supported.
-        """
-        if self.threads is not None:
-            torch.set_num_threads(self.threads)
-        model = load_model(self.source.settled(), torch.device(self.device))
-        return AttributeWorker(self, encoder_for(model))
+    def worker(self, encoder: Encoder) -> AttributeWorker:
+        """The worker, once its model is loaded."""
+        return AttributeWorker(self, encoder)
 
 
 class AttributeWorker:

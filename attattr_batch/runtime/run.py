@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Sequence
-from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import PurePath
 
 from sqlalchemy import Connection, text
 
-from attattr_batch.engine.models import gpu_names
 from attattr_batch.errors import StoreError, UserError
 from attattr_batch.passes.plan import AttributionPlan, below_chance, plan_attribution, provenance
 from attattr_batch.records import Chunk
-from attattr_batch.runtime.driver import Driver, Progress, Reporter
-from attattr_batch.runtime.executors import Executor
-from attattr_batch.runtime.executors.local import LocalExecutor
+from attattr_batch.runtime.driver import Progress, Reporter
+from attattr_batch.runtime.execution import execute_pass
 from attattr_batch.spec import RunSpec
 from attattr_batch.store.connection import Store
 from attattr_batch.store.ingest import Failure, record_failures
 from attattr_batch.store.runs import (
     RunRecord,
     clear_failures,
+    count_failures,
     delete_run,
     find_run,
     list_runs,
@@ -34,10 +31,6 @@ from attattr_batch.store.runs import (
 )
 
 log = logging.getLogger(__name__)
-
-_LONG_RUN_S = 120.0
-_COMMIT_WAIT_S = 600.0  # a long query or export holds the file; hours of work should outlast it
-_FLOP_PER_S_PER_CPU = 5e10
 
 
 @dataclass(frozen=True)
@@ -100,15 +93,14 @@ def run_spec(spec: RunSpec, store: Store, report: Reporter, *, retry_errors: boo
             clear_failures(connection, pass_id)
         pending = pending_example_ids(connection, pass_id)
     _quarantine_unfit(store, pass_id, plan, pending)
-    quarantined = _count(store, "failures", pass_id)
+    with store.read() as connection:
+        quarantined = count_failures(connection, pass_id)
     fit = [example_id for example_id in pending if example_id not in plan.unfit]
     progress = Progress(n_examples, n_examples - len(fit) - quarantined, quarantined)
     try:
-        if fit:
-            chunks = plan.chunks(fit)
-            with closing(choose_executor(plan, chunks)) as executor:
-                patient = Store(store.path, timeout_s=max(store.timeout_s, _COMMIT_WAIT_S))
-                Driver(patient, pass_id, executor, report).execute(chunks, progress)
+        chunks = plan.chunks(fit)
+        work = (plan.work, chunks, _estimated_flop(plan, chunks))
+        execute_pass(store, pass_id, work, spec, progress, report)
     except StoreError:
         raise
     except UserError:
@@ -119,41 +111,11 @@ def run_spec(spec: RunSpec, store: Store, report: Reporter, *, retry_errors: boo
     return _summarise(store, run_id, progress, resumed=resumed)
 
 
-def choose_executor(plan: AttributionPlan, chunks: Sequence[Chunk]) -> Executor:
-    """Picks where to compute: here, or with Ray when that pays (its start alone takes ten seconds).
-
-    Raises:
-        UserError: the settings contradict each other, or the cluster cannot be used.
-    """
-    spec, work = plan.spec, plan.work
-    cpus, gpus = os.cpu_count() or 1, len(gpu_names()) if work.device == "cuda" else 0
-    if spec.executor == "local":
-        if spec.address is not None or (spec.workers or 1) > 1:
-            raise UserError(
-                "the local executor has one worker, in this process",
-                got=f"workers {spec.workers}, address {spec.address}",
-                hint="use `--executor ray`",
-            )
-        return LocalExecutor(work)
-    asked = spec.executor == "ray" or spec.address is not None or (spec.workers or 1) > 1
-    fits = gpus > 1 or (gpus == 0 and cpus >= 4 and _estimated_seconds(plan, chunks, cpus) > _LONG_RUN_S)
-    if not asked and not fits:
-        return LocalExecutor(work)
-    from attattr_batch.runtime.executors.ray import Pool, RayExecutor
-
-    workers = min(spec.workers or gpus or max(1, cpus // 2), len(chunks))
-    each = 1 if spec.address is not None else max(1, cpus // workers)
-    pool = Pool(workers, cpus=each, gpus=1.0 if work.device == "cuda" else 0.0, address=spec.address)
-    log.info("starting Ray with %d workers of %d CPUs", workers, each)
-    return RayExecutor(replace(work, threads=each), pool)
-
-
-def _estimated_seconds(plan: AttributionPlan, chunks: Sequence[Chunk], cpus: int) -> float:
+def _estimated_flop(plan: AttributionPlan, chunks: Sequence[Chunk]) -> float:
     """A rough cost: replays from each layer upward, forward and backward, at about six nodes."""
     _, n_layers, _ = plan.architecture
     tokens = sum(example.n_tokens for chunk in chunks for example in chunk.examples)
-    layer_flop = 24 * plan.hidden_size**2
-    return tokens * n_layers * (n_layers - 1) * 6 * layer_flop / (_FLOP_PER_S_PER_CPU * cpus)
+    return tokens * n_layers * (n_layers - 1) * 6 * 24 * plan.hidden_size**2
 
 
 def _record(connection: Connection, plan: AttributionPlan) -> RunRecord:
@@ -175,7 +137,8 @@ def _record(connection: Connection, plan: AttributionPlan) -> RunRecord:
         tolerance=spec.tolerance,
         dtype=spec.dtype,
         tokenizer_key=plan.tokenizer_key,
-        config=spec.model_dump(mode="json"),
+        # Absolute, so that jobs find the model from wherever they are started.
+        config=spec.model_dump(mode="json") | {"model": plan.source.address},
         identity=plan.identity,
         provenance=provenance(plan.work.device),
     )

@@ -24,7 +24,7 @@ from attattr_batch.resources import data_folder
 from attattr_batch.store.sqlfile import SqlFile, load_folder
 from attattr_batch.store.tables import metadata
 
-SCHEMA_VERSION = "0001"
+SCHEMA_VERSION = "0002"
 """Newest migration in schema/versions; what this program reads and writes."""
 
 VERSION_TABLE = "attattr_schema"
@@ -169,6 +169,7 @@ def _refresh(connection: Connection) -> None:
         connection.execute(text("SELECT view_name FROM duckdb_views() WHERE NOT internal")).scalars().all()
     )
     wanted = {view.name for view in view_files()}
+    wanted |= set(connection.execute(text("SELECT DISTINCT job FROM job_runs")).scalars())
     statements = [f"DROP VIEW IF EXISTS {name}" for name in names if name not in wanted] + _statements()
     for statement in statements:
         connection.exec_driver_sql(statement)

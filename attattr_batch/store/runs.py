@@ -12,6 +12,7 @@ import pyarrow as pa
 from sqlalchemy import Connection, Row, Table, delete, func, insert, select, text, update
 
 from attattr_batch.errors import StoreError, did_you_mean
+from attattr_batch.records import Dataset, Example
 from attattr_batch.store.connection import Store, raw
 from attattr_batch.store.rows import check_rows, insert_rows, with_constant
 from attattr_batch.store.tables import (
@@ -76,7 +77,7 @@ def register_run(connection: Connection, record: RunRecord, tables: Mapping[str,
     if known is not None:
         return int(known)
     _check_name(connection, record.name)
-    run_id = _next_id(connection, "last_run_id")
+    run_id = next_id(connection, "last_run_id")
     values: dict[str, Any] = {**asdict(record), "labels": list(record.labels)}
     for column in ("config", "identity", "provenance"):
         values[column] = json.dumps(values[column], ensure_ascii=False, sort_keys=True)
@@ -104,7 +105,7 @@ def register_pass(
     known = connection.execute(query).scalar_one_or_none()
     if known is not None:
         return int(known)
-    pass_id = _next_id(connection, "last_pass_id")
+    pass_id = next_id(connection, "last_pass_id")
     row = {
         "pass_id": pass_id,
         "run_id": run_id,
@@ -145,6 +146,15 @@ def resolve_run(connection: Connection, name_or_id: str | int) -> Row[Any]:
     raise StoreError("no such run", got=wanted, allowed=allowed, hint=did_you_mean(wanted, names))
 
 
+def run_dataset(connection: Connection, run: Row[Any]) -> Dataset:
+    """The rows of a run's split, as they were when it was registered; `run` is its row."""
+    query = select(examples).where(examples.c.run_id == run.run_id).order_by(examples.c.example_id)
+    rows = tuple(
+        Example(row.example_id, row.text_a, row.text_b, row.gold) for row in connection.execute(query).all()
+    )
+    return Dataset(run.task, run.split, f"run {run.name}", tuple(run.labels), rows)
+
+
 def pending_example_ids(
     connection: Connection, pass_id: int, among: Sequence[int] | None = None
 ) -> list[int]:
@@ -169,6 +179,12 @@ def pending_example_ids(
         return list(pending)
     wanted = set(among)
     return [example_id for example_id in pending if example_id in wanted]
+
+
+def count_failures(connection: Connection, pass_id: int) -> int:
+    """Examples of the pass that are quarantined."""
+    query = select(func.count()).select_from(failures).where(failures.c.pass_id == pass_id)
+    return int(connection.execute(query).scalar_one())
 
 
 def clear_failures(connection: Connection, pass_id: int) -> int:
@@ -253,7 +269,8 @@ def _insert_run_rows(connection: Connection, table: Table, rows: pa.Table, keys:
         insert_rows(connection, table, check_rows(table, with_constant(rows, "tokenizer_key", tokenizer_key)))
 
 
-def _next_id(connection: Connection, counter: str) -> int:
+def next_id(connection: Connection, counter: str) -> int:
+    """The next number of a counter, which is a key of `meta`; never the same one twice in a file."""
     # A counter, not max + 1: an id must not come back after `rm`, while a stale writer may still use it.
     last = connection.execute(select(meta.c.value).where(meta.c.key == counter)).scalar_one_or_none()
     next_id = int(last or 0) + 1

@@ -8,13 +8,14 @@ one row is), `depends` (names of other files that come first) and `column NAME` 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 from attattr_batch.errors import UserError
 
-_FIELD = re.compile(r"^--\s*(?P<field>column \w+|[a-z_]+):\s*(?P<text>.*)$")
+_FIELD = re.compile(r"^--\s*(?P<field>(?:column|param) \w+|[a-z_]+):\s*(?P<text>.*)$")
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,14 @@ class SqlFile:
     @property
     def columns(self) -> dict[str, str]:
         """Meanings of columns given in the header, by column name."""
-        prefix = "column "
+        return self._named("column ")
+
+    @property
+    def params(self) -> dict[str, str]:
+        """Declarations of parameters given in the header, by parameter name."""
+        return self._named("param ")
+
+    def _named(self, prefix: str) -> dict[str, str]:
         return {key.removeprefix(prefix): text for key, text in self.fields.items() if key.startswith(prefix)}
 
 
@@ -73,12 +81,21 @@ def load_file(path: Path) -> SqlFile:
 def load_folder(folder: Path) -> list[SqlFile]:
     """Reads every `*.sql` file of a folder, ordered so that each comes after those it depends on.
 
-    Names in `depends` that no file of the folder has (tables, for example) do not matter for the order.
-
     Raises:
         UserError: a file is not usable, or files depend on each other in a circle.
     """
-    files = {path.stem: load_file(path) for path in sorted(folder.glob("*.sql"))}
+    return in_order(load_file(path) for path in sorted(folder.glob("*.sql")))
+
+
+def in_order(given: Iterable[SqlFile]) -> list[SqlFile]:
+    """Orders files so that each comes after those it depends on.
+
+    Names in `depends` that none of them has (tables, for example) do not matter for the order.
+
+    Raises:
+        UserError: files depend on each other in a circle.
+    """
+    files = {one.name: one for one in given}
     sorter = TopologicalSorter({name: [d for d in one.depends if d in files] for name, one in files.items()})
     try:
         return [files[name] for name in sorter.static_order()]

@@ -288,6 +288,49 @@ layer_edges = _table(
     written_by="chunk",
 )
 
+mask_outcomes = _table(
+    "mask_outcomes",
+    "The model's answers with attention heads removed, as ordered by jobs.",
+    c.run_id(),
+    c.column("job", c.TEXT, "Job that ordered the answer (jobs/sql)."),
+    c.example_id(),
+    c.column("mask", c.TEXT, "Name that the job gave to the set of heads removed."),
+    c.column("predicted", c.SMALL, "Label id with the largest probability."),
+    c.column("prob_gold", c.FLOAT, "Probability of the gold label; null if unlabelled.", nullable=True),
+    key="run_id job example_id mask",
+    written_by="chunk",
+)
+
+attack_outcomes = _table(
+    "attack_outcomes",
+    "The model's answers with trigger tokens inserted, as ordered by jobs.",
+    c.run_id(),
+    c.column("job", c.TEXT, "Job that ordered the answer (jobs/sql)."),
+    c.example_id(),
+    c.column("attack", c.TEXT, "Name that the job gave to the tokens and places inserted."),
+    c.column("predicted", c.SMALL, "Label id with the largest probability."),
+    c.column("prob_gold", c.FLOAT, "Probability of the gold label; null if unlabelled.", nullable=True),
+    c.column("truncated", Boolean(), "Whether the length limit cut a trigger token off."),
+    key="run_id job example_id attack",
+    written_by="chunk",
+)
+
+job_runs = _table(
+    "job_runs",
+    "Every time a job was built, or failed to be.",
+    c.column("job_run_id", c.ID, "Number of the attempt; never used twice in one file.", primary_key=True),
+    c.column("job", c.TEXT, "Name of the job (jobs/sql)."),
+    c.column("params", c.TEXT, "Its parameters (JSON)."),
+    c.column("runs", c.TEXT, "Names of the runs it was built for (JSON)."),
+    c.column("status", c.TEXT, "`built` or `failed`."),
+    c.column("started_at", c.TIME, "When it began.", volatile=True),
+    c.column("finished_at", c.TIME, "When it ended.", volatile=True),
+    c.column("rows", c.ID, "Rows of the table afterwards; for a pass, answers stored.", nullable=True),
+    c.column("error", c.TEXT, "Why it failed; null if it did not.", nullable=True),
+    key="job_run_id",
+    written_by="store",
+)
+
 
 def query_name(table: Table) -> str:
     """Name under which people query the table: the view's for a `_stored` table, else its own."""

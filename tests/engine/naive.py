@@ -76,6 +76,13 @@ def reference_gradient(
     return [(clean.detach(), gradient) for clean, gradient in zip(attention, gradients, strict=True)]
 
 
+def masked_logits(model: Any, inputs: dict[str, Tensor], keep: Tensor) -> Tensor:
+    """Class scores with attention matrices multiplied by `keep` [pass, layer, head], one pass an input row."""
+    with torch.no_grad(), _attention(model, lambda layer, clean: clean * keep[:, layer, :, None, None]):
+        logits: Tensor = model(**inputs).logits
+    return logits
+
+
 def _at(layer: int, replacement: Tensor) -> Substitute:
     return lambda at, clean: replacement if at == layer else clean
 

@@ -19,12 +19,14 @@ from attattr_batch.store import migrate
 from attattr_batch.store.connection import Store
 from attattr_batch.store.tables import metadata
 
-SECOND_MIGRATION = """
+HEAD = migrate.SCHEMA_VERSION
+NEXT = f"{int(HEAD) + 1:04}"
+NEXT_MIGRATION = """
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0002"
-down_revision = "0001"
+revision = "{next}"
+down_revision = "{head}"
 
 
 def upgrade() -> None:
@@ -85,8 +87,8 @@ def newer_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """This program as it will be one migration later; returns its schema folder."""
     folder = tmp_path / "schema"
     shutil.copytree(data_folder("schema"), folder, ignore=shutil.ignore_patterns("__pycache__"))
-    (folder / "versions" / "0002_later.py").write_text(SECOND_MIGRATION.format(last="pass"))
-    monkeypatch.setattr(migrate, "SCHEMA_VERSION", "0002")
+    (folder / "versions" / f"{NEXT}_later.py").write_text(NEXT_MIGRATION.format(last="pass", head=HEAD, next=NEXT))
+    monkeypatch.setattr(migrate, "SCHEMA_VERSION", NEXT)
     monkeypatch.setattr(migrate, "data_folder", lambda name: folder)
     return folder
 
@@ -95,7 +97,7 @@ def test_an_older_file_is_migrated_by_the_next_writer(tmp_path: Path, newer_prog
     store = filled_store(tmp_path)
     with pytest.raises(StoreError, match="older version") as caught, store.read():
         pass
-    assert "schema 0001" in str(caught.value)
+    assert f"schema {HEAD}" in str(caught.value)
     assert "attattr run" in str(caught.value)
     store.migrate()
     assert rows(store, "SELECT count(*), count(host) FROM ledger") == [(8, 0)]
@@ -106,11 +108,11 @@ def test_a_migration_that_fails_leaves_the_file_as_it_was(
     tmp_path: Path, newer_program: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = filled_store(tmp_path)
-    failing = SECOND_MIGRATION.format(last='raise RuntimeError("half way")')
-    (newer_program / "versions" / "0002_later.py").write_text(failing)
+    failing = NEXT_MIGRATION.format(last='raise RuntimeError("half way")', head=HEAD, next=NEXT)
+    (newer_program / "versions" / f"{NEXT}_later.py").write_text(failing)
     with pytest.raises(RuntimeError, match="half way"):
         store.migrate()
-    monkeypatch.setattr(migrate, "SCHEMA_VERSION", "0001")
+    monkeypatch.setattr(migrate, "SCHEMA_VERSION", HEAD)
     assert rows(store, "SELECT count(*) FROM duckdb_tables() WHERE table_name = 'later'") == [(0,)]
     assert rows(store, "SELECT count(*) FROM ledger") == [(8,)]
 
@@ -124,16 +126,16 @@ def test_a_newer_file_is_refused_by_readers_and_writers(
     for opened in (store.read, store.write):
         with pytest.raises(StoreError, match="newer version") as caught, opened():
             pass
-        assert "schema 0002" in str(caught.value)
-        assert "schema up to 0001" in str(caught.value)
+        assert f"schema {NEXT}" in str(caught.value)
+        assert f"schema up to {HEAD}" in str(caught.value)
         assert "upgrade attattr_batch" in str(caught.value)
 
 
 def test_changed_views_and_comments_reach_an_existing_file(
     tmp_path: Path, newer_program: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(migrate, "SCHEMA_VERSION", "0001")
-    (newer_program / "versions" / "0002_later.py").unlink()
+    monkeypatch.setattr(migrate, "SCHEMA_VERSION", HEAD)
+    (newer_program / "versions" / f"{NEXT}_later.py").unlink()
     store = filled_store(tmp_path)
     views = newer_program / "views"
     (views / "progress.sql").unlink()

@@ -92,6 +92,18 @@ class Trace(ABC):
             context: The replacement, of the shape of `contexts[layer]` but one entry a pass.
         """
 
+    @abstractmethod
+    def without_heads(
+        self, first: int, rows: Int[Tensor, " pass"], keep: Bool[Tensor, "pass layer head"]
+    ) -> Float[Tensor, "pass label"]:
+        """Runs the model with heads removed: their attention probabilities, so their contexts, become zero.
+
+        Args:
+            first: Lowest layer in which any pass removes a head; the clean pass serves below it.
+            rows: For every pass, the batch row it belongs to.
+            keep: False for the heads to remove.
+        """
+
 
 class Encoder(ABC):
     """A Transformer classifier, seen layer by layer.

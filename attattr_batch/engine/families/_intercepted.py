@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
@@ -109,6 +109,16 @@ class _InterceptedTrace(Trace):
 
         inputs = {name: tensor[rows] for name, tensor in self.batch.model_inputs().items()}
         return self._encoder.run(inputs, replace)
+
+    def without_heads(
+        self, first: int, rows: Int[Tensor, " pass"], keep: Bool[Tensor, "pass layer head"]
+    ) -> Tensor:
+        def remove(at: int, clean: Tensor, attention: Tensor, value: Tensor) -> Tensor:
+            heads = clean.unflatten(-1, (self._encoder.n_heads, -1))
+            return (heads * keep[:, None, at, :, None]).flatten(2)
+
+        inputs = {name: tensor[rows] for name, tensor in self.batch.model_inputs().items()}
+        return self._encoder.run(inputs, remove)
 
 
 class InterfaceEncoder(InterceptedEncoder):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import PreTrainedModel
@@ -124,4 +124,16 @@ class _LayeredTrace(Trace):
         for upper in range(layer + 1, encoder.n_layers):
             reach = encoder.reach(upper)
             hidden = encoder.after_attention(upper, hidden[:, :reach], encoder.context(upper, hidden, mask))
+        return encoder.classify(hidden)
+
+    def without_heads(
+        self, first: int, rows: Int[Tensor, " pass"], keep: Bool[Tensor, "pass layer head"]
+    ) -> Tensor:
+        encoder = self._encoder
+        mask = None if self._mask is None else self._mask[rows]
+        hidden = self._inputs[first][rows]
+        for layer in range(first, encoder.n_layers):
+            heads = encoder.context(layer, hidden, mask).unflatten(-1, (encoder.n_heads, encoder.head_width))
+            context = (heads * keep[:, None, layer, :, None]).flatten(2)
+            hidden = encoder.after_attention(layer, hidden[:, : encoder.reach(layer)], context)
         return encoder.classify(hidden)

@@ -1,0 +1,243 @@
+"""Jobs: SQL files that build a table or view of the store, or order a pass (see CONTRIBUTING.md).
+
+The header says what else is needed beside name, description, grain and depends:
+
+    -- materialized: table | view | masked_accuracy | attack
+    -- audits: names of files in the `audits` folder; they run before the result is kept
+    -- agree: columns of `runs` in which runs that are named together must be equal
+    -- param NAME: TYPE = DEFAULT; meaning      (TYPE: integer, number, text, or words separated by |)
+
+A query reads the runs it is for from `selected_runs`, and a parameter as `$NAME`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, cast, get_args
+
+from attattr_batch.errors import UserError, did_you_mean, unknown_name
+from attattr_batch.resources import data_folder
+from attattr_batch.store.migrate import view_files
+from attattr_batch.store.sqlfile import SqlFile, in_order, load_folder
+from attattr_batch.store.tables import metadata, query_name
+
+Materialized = Literal["table", "view", "masked_accuracy", "attack"]
+
+_IDENTIFIER = re.compile(r"[a-z][a-z0-9_]*")
+_USED = re.compile(r"\$([a-z_][a-z0-9_]*)")
+_DECLARATION = re.compile(r"^(?P<type>[\w|]+)\s*=\s*(?P<default>[^;]*?)\s*;\s*(?P<meaning>.+)$")
+_COMMENT_OR_TEXT = re.compile(r"--[^\n]*|'(?:[^']|'')*'")
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A value that a job's query takes.
+
+    Attributes:
+        name: Written `$name` in the query.
+        type: `integer`, `number`, `text`, or the allowed words separated by `|`.
+        default: Its value when none is given; None stands for SQL's null.
+        meaning: What it is for.
+    """
+
+    name: str
+    type: str
+    default: int | float | str | None
+    meaning: str
+
+    def read(self, text: str) -> int | float | str | None:
+        """Reads a value from text.
+
+        Raises:
+            UserError: the text is not of the parameter's type.
+        """
+        if text == "null":
+            return None
+        try:
+            if self.type == "integer":
+                return int(text)
+            if self.type == "number":
+                return float(text)
+        except ValueError:
+            pass
+        else:
+            if self.type == "text" or text in self.type.split("|"):
+                return text
+        raise UserError(
+            f"parameter {self.name!r} has a wrong value", got=text, allowed=self.type.replace("|", ", ")
+        )
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job.
+
+    Attributes:
+        file: Its SQL file.
+        materialized: What it makes: a table, a view, or a pass of that kind.
+        parameters: Its parameters, by name.
+        audits: Names of the audits its result must pass.
+        agree: Columns of `runs` in which runs named together must be equal.
+    """
+
+    file: SqlFile
+    materialized: Materialized
+    parameters: Mapping[str, Parameter]
+    audits: tuple[str, ...]
+    agree: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """Name of the job, and of the table or view it makes."""
+        return self.file.name
+
+    @property
+    def is_pass(self) -> bool:
+        """Whether the job orders a pass."""
+        return self.materialized in ("masked_accuracy", "attack")
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """All jobs there are, in an order in which they can be built, and all audits.
+
+    Attributes:
+        jobs: Jobs by name.
+        audits: Audits by name.
+    """
+
+    jobs: Mapping[str, Job]
+    audits: Mapping[str, SqlFile]
+
+    def job(self, name: str) -> Job:
+        """The job of this name.
+
+        Raises:
+            UserError: there is none; names the nearest.
+        """
+        if name not in self.jobs:
+            raise unknown_name("job", name, self.jobs)
+        return self.jobs[name]
+
+    def with_dependencies(self, names: Sequence[str]) -> list[Job]:
+        """The named jobs and all that they depend on, in order; no names: every job.
+
+        Raises:
+            UserError: there is no such job.
+        """
+        wanted, left = set(), [self.job(name).name for name in names or self.jobs]
+        while left:
+            name = left.pop()
+            if name in self.jobs and name not in wanted:
+                wanted.add(name)
+                left += self.jobs[name].file.depends
+        return [job for name, job in self.jobs.items() if name in wanted]
+
+
+def load_catalogue(folder: Path | None = None) -> Catalogue:
+    """Reads the package's jobs and audits, and those of a user's folder (`*.sql` and `audits/*.sql`).
+
+    Raises:
+        UserError: a file cannot be used, names collide, a dependency is unknown, or there is a circle.
+    """
+    ours = data_folder("jobs")
+    places = [(ours / "sql", ours / "audits")]
+    if folder is not None:
+        if not folder.is_dir() or not any(folder.glob("*.sql")):
+            raise UserError("no jobs there", got=folder, allowed="a folder with *.sql files")
+        places.append((folder, folder / "audits"))
+    files = _merge(file for sql, _ in places for file in load_folder(sql))
+    audits = _merge(file for _, checks in places for file in load_folder(checks))
+    jobs = {file.name: _job(file, audits) for file in in_order(files.values())}
+    known = {query_name(table) for table in metadata.tables.values()} | {view.name for view in view_files()}
+    for name, job in jobs.items():
+        if name in known:
+            raise UserError("a job has the name of a table of the store", got=f"{job.file.path}: {name}")
+        for needed in job.file.depends:
+            if needed not in known | set(jobs):
+                hint = did_you_mean(needed, known | set(jobs))
+                raise UserError(
+                    "a job depends on something unknown", got=f"{job.file.path}: {needed}", hint=hint
+                )
+    return Catalogue(jobs, audits)
+
+
+def read_parameters(jobs: Sequence[Job], given: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """Values of every job's parameters: those given, else the defaults.
+
+    Args:
+        jobs: The jobs to be built; a value goes to each that has a parameter of the name.
+        given: Values as text, by parameter name.
+
+    Raises:
+        UserError: no job has such a parameter, or a value is of the wrong type.
+    """
+    for name in given:
+        if not any(name in job.parameters for job in jobs):
+            known = {name for job in jobs for name in job.parameters}
+            raise unknown_name("parameter of these jobs", name, known)
+    return {
+        job.name: {
+            name: one.read(given[name]) if name in given else one.default
+            for name, one in job.parameters.items()
+        }
+        for job in jobs
+    }
+
+
+def _merge(files: Iterable[SqlFile]) -> dict[str, SqlFile]:
+    merged: dict[str, SqlFile] = {}
+    for file in files:
+        if file.name in merged:
+            got = f"{file.path} and {merged[file.name].path}"
+            raise UserError("two files have one name", got=got, hint="rename yours")
+        merged[file.name] = file
+    return merged
+
+
+def _job(file: SqlFile, audits: Mapping[str, SqlFile]) -> Job:
+    kinds = get_args(Materialized)
+    kind = file.fields.get("materialized", "")
+    if kind not in kinds:
+        raise UserError(
+            "the header lacks `-- materialized: ...`", got=f"{file.path}: {kind}", allowed=", ".join(kinds)
+        )
+    if not _IDENTIFIER.fullmatch(file.name):
+        raise UserError("a job's name must be lower case letters, digits and _", got=file.path)
+    names = tuple(file.fields.get("audits", "").replace(",", " ").split())
+    for name in names:
+        if name not in audits:
+            raise UserError(
+                f"job {file.name} names an audit that does not exist",
+                got=name,
+                hint=did_you_mean(name, audits),
+            )
+    parameters = {name: _parameter(file, name, text) for name, text in file.params.items()}
+    used = set(_USED.findall(_COMMENT_OR_TEXT.sub("", file.query)))
+    if used != set(parameters):
+        wrong = ", ".join(f"${name}" for name in sorted(used ^ set(parameters)))
+        raise UserError("a job's query and its `-- param` lines differ", got=f"{file.path}: {wrong}")
+    if kind == "view" and parameters:
+        raise UserError("a view takes no parameters", got=file.path, hint="materialize it as a table")
+    return Job(file, cast(Materialized, kind), parameters, names, tuple(file.fields.get("agree", "").split()))
+
+
+def _parameter(file: SqlFile, name: str, text: str) -> Parameter:
+    match = _DECLARATION.match(text)
+    if match is None:
+        raise UserError(
+            "a parameter's declaration cannot be read",
+            got=f"{file.path}: param {name}: {text}",
+            allowed="TYPE = DEFAULT; meaning",
+        )
+    bare = Parameter(name, match["type"], None, match["meaning"])
+    if bare.type not in ("integer", "number", "text") and "|" not in bare.type:
+        raise UserError(
+            "a parameter has an unknown type",
+            got=f"{file.path}: {bare.type}",
+            allowed="integer, number, text, or words separated by |",
+        )
+    return Parameter(name, bare.type, bare.read(match["default"]), bare.meaning)

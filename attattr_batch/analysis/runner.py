@@ -1,0 +1,220 @@
+"""Builds jobs in dependency order: tables and views in one transaction each, passes through the driver."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from sqlalchemy import Connection, Row
+
+from attattr_batch.analysis.jobs import Catalogue, Job, load_catalogue, read_parameters
+from attattr_batch.analysis.ordered import answer_order
+from attattr_batch.errors import AttattrError, UserError
+from attattr_batch.runtime.driver import Reporter
+from attattr_batch.store import jobs as built
+from attattr_batch.store.connection import Store
+from attattr_batch.store.runs import SEALED, list_runs, resolve_run
+
+log = logging.getLogger(__name__)
+
+Reporting = Callable[[str], AbstractContextManager[Reporter]]
+"""Gives a reporter of progress for a pass with this title."""
+
+_SHOWN_ROWS = 3
+
+
+@dataclass(frozen=True)
+class JobResult:
+    """What became of a job.
+
+    Attributes:
+        job: Its name.
+        status: `built`, `failed`, or `skipped` because a job it depends on failed.
+        rows: Rows of its table; for a pass, answers stored; None for a view or where nothing was built.
+        seconds: How long it took.
+        error: Why it failed.
+        quarantined: Examples that failed every attempt of its pass.
+    """
+
+    job: str
+    status: Literal["built", "failed", "skipped"]
+    rows: int | None = None
+    seconds: float = 0.0
+    error: str | None = None
+    quarantined: int = 0
+
+
+@dataclass(frozen=True)
+class JobRequest:
+    """Which jobs to build, and how.
+
+    Attributes:
+        names: Jobs; those they depend on are built first. Empty: every job.
+        runs: Names or ids of the runs to build them for. Empty: every sealed run.
+        params: Values of parameters, as text.
+        folder: A folder with more jobs.
+        machine: Settings of a run spec that say where passes are computed (`executor`, `workers`, ...), in
+            the place of the run's own.
+    """
+
+    names: Sequence[str] = ()
+    runs: Sequence[str] = ()
+    params: Mapping[str, str] = field(default_factory=dict)
+    folder: Path | None = None
+    machine: Mapping[str, Any] = field(default_factory=dict)
+
+
+def run_jobs(store: Store, request: JobRequest, reporting: Reporting) -> list[JobResult]:
+    """Builds jobs; one that fails leaves what was there before, and those that depend on it are skipped.
+
+    Args:
+        store: The store.
+        request: What to build.
+        reporting: Shows the progress of passes.
+
+    Raises:
+        UserError: an unknown job, run or parameter, a wrong value, a run that is not sealed, or runs that do
+            not go together. Nothing was built.
+    """
+    catalogue = load_catalogue(request.folder)
+    jobs = catalogue.with_dependencies(request.names)
+    values = read_parameters(jobs, request.params)
+    with store.read() as connection:
+        runs = _select_runs(connection, request.runs)
+    for job in jobs:
+        _check_agreement(job, runs, named=bool(request.runs))
+    builder = _Builder(store, catalogue, request, runs, reporting)
+    results: dict[str, JobResult] = {}
+    for job in jobs:
+        broken = [name for name in job.file.depends if name in results and results[name].status != "built"]
+        if broken:
+            error = f"depends on {', '.join(broken)}"
+            results[job.name] = JobResult(job.name, "skipped", error=error)
+        else:
+            results[job.name] = builder.build(job, values[job.name])
+    store.checkpoint()
+    return list(results.values())
+
+
+class _Builder:
+    """Builds one job after the other for the same runs."""
+
+    def __init__(
+        self,
+        store: Store,
+        catalogue: Catalogue,
+        request: JobRequest,
+        runs: Sequence[Row[Any]],
+        reporting: Reporting,
+    ):
+        self._store = store
+        self._catalogue = catalogue
+        self._request = request
+        self._runs = runs
+        self._reporting = reporting
+
+    def build(self, job: Job, values: Mapping[str, Any]) -> JobResult:
+        """Builds a job and logs it; a failure is a result."""
+        started, clock = datetime.now(UTC), time.monotonic()
+        log.info("job %s", job.name)
+        entry = built.JobRun(job.name, values, [run.name for run in self._runs], started)
+        quarantined = 0
+        try:
+            if job.is_pass:
+                quarantined = self._answer(job, values)
+            with self._store.write() as connection:
+                rows = self._make(connection, job, values)
+                self._audit(connection, job)
+                built.log_job(connection, entry, rows=rows)
+        except AttattrError as error:
+            with self._store.write() as connection:
+                built.log_job(connection, entry, error=str(error))
+            return JobResult(job.name, "failed", seconds=time.monotonic() - clock, error=str(error))
+        return JobResult(job.name, "built", rows, time.monotonic() - clock, quarantined=quarantined)
+
+    def _answer(self, job: Job, values: Mapping[str, Any]) -> int:
+        """Has the answers computed that a pass job orders; returns how many examples were quarantined."""
+        with self._store.read() as connection, built.explained(job.name):
+            built.prepare(connection, [run.run_id for run in self._runs])
+            rows = built.query_rows(connection, job.file.query, values)
+        quarantined = 0
+        for run in self._runs:
+            with self._reporting(f"{job.name}, {run.name}") as report:
+                quarantined += answer_order(self._store, job, run, rows, (self._request.machine, report))
+        return quarantined
+
+    def _make(self, connection: Connection, job: Job, values: Mapping[str, Any]) -> int | None:
+        query, run_ids = job.file.query, [run.run_id for run in self._runs]
+        with built.explained(job.name):
+            if job.materialized == "view":
+                built.replace_view(connection, job.name, query)
+                rows = None
+            elif job.materialized == "table":
+                built.prepare(connection, run_ids)
+                kept_beside = run_ids if self._request.runs else None
+                rows = built.replace_table(connection, job.name, query, values, kept_beside)
+            else:
+                return built.count_answers(connection, job.materialized, job.name)
+            built.describe(connection, job.name, job.file.description, job.file.columns)
+        return rows
+
+    def _audit(self, connection: Connection, job: Job) -> None:
+        for name in job.audits:
+            with built.explained(f"{job.name}, audit {name}"):
+                offending = built.offending_rows(connection, self._catalogue.audits[name].query, _SHOWN_ROWS)
+            if offending.num_rows:
+                raise UserError(
+                    f"job {job.name} fails its audit {name}, so its result was not kept",
+                    got="; ".join(str(row) for row in offending.to_pylist()),
+                    allowed=self._catalogue.audits[name].description,
+                )
+
+
+def _select_runs(connection: Connection, names: Sequence[str]) -> list[Row[Any]]:
+    """The runs to build for: those named, or every sealed one."""
+    chosen = [resolve_run(connection, name) for name in names]
+    for run in chosen:
+        if run.status != SEALED:
+            raise UserError(
+                "jobs need finished runs",
+                got=f"run {run.name} is {run.status}",
+                hint="finish it: the `attattr run` command that began it goes on from where it stopped",
+            )
+    if chosen:
+        return list({run.run_id: run for run in chosen}.values())
+    known = list_runs(connection)
+    sealed = [run for run in known if run.status == SEALED]
+    if not sealed:
+        got = f"{len(known)} runs, none of them finished" if known else "no runs"
+        raise UserError("jobs need finished runs", got=got, hint="`attattr run` makes one")
+    left_out = [run.name for run in known if run.status != SEALED]
+    if left_out:
+        log.warning("left out, not finished: %s", ", ".join(left_out))
+    return sealed
+
+
+def _check_agreement(job: Job, runs: Sequence[Row[Any]], *, named: bool) -> None:
+    """Refuses runs that were named together but do not belong together."""
+    if not job.agree:
+        return
+    kinds = {tuple(getattr(run, column) for column in job.agree) for run in runs}
+    if len(kinds) < 2:
+        return
+    shown = "; ".join(
+        f"{run.name}: " + ", ".join(f"{column} {getattr(run, column)}" for column in job.agree)
+        for run in runs
+    )
+    if named:
+        raise UserError(
+            f"job {job.name} compares runs of one architecture only",
+            got=shown,
+            allowed=f"runs that agree in {', '.join(job.agree)}",
+            hint="name runs that do, or none: then each architecture is compared within itself",
+        )
+    log.warning("%s: runs are compared within one architecture only (%s)", job.name, shown)

@@ -1,0 +1,163 @@
+"""`attattr jobs list|show|run`: the experiments, as SQL over the store."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from attattr_batch.cli.output import (
+    DEFAULT_DB,
+    DbOption,
+    Format,
+    FormatOption,
+    QuietOption,
+    VerboseOption,
+    print_rows,
+    set_up_logging,
+    stderr,
+)
+from attattr_batch.errors import UserError
+from attattr_batch.spec import Device, ExecutorName
+
+if TYPE_CHECKING:
+    from attattr_batch.analysis.runner import JobResult
+    from attattr_batch.runtime.driver import Reporter
+
+FolderOption = Annotated[
+    Path | None, typer.Option("--jobs-dir", help="A folder with jobs of your own (*.sql, audits/*.sql).")
+]
+
+app = typer.Typer(
+    help="Experiments as SQL jobs: tables built from the store, and passes they order.", no_args_is_help=True
+)
+
+
+def register(root: typer.Typer) -> None:
+    """Adds the command group."""
+    root.add_typer(app, name="jobs")
+    app.command("list", epilog="Example:  attattr jobs list")(list_jobs)
+    app.command("show", epilog="Example:  attattr jobs show pruning_curve")(show)
+    app.command(
+        "run",
+        epilog="Examples:  attattr jobs run   |   attattr jobs run head_universality --run sst2 --run rte"
+        "   |   attattr jobs run pruning_curve --param sample=200 --param rows=released",
+    )(run)
+
+
+def list_jobs(
+    db: DbOption = DEFAULT_DB, folder: FolderOption = None, form: FormatOption = Format.table
+) -> None:
+    """List every job in the order in which they are built, and when each was built last."""
+    from attattr_batch.analysis.jobs import load_catalogue
+
+    catalogue = load_catalogue(folder)
+    built = _last_built(db) if db.exists() else {}
+    columns = ("job", "makes", "last_built", "rows", "description")
+    rows = [
+        (name, job.materialized, *built.get(name, (None, None)), job.file.description)
+        for name, job in catalogue.jobs.items()
+    ]
+    print_rows(columns, rows, form)
+
+
+def show(
+    job: Annotated[str, typer.Argument(help="Name of the job.")],
+    folder: FolderOption = None,
+    form: FormatOption = Format.table,
+) -> None:
+    """Show what a job makes: its columns, parameters, dependencies, audits and query."""
+    from attattr_batch.analysis.jobs import load_catalogue
+
+    found = load_catalogue(folder).job(job)
+    parts = [
+        ("parameter", f"{one.name} ({one.type}, default {one.default})", one.meaning)
+        for one in found.parameters.values()
+    ]
+    parts += [("column", name, meaning) for name, meaning in found.file.columns.items()]
+    parts += [("depends", name, "") for name in found.file.depends]
+    parts += [("audit", name, "") for name in found.audits]
+    print_rows(("part", "name", "meaning"), parts, form)
+    if form is Format.table:
+        stderr.print(f"{found.name}: {found.file.description}\n{found.file.path}", markup=False)
+
+
+def run(
+    jobs: Annotated[
+        list[str] | None, typer.Argument(metavar="[JOB]...", help="Jobs to build; none: every job.")
+    ] = None,
+    runs: Annotated[
+        list[str] | None,
+        typer.Option("--run", help="Build for this run only (repeatable); rows of other runs stay."),
+    ] = None,
+    param: Annotated[
+        list[str] | None, typer.Option("--param", metavar="K=V", help="Value of a parameter (repeatable).")
+    ] = None,
+    folder: FolderOption = None,
+    executor: Annotated[ExecutorName | None, typer.Option(help="Where passes are computed.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Ray workers.", min=1)] = None,
+    address: Annotated[str | None, typer.Option(help="Address of a running Ray cluster.")] = None,
+    device: Annotated[Device | None, typer.Option(help="[default: the run's own]")] = None,
+    db: DbOption = DEFAULT_DB,
+    form: FormatOption = Format.table,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """Build jobs, those they depend on first, for every finished run.
+
+    What a job made before is replaced in one transaction, and kept if the job fails. Answers of the model
+    that were computed before are used again; an interrupted pass goes on where it stopped.
+    """
+    from attattr_batch.analysis.runner import JobRequest, run_jobs
+    from attattr_batch.runtime.progress import reporting
+    from attattr_batch.store.connection import Store
+
+    set_up_logging(quiet=quiet, verbose=verbose)
+    machine = {"executor": executor, "workers": workers, "address": address, "device": device}
+    request = JobRequest(
+        names=jobs or (),
+        runs=runs or (),
+        params=dict(_pair(text) for text in param or ()),
+        folder=folder,
+        machine={key: value for key, value in machine.items() if value is not None},
+    )
+
+    def show_progress(title: str) -> AbstractContextManager[Reporter]:
+        return reporting(title, stderr, quiet=quiet)
+
+    results = run_jobs(Store(db), request, show_progress)
+    _print_results(results, form)
+    if any(result.status != "built" or result.quarantined for result in results):
+        raise typer.Exit(1)
+    if form is Format.table and not quiet:
+        stderr.print(
+            f"next: attattr sql 'select * from head_importance' --db {db}   attattr verify --db {db}"
+        )
+
+
+def _print_results(results: list[JobResult], form: Format) -> None:
+    columns = ("job", "status", "rows", "seconds", "error")
+    rows = [(one.job, one.status, one.rows, round(one.seconds, 2), one.error) for one in results]
+    print_rows(columns, rows, form)
+    for one in results:
+        if one.quarantined:
+            stderr.print(f"{one.job}: {one.quarantined} examples quarantined; `attattr status` says why")
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise UserError("a parameter is given as name=value", got=f"--param {text}", allowed="--param seed=1")
+    return name, value
+
+
+def _last_built(db: Path) -> dict[str, tuple[object, object]]:
+    from attattr_batch.store.console import query
+
+    sql = (
+        "SELECT job, max(finished_at), arg_max(rows, finished_at) FROM job_runs"
+        " WHERE status = 'built' GROUP BY job"
+    )
+    return {job: (when, rows) for job, when, rows in query(db, sql, max_rows=None).rows}

@@ -1,0 +1,121 @@
+"""What a job orders from a pass: for every example, the masks or attacks whose answers are wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import pyarrow as pa
+
+from attattr_batch.data.insertion import Trigger
+from attattr_batch.errors import UserError
+from attattr_batch.identity import content_key
+
+
+@dataclass(frozen=True)
+class Mask:
+    """A set of heads to remove.
+
+    Attributes:
+        name: Given by the job.
+        heads: Bit `layer * n_heads + head` is set for every head removed.
+    """
+
+    name: str
+    heads: int
+
+
+@dataclass(frozen=True)
+class Attack:
+    """A trigger to insert.
+
+    Attributes:
+        name: Given by the job.
+        trigger: What to insert, and where.
+    """
+
+    name: str
+    trigger: Trigger
+
+
+Item = TypeVar("Item", Mask, Attack)
+
+
+@dataclass(frozen=True)
+class Order(Generic[Item]):
+    """What one job wants of one run.
+
+    Attributes:
+        items: The masks or attacks.
+        of: For every example, the indices of its items.
+        key: Hash of the whole order.
+    """
+
+    items: tuple[Item, ...]
+    of: Mapping[int, tuple[int, ...]]
+    key: str
+
+    @property
+    def n_answers(self) -> int:
+        """Answers wanted, all examples together."""
+        return sum(map(len, self.of.values()))
+
+
+def mask_order(rows: pa.Table, n_layers: int, n_heads: int) -> Order[Mask]:
+    """Reads the rows of a `masked_accuracy` job: `mask`, `example_ids`, `heads` (layer * n_heads + head).
+
+    Raises:
+        UserError: a column is missing, a head is not the model's, or a name comes twice for an example.
+    """
+
+    def read(row: Mapping[str, Any]) -> Mask:
+        foreign = [head for head in row["heads"] if not 0 <= head < n_layers * n_heads]
+        if foreign:
+            allowed = f"layer * {n_heads} + head, below {n_layers * n_heads}"
+            raise UserError("a mask removes a head that the model lacks", got=foreign[0], allowed=allowed)
+        return Mask(row["mask"], sum(1 << head for head in set(row["heads"])))
+
+    return _read(rows, ("mask", "heads"), read)
+
+
+def attack_order(rows: pa.Table) -> Order[Attack]:
+    """Reads the rows of an `attack` job: `attack`, `example_ids`, `tokens`, `segments`, `ratios`.
+
+    Raises:
+        UserError: a column is missing, lists differ in length, or a name comes twice for an example.
+    """
+
+    def read(row: Mapping[str, Any]) -> Attack:
+        parts = [tuple(row[column]) for column in ("tokens", "segments", "ratios")]
+        if len(set(map(len, parts))) != 1:
+            raise UserError("an attack's lists must be of one length", got=f"attack {row['attack']}")
+        return Attack(row["attack"], Trigger(*parts))
+
+    return _read(rows, ("attack", "tokens", "segments", "ratios"), read)
+
+
+def _read(rows: pa.Table, columns: Sequence[str], read: Callable[[Mapping[str, Any]], Item]) -> Order[Item]:
+    wanted = ("example_ids", *columns)
+    missing = set(wanted) - set(rows.column_names)
+    if missing:
+        raise UserError(
+            "the job's query lacks columns", got=", ".join(sorted(missing)), allowed=", ".join(wanted)
+        )
+    content = sorted(rows.select(wanted).to_pylist(), key=lambda row: (row[columns[0]], row["example_ids"]))
+    items = tuple(read(row) for row in content)
+    of: dict[int, list[int]] = {}
+    for index, row in enumerate(content):
+        for example_id in row["example_ids"]:
+            of.setdefault(example_id, []).append(index)
+    for example_id, indices in of.items():
+        _refuse_doubles(example_id, [items[index].name for index in indices])
+    return Order(items, {one: tuple(indices) for one, indices in of.items()}, content_key(content))
+
+
+def _refuse_doubles(example_id: int, names: Iterable[str]) -> None:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise UserError("a job orders a name twice for one example", got=f"{name}, example {example_id}")
+        seen.add(name)

@@ -1,0 +1,149 @@
+"""Passes over a run that is in the store: its model found again, its texts tokenised again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Row
+
+from attattr_batch.data.encoding import encode
+from attattr_batch.data.planning import plan_chunks
+from attattr_batch.engine.models import (
+    ModelSource,
+    choose_device,
+    find_model,
+    load_config,
+    load_tokenizer,
+    token_limit,
+)
+from attattr_batch.errors import UserError
+from attattr_batch.passes._work import ModelWork
+from attattr_batch.passes.attack import AttackWork
+from attattr_batch.passes.masked_accuracy import MaskedAccuracyWork
+from attattr_batch.passes.order import Attack, Mask, Order
+from attattr_batch.passes.plan import CHUNK_EXAMPLES, default_batch_tokens
+from attattr_batch.records import Chunk, Dataset, EncodedExample
+from attattr_batch.spec import RunSpec, make_spec
+from attattr_batch.store.runs import run_dataset
+
+_CHUNK_TOKENS = 150_000
+"""Tokens that a chunk's forward passes have together, about: half a minute's work of one CPU worker."""
+
+_NO_LIMIT = 1 << 30
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """A run of the store, ready for more passes.
+
+    Attributes:
+        spec: Its settings.
+        source: Its model.
+        dataset: Its rows.
+        tokenizer: The model's tokenizer.
+        max_length: Tokens in an example at most.
+        outputs: Model output index by dataset label id.
+        hidden_size: Width of the model.
+        n_layers: Layers of the model.
+        n_heads: Heads per layer.
+    """
+
+    spec: RunSpec
+    source: ModelSource
+    dataset: Dataset
+    tokenizer: Any
+    max_length: int
+    outputs: tuple[int, ...]
+    hidden_size: int
+    n_layers: int
+    n_heads: int
+
+
+@dataclass(frozen=True)
+class OrderedPlan:
+    """An ordered pass over a run, ready to be registered and executed.
+
+    Attributes:
+        work: What workers need.
+        examples: The examples it is about, tokenised as the worker wants them.
+        answers_each: Answers per example at most.
+        order_key: Hash of what is ordered.
+    """
+
+    work: ModelWork
+    examples: Sequence[EncodedExample]
+    answers_each: int
+    order_key: str
+
+    def chunks(self, pending: Sequence[int]) -> list[Chunk]:
+        """Plans the pending examples: like lengths together, so many that a chunk takes about as long."""
+        wanted = set(pending)
+        examples = [example for example in self.examples if example.example_id in wanted]
+        return plan_chunks(examples, max(1, _CHUNK_TOKENS // self.answers_each), CHUNK_EXAMPLES)
+
+
+def stored_run(connection: Connection, run: Row[Any]) -> StoredRun:
+    """Finds model and rows of a run again.
+
+    Args:
+        connection: From `Store.read()`.
+        run: The run's row.
+
+    Raises:
+        UserError: the model is gone, or no longer the one the run was made with.
+    """
+    identity = json.loads(run.identity)
+    spec = make_spec(json.loads(run.config), where=f"run {run.name}")
+    try:
+        source = find_model(spec.model, task=spec.task, revision=identity["model"].get("commit"))
+    except UserError as error:
+        raise UserError(f"the model of run {run.name} cannot be found again: {error}") from error
+    if source.identity() != identity["model"]:
+        raise UserError(
+            f"the model of run {run.name} is no longer the one that the run was made with",
+            got=source.folder,
+            hint="put the original files back, or make a new run with the present ones",
+        )
+    config, tokenizer = load_config(source), load_tokenizer(source)
+    return StoredRun(
+        spec=spec,
+        source=source,
+        dataset=run_dataset(connection, run),
+        tokenizer=tokenizer,
+        max_length=min(spec.max_length, token_limit(config, tokenizer)),
+        outputs=tuple(sorted(range(len(identity["outputs"])), key=identity["outputs"].__getitem__)),
+        hidden_size=config.hidden_size,
+        n_layers=run.n_layers,
+        n_heads=run.n_heads,
+    )
+
+
+def plan_masked_accuracy(run: StoredRun, job: str, order: Order[Mask]) -> OrderedPlan:
+    """Plans the answers with heads removed that a job has ordered."""
+    work = MaskedAccuracyWork(job=job, order=order, **_common(run))
+    return _plan(run, work, order, run.max_length)
+
+
+def plan_attack(run: StoredRun, job: str, order: Order[Attack]) -> OrderedPlan:
+    """Plans the answers to attacked examples that a job has ordered."""
+    work = AttackWork(job=job, order=order, max_length=run.max_length, **_common(run))
+    return _plan(run, work, order, _NO_LIMIT)  # truncated after the insertion
+
+
+def _common(run: StoredRun) -> dict[str, Any]:
+    device = choose_device(run.spec.device).type
+    tokens = run.spec.batch_tokens or default_batch_tokens(device, run.hidden_size)
+    return {"source": run.source, "device": device, "outputs": run.outputs, "batch_tokens": tokens}
+
+
+def _plan(run: StoredRun, work: ModelWork, order: Order[Any], max_length: int) -> OrderedPlan:
+    unknown = set(order.of) - {example.example_id for example in run.dataset}
+    if unknown:
+        raise UserError("a job orders answers for examples that the run lacks", got=min(unknown))
+    wanted = tuple(example for example in run.dataset if example.example_id in order.of)
+    dataset = Dataset(run.dataset.task, run.dataset.split, run.dataset.source, run.dataset.labels, wanted)
+    examples = encode(dataset, run.tokenizer, max_length) if wanted else []
+    return OrderedPlan(work, examples, max(map(len, order.of.values()), default=1), order.key)

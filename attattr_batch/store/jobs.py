@@ -1,0 +1,216 @@
+"""What jobs do to the database: tables rebuilt aside and renamed, passes they order, a log of every build."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import duckdb
+import pyarrow as pa
+from sqlalchemy import Connection, delete, insert, select, text
+
+from attattr_batch.errors import StoreError
+from attattr_batch.resources import data_folder
+from attattr_batch.store.connection import arrow_result, raw
+from attattr_batch.store.runs import PassKind, next_id, register_pass
+from attattr_batch.store.tables import attack_outcomes, failures, job_runs, ledger, mask_outcomes, passes
+
+_RUN_COLUMNS = ("run_id", "run_a", "run_b")
+_ANSWERS = {"masked_accuracy": mask_outcomes, "attack": attack_outcomes}
+
+
+@dataclass(frozen=True)
+class JobRun:
+    """One attempt at a job; each field is the column of `job_runs` of that name."""
+
+    job: str
+    params: Mapping[str, Any]
+    runs: Sequence[str]
+    started_at: datetime
+
+
+def prepare(connection: Connection, run_ids: Sequence[int]) -> None:
+    """Makes `selected_runs` and the macros of jobs, for this connection alone."""
+    chosen = ", ".join(str(int(run_id)) for run_id in run_ids) or "NULL"
+    duck = raw(connection)
+    duck.execute((data_folder("jobs") / "macros.sql").read_text(encoding="utf-8"))
+    duck.execute(
+        f"CREATE OR REPLACE TEMP TABLE selected_runs AS SELECT * FROM runs WHERE run_id IN ({chosen})"
+    )
+
+
+@contextmanager
+def explained(name: str) -> Iterator[None]:
+    """Turns what DuckDB says about a job's SQL into an error that names the job."""
+    try:
+        yield
+    except duckdb.OutOfMemoryException as error:
+        hint = "build it for fewer runs at a time (--run)"
+        raise StoreError(
+            f"job {name} needs more memory", got=str(error).splitlines()[0], hint=hint
+        ) from error
+    except (duckdb.IOException, duckdb.FatalException):
+        raise
+    except duckdb.Error as error:
+        raise StoreError(f"job {name} failed in the database", got=" ".join(str(error).split())) from error
+
+
+def query_rows(connection: Connection, query: str, values: Mapping[str, Any]) -> pa.Table:
+    """Rows of a job's query, after `prepare`; `values` are its parameters."""
+    return raw(connection).sql(query, params=dict(values)).to_arrow_table()
+
+
+def replace_view(connection: Connection, name: str, query: str) -> None:
+    """Makes or replaces a view."""
+    _drop(connection, name)
+    raw(connection).execute(f"CREATE VIEW {name} AS\n{query}")
+
+
+def replace_table(
+    connection: Connection,
+    name: str,
+    query: str,
+    values: Mapping[str, Any],
+    kept_beside: Sequence[int] | None,
+) -> int:
+    """Builds a table aside and puts it in the place of the present one; returns its number of rows.
+
+    Args:
+        connection: From `Store.write()`, after `prepare`.
+        name: The table.
+        query: Gives its rows.
+        values: Parameters of the query.
+        kept_beside: None for a table built for every run. Otherwise the runs it is built for: rows of the
+            present table about any other run are kept.
+
+    Raises:
+        StoreError: rows were to be kept, but the columns have changed.
+    """
+    duck, aside = raw(connection), f"{name}__new"
+    duck.execute(f"CREATE TABLE {aside} AS\n{query}", dict(values))
+    if kept_beside is not None and _kind(connection, name) == "table":
+        before, after = _columns(connection, name), _columns(connection, aside)
+        if before != after:
+            raise StoreError(
+                "the table's columns have changed, so rows of other runs cannot stay beside the new ones",
+                got=name,
+                hint="build it for all runs: leave --run out",
+            )
+        about = [column for column in _RUN_COLUMNS if column in dict(before)]
+        ids = ", ".join(str(int(run_id)) for run_id in kept_beside)
+        others = " OR ".join(f"{column} NOT IN ({ids})" for column in about) or "false"
+        duck.execute(f"INSERT INTO {aside} BY NAME SELECT * FROM {name} WHERE {others}")
+    _drop(connection, name)
+    duck.execute(f"ALTER TABLE {aside} RENAME TO {name}")
+    return int(duck.execute(f"SELECT count(*) FROM {name}").fetchall()[0][0])
+
+
+def describe(connection: Connection, name: str, comment: str, columns: Mapping[str, str]) -> None:
+    """Writes down what a job's table or view and its columns mean.
+
+    Raises:
+        StoreError: a column that is described does not exist.
+    """
+    duck, kind = raw(connection), _kind(connection, name)
+    duck.execute(f"COMMENT ON {kind} {name} IS {_literal(comment)}")
+    known = dict(_columns(connection, name))
+    for column, meaning in columns.items():
+        if column not in known:
+            raise StoreError("a job describes a column that it does not make", got=f"{name}.{column}")
+        if kind == "table":
+            duck.execute(f'COMMENT ON COLUMN {name}."{column}" IS {_literal(meaning)}')
+
+
+def table_names(connection: Connection) -> set[str]:
+    """Names of all tables and views that can be queried."""
+    query = (
+        "SELECT table_name FROM duckdb_tables() WHERE database_name = current_database()"
+        " UNION SELECT view_name FROM duckdb_views()"
+        " WHERE database_name = current_database() AND NOT internal"
+    )
+    return set(connection.execute(text(query)).scalars())
+
+
+def offending_rows(connection: Connection, query: str, limit: int) -> pa.Table:
+    """The first rows that an audit's query returns."""
+    return arrow_result(connection, f"SELECT * FROM ({query}) LIMIT {int(limit)}")
+
+
+def register_ordered_pass(
+    connection: Connection, run_id: int, kind: PassKind, order: tuple[str, str, int]
+) -> tuple[int, bool]:
+    """Registers the pass that a job orders, in the place of the job's earlier one if the order has changed.
+
+    Args:
+        connection: From `Store.write()`.
+        run_id: The run.
+        kind: Kind of the pass.
+        order: The job's name, the order's key, and the number of examples it is about.
+
+    Returns:
+        The pass, and whether it is sealed already: the same order was answered before.
+    """
+    job, key, n_examples = order
+    query = select(passes).where(passes.c.run_id == run_id, passes.c.kind == kind)
+    for row in connection.execute(query).all():
+        if json.loads(row.config).get("job") != job:
+            continue
+        if row.pass_key == key:
+            return row.pass_id, row.status == "sealed"
+        for table in (ledger, failures, passes):
+            connection.execute(delete(table).where(table.c.pass_id == row.pass_id))
+        answers = _ANSWERS[kind]
+        connection.execute(delete(answers).where(answers.c.run_id == run_id, answers.c.job == job))
+    return register_pass(connection, run_id, kind, key, {"job": job}, n_examples), False
+
+
+def count_answers(connection: Connection, kind: PassKind, job: str) -> int:
+    """Answers that are stored for a job's passes."""
+    query = text(f"SELECT count(*) FROM {_ANSWERS[kind].name} WHERE job = :job")
+    return int(connection.execute(query, {"job": job}).scalar_one())
+
+
+def log_job(
+    connection: Connection, job_run: JobRun, *, rows: int | None = None, error: str | None = None
+) -> None:
+    """Adds a row to `job_runs`: of a failure if there is an error."""
+    row = {
+        **vars(job_run),
+        "job_run_id": next_id(connection, "last_job_run_id"),
+        "params": json.dumps(job_run.params, sort_keys=True),
+        "runs": json.dumps(list(job_run.runs)),
+        "status": "built" if error is None else "failed",
+        "finished_at": datetime.now(UTC),
+        "rows": rows,
+        "error": error,
+    }
+    connection.execute(insert(job_runs).values(**row))
+
+
+def _drop(connection: Connection, name: str) -> None:
+    kind = _kind(connection, name)
+    if kind is not None:
+        raw(connection).execute(f"DROP {kind} {name}")
+
+
+def _kind(connection: Connection, name: str) -> Literal["table", "view"] | None:
+    query = (
+        "SELECT 'table' FROM duckdb_tables() WHERE database_name = current_database() AND table_name = $name"
+        " UNION ALL SELECT 'view' FROM duckdb_views()"
+        " WHERE database_name = current_database() AND NOT internal AND view_name = $name"
+    )
+    found = raw(connection).execute(query, {"name": name}).fetchall()
+    return found[0][0] if found else None
+
+
+def _columns(connection: Connection, name: str) -> list[tuple[str, str]]:
+    described = raw(connection).execute(f"SELECT column_name, column_type FROM (DESCRIBE {name})").fetchall()
+    return [(column, type_) for column, type_ in described]
+
+
+def _literal(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"

@@ -1,0 +1,8 @@
+-- name: effectiveness_ends_agree
+-- description: With no head or every head removed, criterion and direction make no difference; every k is there.
+-- depends: effectiveness
+SELECT e.run_id, e.k, min(e.correct) AS fewest, max(e.correct) AS most, count(*) AS rows
+FROM effectiveness AS e
+JOIN runs AS r USING (run_id)
+GROUP BY e.run_id, e.k
+HAVING (e.k IN (0, any_value(r.n_heads)) AND min(e.correct) <> max(e.correct)) OR count(*) <> 4

@@ -1,0 +1,47 @@
+-- name: head_replicates
+-- description: Head importance in bootstrap replicates over examples. Runs of one split are resampled alike, so that
+--   their differences are paired. Examples are drawn in cells (example_id modulo `cells`), which keeps the cost the same
+--   for any number of examples; with fewer examples than cells each is a cell of its own.
+-- grain: run_id, criterion, layer, head, replicate
+-- materialized: table
+-- depends: head_values
+-- audits: replicates_are_complete
+-- param replicates: integer = 400; Bootstrap replicates.
+-- param cells: integer = 500; Cells that examples are drawn in.
+-- param seed: integer = 0; Seed of every random choice.
+-- column replicate: Number of the replicate, from 0.
+-- column importance: Mean of head_values.value over the replicate's examples.
+WITH cells AS (
+    SELECT
+        v.run_id,
+        r.task || '/' || r.split AS source,
+        v.criterion,
+        v.layer,
+        v.head,
+        v.example_id % $cells AS cell,
+        sum(v.value) AS total,
+        count(*) AS n
+    FROM head_values AS v
+    JOIN selected_runs AS r USING (run_id)
+    GROUP BY ALL
+),
+drawn AS (
+    SELECT
+        source,
+        cell,
+        replicate,
+        poisson_weight(uniform(concat_ws('/', 'bootstrap', $seed, source, cell, replicate))) AS weight
+    FROM (SELECT DISTINCT source, cell FROM cells)
+    CROSS JOIN (SELECT unnest(range($replicates)) AS replicate)
+)
+SELECT
+    run_id,
+    criterion,
+    layer,
+    head,
+    replicate::SMALLINT AS replicate,
+    sum(weight * total) / nullif(sum(weight * n), 0) AS importance
+FROM cells
+JOIN drawn USING (source, cell)
+WHERE weight > 0
+GROUP BY ALL

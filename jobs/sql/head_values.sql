@@ -1,0 +1,37 @@
+-- name: head_values
+-- description: Per example and head, the value whose mean over examples is the head's importance by a criterion.
+-- grain: run_id, criterion, example_id, layer, head
+-- materialized: view
+-- depends: head_scores, predictions, mask_outcomes, head_ablation
+-- column criterion: `attattr` (largest attribution), `taylor`, `attention` (mean over query rows of the row's largest
+--   weight) or `accuracy_difference` (1 if removing the head turns a correct answer wrong, -1 if a wrong one right).
+-- column value: The value. Attribution and Taylor scores are of the gold class; of the predicted one in a run without
+--   labels.
+WITH scored AS (
+    SELECT h.*
+    FROM head_scores AS h
+    JOIN runs AS r USING (run_id)
+    WHERE h.target = if(r.target = 'predicted', 'predicted', 'gold')
+),
+answers AS (
+    SELECT m.run_id, m.example_id, m.mask, m.predicted = p.gold AS correct
+    FROM mask_outcomes AS m
+    JOIN predictions AS p USING (run_id, example_id)
+    WHERE m.job = 'head_ablation'
+)
+SELECT run_id, 'attattr' AS criterion, example_id, layer, head, attr_max::DOUBLE AS value FROM scored
+UNION ALL
+SELECT run_id, 'taylor', example_id, layer, head, taylor::DOUBLE FROM scored
+UNION ALL
+SELECT run_id, 'attention', example_id, layer, head, attn_confidence::DOUBLE FROM scored
+UNION ALL
+SELECT
+    without.run_id,
+    'accuracy_difference',
+    without.example_id,
+    split_part(without.mask, '/', 1)::SMALLINT,
+    split_part(without.mask, '/', 2)::SMALLINT,
+    clean.correct::DOUBLE - without.correct::DOUBLE
+FROM answers AS without
+JOIN answers AS clean USING (run_id, example_id)
+WHERE without.mask <> 'clean' AND clean.mask = 'clean'

@@ -1,0 +1,49 @@
+-- name: layerwise_accuracy
+-- description: Orders, for every example, the model's answers with the k heads of each layer removed that have the
+--   largest or smallest attribution (or attention confidence) in this very example, for every k.
+-- grain: run_id, example_id, mask
+-- materialized: masked_accuracy
+-- depends: splits, head_scores
+-- column mask: `criterion/direction/k`.
+WITH scored AS (
+    SELECT h.run_id, h.example_id, h.layer, h.head, h.attr_max, h.attn_confidence, r.n_heads
+    FROM head_scores AS h
+    JOIN selected_runs AS r USING (run_id)
+    SEMI JOIN (SELECT run_id, example_id FROM splits WHERE purpose = 'pruning') AS s
+        ON s.run_id = h.run_id AND s.example_id = h.example_id
+    WHERE h.target = 'gold'
+),
+criteria AS (
+    SELECT *, 'attattr' AS criterion, attr_max AS value FROM scored
+    UNION ALL
+    SELECT *, 'attention', attn_confidence FROM scored
+),
+ranked AS (
+    SELECT
+        *,
+        row_number() OVER (PARTITION BY run_id, example_id, criterion, layer ORDER BY value DESC, head) - 1 AS from_top,
+        row_number() OVER (PARTITION BY run_id, example_id, criterion, layer ORDER BY value, head) - 1 AS from_bottom
+    FROM criteria
+),
+directed AS (
+    SELECT *, 'largest_first' AS direction, from_top AS place FROM ranked
+    UNION ALL
+    SELECT *, 'smallest_first', from_bottom FROM ranked
+),
+removed AS (
+    SELECT
+        run_id,
+        example_id,
+        criterion,
+        direction,
+        n_heads,
+        list(struct_pack(number := layer::INTEGER * n_heads + head, place := place) ORDER BY layer, head) AS heads
+    FROM directed
+    GROUP BY ALL
+)
+SELECT
+    run_id,
+    concat_ws('/', criterion, direction, k) AS mask,
+    [example_id] AS example_ids,
+    list_transform(list_filter(heads, lambda one: one.place < k), lambda one: one.number) AS heads
+FROM (SELECT *, unnest(range(n_heads + 1)) AS k FROM removed)

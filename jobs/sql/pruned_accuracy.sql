@@ -1,0 +1,44 @@
+-- name: pruned_accuracy
+-- description: Orders the model's answers with the least important 0, 10, ..., 100 % of all heads removed, on the
+--   evaluation rows.
+-- grain: run_id, example_id, mask
+-- materialized: masked_accuracy
+-- depends: pruning_order, splits
+-- param draws: integer = 5; Random orders of the control.
+-- param seed: integer = 0; Seed of every random choice.
+-- column mask: `criterion/draw/tenths`: the draw is 0 but for `random`; int(tenths / 10 * heads) are removed.
+WITH orders AS (
+    SELECT run_id, criterion, 0 AS draw, rank, layer, head
+    FROM pruning_order
+    WHERE criterion <> 'random'
+    UNION ALL
+    SELECT
+        run_id,
+        'random',
+        draw,
+        row_number() OVER (
+            PARTITION BY run_id, draw ORDER BY uniform(concat_ws('/', 'random', $seed, draw, layer, head)), layer, head
+        ) - 1,
+        layer,
+        head
+    FROM pruning_order
+    CROSS JOIN (SELECT unnest(range($draws)) AS draw)
+    WHERE criterion = 'random'
+),
+evaluated AS (
+    SELECT run_id, list(example_id ORDER BY example_id) AS example_ids
+    FROM splits
+    WHERE purpose = 'pruning' AND part = 'evaluation'
+    GROUP BY run_id
+)
+SELECT
+    o.run_id,
+    concat_ws('/', o.criterion, o.draw, tenths) AS mask,
+    any_value(e.example_ids) AS example_ids,
+    coalesce(list(o.layer::INTEGER * r.n_heads + o.head ORDER BY o.layer, o.head) FILTER (o.rank < tenths * r.n_layers * r.n_heads // 10), [])
+        AS heads
+FROM orders AS o
+JOIN selected_runs AS r USING (run_id)
+JOIN evaluated AS e USING (run_id)
+CROSS JOIN (SELECT unnest(range(11)) AS tenths)
+GROUP BY o.run_id, o.criterion, o.draw, tenths

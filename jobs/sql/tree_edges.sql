@@ -1,0 +1,105 @@
+-- name: tree_edges
+-- description: The attribution tree of every example (paper, section 5, algorithm 1): from the top node downwards, layer by
+--   layer, an edge is added when it is strong enough, its parent is in the tree and its child is not yet.
+-- grain: run_id, example_id, target, variant, query_pos, key_pos
+-- materialized: table
+-- depends: layer_edges, layer_scores, target_scores
+-- audits: tree_nodes_have_one_parent, trees_are_connected
+-- param tau: number = 0.4; Threshold, as a share of the layer's largest entry over query rows >= 1.
+-- param target: gold|predicted = gold; Class whose attribution is drawn; without labels the predicted one.
+-- param example_id: integer = null; One example alone; null for every one.
+-- column variant: `released` (the authors' code: the last layer gives no edges, the one before it only those of the top
+--   node) or `paper` (the sweep starts in the last layer with threshold 0; at the end the first token is linked to every
+--   node).
+-- column tau: Threshold used.
+-- column target: Class attributed: `gold` or `predicted`.
+-- column layer: Layer of the edge; null for the paper's closing links from the first token.
+-- column query_pos: Parent: position of the attending token.
+-- column key_pos: Child: position of the attended token.
+-- column attr: Attribution of the edge, summed over heads; null for closing links.
+-- column top: Position of the tree's top node.
+WITH variants AS (
+    SELECT unnest(['released', 'paper']) AS variant
+),
+tops AS (
+    SELECT t.run_id, t.example_id, t.target, t.tree_top AS top, r.n_layers
+    FROM target_scores AS t
+    JOIN selected_runs AS r USING (run_id)
+    WHERE t.target = if(r.target = 'predicted', 'predicted', $target)
+        AND t.tree_top IS NOT NULL
+        AND ($example_id IS NULL OR t.example_id = $example_id)
+),
+scaled AS (
+    SELECT
+        e.*,
+        t.top,
+        t.n_layers - 1 AS last,
+        e.attr / nullif(abs(s.off_first_max), 0) AS share,
+        -- A tree below the floor of the stored edges would lack edges without saying so.
+        if(e.layer < t.n_layers - 1 AND $tau * abs(s.off_first_max) < s.edge_floor * 0.999,
+            error('tau ' || $tau || ' is below the stored edges'' floor (edge_floor of the run)'), true) AS certain
+    FROM layer_edges AS e
+    JOIN tops AS t USING (run_id, example_id, target)
+    JOIN layer_scores AS s USING (run_id, example_id, target, layer)
+),
+candidates AS (
+    SELECT v.variant, s.*
+    FROM scaled AS s
+    CROSS JOIN variants AS v
+    WHERE s.certain AND s.query_pos >= 1 AND s.query_pos <> s.key_pos
+        AND CASE
+            WHEN v.variant = 'released' AND s.layer = s.last THEN false
+            WHEN v.variant = 'released' AND s.layer = s.last - 1 THEN s.query_pos = s.top AND s.share > $tau
+            WHEN s.layer = s.last THEN s.attr > 0
+            ELSE s.share >= $tau
+        END
+),
+ordered AS (
+    -- Nodes in the tree, and its edges: one candidate is a tree of two nodes and one edge.
+    SELECT
+        run_id,
+        example_id,
+        target,
+        variant,
+        list(
+            {
+                'nodes': [query_pos, key_pos],
+                'edges': [{'layer': layer, 'query_pos': query_pos, 'key_pos': key_pos, 'attr': attr}]
+            }
+            ORDER BY layer DESC, query_pos, key_pos
+        ) AS steps
+    FROM candidates
+    GROUP BY ALL
+),
+grown AS (
+    SELECT
+        t.run_id,
+        t.example_id,
+        t.target,
+        v.variant,
+        t.top,
+        list_reduce(
+            coalesce(o.steps, []),
+            lambda tree, step: CASE
+                WHEN list_contains(tree.nodes, step.nodes[1]) AND NOT list_contains(tree.nodes, step.nodes[2])
+                THEN {'nodes': list_append(tree.nodes, step.nodes[2]), 'edges': tree.edges || step.edges}
+                ELSE tree
+            END,
+            {'nodes': [t.top], 'edges': []}
+        ) AS tree
+    FROM tops AS t
+    CROSS JOIN variants AS v
+    LEFT JOIN ordered AS o USING (run_id, example_id, target, variant)
+),
+swept AS (
+    SELECT run_id, example_id, target, variant, top, unnest(tree.edges, recursive := true) FROM grown
+),
+closing AS (
+    SELECT run_id, example_id, target, variant, top, unnest(tree.nodes) AS key_pos FROM grown WHERE variant = 'paper'
+)
+SELECT run_id, example_id, target, variant, $tau::DOUBLE AS tau, layer, query_pos, key_pos, attr, top
+FROM swept
+UNION ALL
+SELECT run_id, example_id, target, variant, $tau::DOUBLE, NULL, 0, key_pos, NULL, top
+FROM closing
+WHERE key_pos <> 0

@@ -1,0 +1,78 @@
+-- name: trigger_patterns
+-- description: Trigger patterns mined from the selection rows (paper, section 6): the tokens of the two strongest
+--   attribution edges of the single head with the largest attribution of the predicted class.
+-- grain: pattern_id
+-- materialized: table
+-- depends: head_scores, splits, tokens, vocabulary, predictions
+-- audits: patterns_have_words
+-- param min_value: number = 0.02; Patterns whose two edges sum to less are dropped.
+-- param min_tokens: integer = 0; Shorter examples yield no pattern (the paper's code: 15 for SST-2).
+-- column pattern_id: Number of the pattern, the same whenever it is mined: run_id * 1000000 + source_example_id.
+-- column source_example_id: Example that it was mined from.
+-- column layer: Layer of the head.
+-- column head: The head.
+-- column token_ids: Ids of the tokens to insert, by position.
+-- column tokens: The same as the tokenizer writes them.
+-- column positions: Their positions in the source example.
+-- column segments: Text each is from: 0 or 1.
+-- column ratios: Place of each within its text: its number among the text's tokens, from 1, over their count.
+-- column first_sep: Position of the first special token after the first text.
+-- column n_tokens: Tokens of the source example.
+-- column value_1: Attribution of the strongest edge.
+-- column value_2: Attribution of the second strongest; its tokens are used if it is at least a fifth of value_1.
+-- column predicted: Class that the pattern argues for.
+-- column gold: Gold label of the source example.
+WITH heads AS (
+    SELECT h.*
+    FROM head_scores AS h
+    JOIN selected_runs USING (run_id)
+    JOIN splits AS s ON s.run_id = h.run_id AND s.example_id = h.example_id
+    WHERE h.target = 'predicted' AND s.purpose = 'triggers' AND s.part = 'selection'
+    QUALIFY row_number() OVER (PARTITION BY h.run_id, h.example_id ORDER BY h.attr_max DESC, h.layer, h.head) = 1
+),
+strong AS (
+    SELECT
+        *,
+        [attr_max_query, attr_max_key]
+            || if(attr_second >= 0.2 * attr_max AND attr_second_query IS NOT NULL, [attr_second_query, attr_second_key], [])
+            AS places
+    FROM heads
+    WHERE attr_max_query IS NOT NULL AND attr_max + attr_second >= $min_value
+),
+placed AS (
+    SELECT
+        run_id,
+        example_id,
+        position,
+        token_id,
+        segment,
+        row_number() OVER (PARTITION BY run_id, example_id, segment ORDER BY position)
+            / count(*) OVER (PARTITION BY run_id, example_id, segment) AS ratio,
+        min(position) FILTER (segment IS NULL AND position > 0) OVER (PARTITION BY run_id, example_id) AS first_sep
+    FROM tokens
+    SEMI JOIN strong USING (run_id, example_id)
+)
+SELECT
+    s.run_id * 1000000::BIGINT + s.example_id AS pattern_id,
+    s.run_id,
+    s.example_id AS source_example_id,
+    s.layer,
+    s.head,
+    list(t.token_id ORDER BY t.position) AS token_ids,
+    list(v.token ORDER BY t.position) AS tokens,
+    list(t.position ORDER BY t.position) AS positions,
+    list(t.segment ORDER BY t.position) AS segments,
+    list(t.ratio ORDER BY t.position) AS ratios,
+    any_value(t.first_sep) AS first_sep,
+    any_value(p.n_tokens) AS n_tokens,
+    s.attr_max AS value_1,
+    s.attr_second AS value_2,
+    any_value(p.predicted) AS predicted,
+    any_value(p.gold) AS gold
+FROM strong AS s
+JOIN placed AS t ON t.run_id = s.run_id AND t.example_id = s.example_id AND list_contains(s.places, t.position)
+JOIN predictions AS p ON p.run_id = s.run_id AND p.example_id = s.example_id
+JOIN selected_runs AS r ON r.run_id = s.run_id
+LEFT JOIN vocabulary AS v ON v.tokenizer_key = r.tokenizer_key AND v.token_id = t.token_id
+WHERE t.segment IS NOT NULL AND p.n_tokens >= $min_tokens
+GROUP BY s.run_id, s.example_id, s.layer, s.head, s.attr_max, s.attr_second
