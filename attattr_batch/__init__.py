@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 
 # Idle OpenMP threads sleep instead of spinning. With one other busy process on two cores, spinning made the
@@ -20,16 +21,16 @@ if TYPE_CHECKING:
     from attattr_batch.api import Attribution as Attribution
     from attattr_batch.api import Edge as Edge
     from attattr_batch.api import attribute as attribute
+    from attattr_batch.results import Results as Results
+    from attattr_batch.results import open as open
 
-_LAZY = ("attribute", "Attribution", "Edge")
+_LAZY = {"attribute": "api", "Attribution": "api", "Edge": "api", "Results": "results", "open": "results"}
 
 
 def __getattr__(name: str) -> object:
     # Importing torch takes seconds that a command such as `attattr status` does not have.
     if name in _LAZY:
-        from attattr_batch import api
-
-        return getattr(api, name)
+        return getattr(importlib.import_module(f"attattr_batch.{_LAZY[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -15,7 +15,7 @@ LAYERS: list[set[str]] = [
     {"passes"},
     {"runtime"},
     {"analysis"},
-    {"api", "schedule", "report", "cli", "__init__", "__main__"},
+    {"api", "results", "schedule", "report", "cli", "__init__", "__main__"},
 ]
 
 # Which folders or files may import a package.

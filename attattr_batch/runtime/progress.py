@@ -27,6 +27,11 @@ log = logging.getLogger(__name__)
 _LINE_EVERY_S = 15.0
 
 
+def stderr_console() -> Console:
+    """A console on stderr, for those who have none yet."""
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
 @contextmanager
 def reporting(title: str, console: Console, *, quiet: bool = False) -> Iterator[Reporter]:
     """Gives a reporter for one pass.

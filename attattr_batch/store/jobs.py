@@ -70,6 +70,11 @@ def replace_view(connection: Connection, name: str, query: str) -> None:
     raw(connection).execute(f"CREATE VIEW {name} AS\n{query}")
 
 
+def make_temporary(connection: Connection, name: str, query: str, values: Mapping[str, Any]) -> None:
+    """Makes a job's table for this connection alone, where it hides the stored one of its name."""
+    raw(connection).execute(f"CREATE OR REPLACE TEMP TABLE {name} AS\n{query}", dict(values))
+
+
 def replace_table(
     connection: Connection,
     name: str,

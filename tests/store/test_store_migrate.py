@@ -87,7 +87,9 @@ def newer_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """This program as it will be one migration later; returns its schema folder."""
     folder = tmp_path / "schema"
     shutil.copytree(data_folder("schema"), folder, ignore=shutil.ignore_patterns("__pycache__"))
-    (folder / "versions" / f"{NEXT}_later.py").write_text(NEXT_MIGRATION.format(last="pass", head=HEAD, next=NEXT))
+    (folder / "versions" / f"{NEXT}_later.py").write_text(
+        NEXT_MIGRATION.format(last="pass", head=HEAD, next=NEXT)
+    )
     monkeypatch.setattr(migrate, "SCHEMA_VERSION", NEXT)
     monkeypatch.setattr(migrate, "data_folder", lambda name: folder)
     return folder

@@ -1,0 +1,192 @@
+"""What changed between two runs: settings, accuracy, and the importance of heads, with intervals."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pyarrow as pa
+from sqlalchemy import Connection, Row
+
+from attattr_batch.analysis.jobs import load_catalogue
+from attattr_batch.store import jobs as built
+from attattr_batch.store.connection import Store, arrow_result
+from attattr_batch.store.runs import resolve_run
+
+_SCHEMA = pa.schema(
+    [
+        ("part", pa.string()),
+        ("name", pa.string()),
+        ("a", pa.string()),
+        ("b", pa.string()),
+        ("value", pa.float64()),
+        ("ci_low", pa.float64()),
+        ("ci_high", pa.float64()),
+    ]
+)
+
+
+def diff_runs(store: Store, run_a: str | int, run_b: str | int, *, top: int = 10) -> pa.Table:
+    """Compares two runs.
+
+    Args:
+        store: The store; nothing is written to it, and no job needs to be built.
+        run_a: Name or id of a run.
+        run_b: Name or id of another.
+        top: Heads to list, those whose importance (ATTATTR) moved most.
+
+    Returns:
+        Rows (part, name, a, b, value, ci_low, ci_high). Parts: `identity` (settings that differ), `accuracy`
+        (value: b - a), `answers` (of the same rows: share that changed), `correlation` of head importance by
+        criterion, `head` (importance of a head; value: b - a). Intervals are at 95 %.
+
+    Raises:
+        StoreError: there is no such run.
+    """
+    with store.read() as connection:
+        runs = resolve_run(connection, run_a), resolve_run(connection, run_b)
+        rows = _identity_rows(*runs) + _accuracy_rows(connection, *runs)
+        if len({(run.family, run.n_layers, run.n_heads) for run in runs}) == 1:
+            _importance(connection, runs)
+            rows += arrow_result(connection, _CORRELATION, [run.run_id for run in runs]).to_pylist()
+            rows += arrow_result(connection, _HEADS, [*(run.run_id for run in runs), top]).to_pylist()
+    return pa.Table.from_pylist(rows, _SCHEMA)
+
+
+def _identity_rows(a: Row[Any], b: Row[Any]) -> list[dict[str, Any]]:
+    first, second = (_flat(json.loads(run.identity)) for run in (a, b))
+    return [
+        {"part": "identity", "name": key, "a": first.get(key), "b": second.get(key)}
+        for key in sorted(first.keys() | second.keys())
+        if first.get(key) != second.get(key)
+    ]
+
+
+def _flat(identity: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    flat: dict[str, str] = {}
+    for key, value in identity.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value if isinstance(value, str) else json.dumps(value)
+    return flat
+
+
+def _accuracy_rows(connection: Connection, a: Row[Any], b: Row[Any]) -> list[dict[str, Any]]:
+    """Accuracy; paired where both runs are about the same rows."""
+    same = json.loads(a.identity)["dataset"] == json.loads(b.identity)["dataset"]
+    query = _PAIRED if same else _UNPAIRED
+    return [
+        row
+        for row in arrow_result(connection, query, [a.run_id, b.run_id]).to_pylist()
+        if row["a"] is not None
+    ]
+
+
+def _importance(connection: Connection, runs: tuple[Row[Any], Row[Any]]) -> None:
+    """Builds the jobs of head importance for these runs alone, as temporary tables of this connection."""
+    built.prepare(connection, [run.run_id for run in runs])
+    catalogue = load_catalogue()
+    for name in ("head_values", "head_replicates", "head_importance", "head_universality"):
+        job = catalogue.job(name)
+        values = {one.name: one.default for one in job.parameters.values()}
+        with built.explained(name):
+            built.make_temporary(connection, name, job.file.query, values)
+
+
+_UNPAIRED = """
+WITH answers AS (
+    SELECT run_id, (predicted = gold)::INTEGER AS correct FROM predictions WHERE gold IS NOT NULL
+),
+means AS (
+    SELECT run_id, avg(correct) AS accuracy, var_samp(correct) / count(*) AS variance
+    FROM answers
+    GROUP BY run_id
+)
+SELECT
+    'accuracy' AS part,
+    'unpaired' AS name,
+    printf('%.6f', a.accuracy) AS a,
+    printf('%.6f', b.accuracy) AS b,
+    b.accuracy - a.accuracy AS value,
+    b.accuracy - a.accuracy - 1.96 * sqrt(a.variance + b.variance) AS ci_low,
+    b.accuracy - a.accuracy + 1.96 * sqrt(a.variance + b.variance) AS ci_high
+FROM means AS a
+JOIN means AS b ON a.run_id = ? AND b.run_id = ?
+"""
+
+_PAIRED = """
+WITH both_answers AS (
+    SELECT
+        (a.predicted = a.gold)::INTEGER AS correct_a,
+        (b.predicted = b.gold)::INTEGER AS correct_b,
+        (a.predicted <> b.predicted)::INTEGER AS changed
+    FROM predictions AS a
+    JOIN predictions AS b USING (example_id)
+    WHERE a.run_id = ? AND b.run_id = ?
+)
+SELECT
+    'accuracy' AS part,
+    'same rows' AS name,
+    printf('%.6f', avg(correct_a)) AS a,
+    printf('%.6f', avg(correct_b)) AS b,
+    avg(correct_b - correct_a) AS value,
+    value - 1.96 * stddev_samp(correct_b - correct_a) / sqrt(count(*)) AS ci_low,
+    value + 1.96 * stddev_samp(correct_b - correct_a) / sqrt(count(*)) AS ci_high
+FROM both_answers
+UNION ALL
+SELECT 'answers', 'changed', sum(changed)::VARCHAR, count(*)::VARCHAR, avg(changed), NULL, NULL
+FROM both_answers
+"""
+
+_CORRELATION = """
+WITH pair AS (
+    SELECT * FROM head_universality WHERE run_a = ? AND run_b = ?
+)
+SELECT
+    'correlation' AS part,
+    criterion || ' pearson' AS name,
+    NULL AS a,
+    NULL AS b,
+    pearson AS value,
+    ci_low,
+    ci_high
+FROM pair
+UNION ALL
+SELECT 'correlation', criterion || ' spearman', NULL, NULL, spearman, NULL, NULL
+FROM pair
+ORDER BY name
+"""
+
+_HEADS = """
+WITH importance AS (
+    SELECT * FROM head_importance WHERE criterion = 'attattr'
+),
+moved AS (
+    SELECT
+        a.layer,
+        a.head,
+        quantile_cont(b.importance - a.importance, 0.025) AS ci_low,
+        quantile_cont(b.importance - a.importance, 0.975) AS ci_high,
+        any_value(a.run_id) AS run_a,
+        any_value(b.run_id) AS run_b
+    FROM head_replicates AS a
+    JOIN head_replicates AS b USING (criterion, layer, head, replicate)
+    WHERE a.criterion = 'attattr' AND a.run_id = ? AND b.run_id = ?
+    GROUP BY ALL
+)
+SELECT
+    'head' AS part,
+    m.layer || '/' || m.head AS name,
+    printf('%.6g', a.importance) AS a,
+    printf('%.6g', b.importance) AS b,
+    b.importance - a.importance AS value,
+    m.ci_low,
+    m.ci_high
+FROM moved AS m
+JOIN importance AS a ON a.run_id = m.run_a AND a.layer = m.layer AND a.head = m.head
+JOIN importance AS b ON b.run_id = m.run_b AND b.layer = m.layer AND b.head = m.head
+ORDER BY abs(b.importance - a.importance) DESC, m.layer, m.head
+LIMIT ?
+"""

@@ -1,0 +1,103 @@
+"""`attattr tree` and `diff`: one example, two runs."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from attattr_batch.cli.output import DEFAULT_DB, DbOption, Format, FormatOption, print_rows, stderr
+
+if TYPE_CHECKING:
+    from attattr_batch.analysis.trees import Tree
+
+
+class VariantName(StrEnum):
+    """Which algorithm grows the tree."""
+
+    released = "released"
+    paper = "paper"
+
+
+class TargetName(StrEnum):
+    """Class whose attribution is drawn."""
+
+    gold = "gold"
+    predicted = "predicted"
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands."""
+    app.command(
+        epilog="Examples:  attattr tree sst2 0   |   attattr tree sst2 0 --variant paper -o tree.svg"
+    )(tree)
+    app.command(epilog="Example:  attattr diff sst2-old sst2-new")(diff)
+
+
+def tree(
+    run: Annotated[str, typer.Argument(help="Name or id of the run.")],
+    example: Annotated[int, typer.Argument(help="Example: 0-based row of the split.")],
+    variant: Annotated[
+        VariantName, typer.Option(help="The authors' code, or the algorithm as the paper prints it.")
+    ] = VariantName.released,
+    tau: Annotated[float, typer.Option(help="Threshold, as a share of each layer's largest entry.")] = 0.4,
+    target: Annotated[TargetName, typer.Option(help="Class whose attribution is drawn.")] = TargetName.gold,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Picture (.svg, .png) or data (.json).")
+    ] = None,
+    db: DbOption = DEFAULT_DB,
+    form: FormatOption = Format.table,
+) -> None:
+    """Draw the attribution tree of one example, or print its edges."""
+    from attattr_batch.analysis.trees import attribution_tree
+    from attattr_batch.store.connection import Store
+
+    grown = attribution_tree(Store(db), run, example, variant=variant.value, tau=tau, target=target.value)
+    if output is None:
+        _print_tree(grown, form)
+        return
+    from attattr_batch.report.saving import save_chart, write_file
+    from attattr_batch.report.tree import tree_chart
+
+    if output.suffix == ".json":
+        write_file(output, grown.to_json().encode())
+    else:
+        save_chart(tree_chart(grown), output)
+    stderr.print(f"wrote {output}: {len(grown.edges)} edges below {grown.tokens[grown.top]!r}", markup=False)
+
+
+def _print_tree(grown: Tree, form: Format) -> None:
+    rows = [
+        (
+            edge.layer,
+            grown.tokens[edge.query_pos],
+            grown.tokens[edge.key_pos],
+            edge.query_pos,
+            edge.key_pos,
+            edge.attr,
+        )
+        for edge in grown.edges
+    ]
+    print_rows(("layer", "parent", "child", "query_pos", "key_pos", "attr"), rows, form)
+    if form is Format.table:
+        about = f"top node {grown.tokens[grown.top]!r}; gold {grown.gold}, predicted {grown.predicted}"
+        stderr.print(f"{about}; `-o tree.svg` draws it", markup=False)
+
+
+def diff(
+    run_a: Annotated[str, typer.Argument(help="Name or id of a run.")],
+    run_b: Annotated[str, typer.Argument(help="Name or id of another.")],
+    top: Annotated[int, typer.Option(help="Heads to list, those that moved most.", min=0)] = 10,
+    db: DbOption = DEFAULT_DB,
+    form: FormatOption = Format.table,
+) -> None:
+    """Show what changed between two runs: settings, accuracy, importance of heads."""
+    from attattr_batch.analysis.diff import diff_runs
+    from attattr_batch.store.connection import Store
+
+    rows = diff_runs(Store(db), run_a, run_b, top=top)
+    print_rows(rows.column_names, [list(row.values()) for row in rows.to_pylist()], form)
+    if "correlation" not in rows["part"].to_pylist():
+        stderr.print("the runs' architectures differ, so their heads cannot be compared")

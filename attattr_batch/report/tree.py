@@ -1,0 +1,127 @@
+"""Draws one attribution tree: tokens from left to right, layers from the bottom up."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import altair as alt
+
+from attattr_batch.analysis.trees import Tree
+
+_NODE_WIDTH = 74
+_LAYER_HEIGHT = 46
+_EDGE, _LINK, _NODE, _TOP = "#3b6ea8", "#9aa3ad", "#3b6ea8", "#c8501e"
+
+
+def tree_chart(tree: Tree) -> alt.LayerChart | alt.FacetChart:
+    """The tree as a chart.
+
+    A token stands at the layer of the edge that joins it to its parent; the top node above all layers. The
+    wider an edge, the larger its attribution.
+
+    Args:
+        tree: From `analysis.trees.attribution_tree`.
+    """
+    nodes = _nodes(tree)
+    node_data, edge_data = alt.InlineData(values=nodes), alt.InlineData(values=_edges(tree))
+    layers = list(range(tree.n_layers))
+    y = alt.Y(
+        "level:Q",
+        title="layer (0-based)",
+        scale=alt.Scale(domain=[-0.6, tree.n_layers + 0.6]),
+        axis=alt.Axis(values=layers, format="d", grid=True, gridOpacity=0.4),
+    )
+    x = alt.X("place:Q", axis=None, scale=alt.Scale(domain=[-0.6, max(1, len(nodes)) - 0.4]))
+    strokes = (
+        alt.Chart(edge_data)
+        .mark_rule(strokeCap="round")
+        .encode(
+            x=x,
+            x2="place_2:Q",
+            y=y,
+            y2="level_2:Q",
+            size=alt.Size("attr:Q", title="attribution", scale=alt.Scale(range=[1, 5], domainMin=0)),
+            color=alt.value(_EDGE),
+            opacity=alt.value(0.75),
+            tooltip=["parent:N", "child:N", "layer:O", alt.Tooltip("attr:Q", format=".3g")],
+        )
+        .transform_filter("datum.layer !== null")
+    )
+    links = (
+        alt.Chart(edge_data)
+        .mark_rule(strokeDash=[3, 3])
+        .encode(x=x, x2="place_2:Q", y=y, y2="level_2:Q", color=alt.value(_LINK))
+        .transform_filter("datum.layer === null")
+    )
+    dots = (
+        alt.Chart(node_data)
+        .mark_circle(size=70, opacity=1)
+        .encode(
+            x=x,
+            y=y,
+            color=alt.condition("datum.top", alt.value(_TOP), alt.value(_NODE)),
+            tooltip=["token:N", "position:Q"],
+        )
+    )
+    below, above = f"datum.level < {tree.n_layers}", f"datum.level >= {tree.n_layers}"
+    text = alt.Chart(node_data).encode(x=x, y=y, text="token:N")
+    labels = (
+        text.mark_text(dy=15, fontSize=12).transform_filter(below),
+        text.mark_text(dy=-13, fontSize=12).transform_filter(above),
+    )
+    return alt.layer(links, strokes, dots, *labels).properties(
+        title=alt.TitleParams(
+            f"Attribution tree: run {tree.run}, example {tree.example_id} ({tree.variant}, tau {tree.tau:g})",
+            subtitle=_subtitle(tree),
+        ),
+        width=max(260, _NODE_WIDTH * len(nodes)),
+        height=_LAYER_HEIGHT * (tree.n_layers + 1),
+    )
+
+
+def _subtitle(tree: Tree) -> str:
+    gold = f"gold {tree.gold}, " if tree.gold is not None else ""
+    return f"{gold}predicted {tree.predicted}; attribution of the {tree.target} class"
+
+
+def _levels(tree: Tree) -> dict[int, float]:
+    """Height of every node by position: its edge's layer; above all layers for the top."""
+    levels = {tree.top: float(tree.n_layers)}
+    levels |= {edge.key_pos: float(edge.layer) for edge in tree.edges if edge.layer is not None}
+    if any(edge.layer is None for edge in tree.edges):
+        levels.setdefault(0, float(tree.n_layers))
+    return levels
+
+
+def _nodes(tree: Tree) -> list[dict[str, Any]]:
+    levels = _levels(tree)
+    rows = [
+        {
+            "position": position,
+            "place": place,
+            "level": levels[position],
+            "token": tree.tokens[position],
+            "top": position == tree.top,
+        }
+        for place, position in enumerate(sorted(levels))
+    ]
+    return rows
+
+
+def _edges(tree: Tree) -> list[dict[str, Any]]:
+    levels = _levels(tree)
+    places = {position: place for place, position in enumerate(sorted(levels))}
+    rows = [
+        {
+            "place": places[edge.query_pos],
+            "level": levels[edge.query_pos],
+            "place_2": places[edge.key_pos],
+            "level_2": levels[edge.key_pos],
+            "layer": edge.layer,
+            "attr": edge.attr,
+            "parent": tree.tokens[edge.query_pos],
+            "child": tree.tokens[edge.key_pos],
+        }
+        for edge in tree.edges
+    ]
+    return rows

@@ -1,0 +1,151 @@
+"""A store from Python: the object behind `attattr_batch.open`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+
+from attattr_batch.analysis.audits import AuditResult, run_audits
+from attattr_batch.analysis.diff import diff_runs
+from attattr_batch.analysis.runner import JobRequest, JobResult, run_jobs
+from attattr_batch.analysis.trees import Tree, Variant, attribution_tree
+from attattr_batch.errors import UserError, unknown_name
+from attattr_batch.runtime.driver import Reporter
+from attattr_batch.runtime.progress import reporting, stderr_console
+from attattr_batch.runtime.run import RunSummary, run_spec
+from attattr_batch.spec import make_spec
+from attattr_batch.store.connection import Store, arrow_result
+from attattr_batch.store.jobs import table_names
+from attattr_batch.store.runs import resolve_run
+
+
+class Results:
+    """A store of attribution results. The file is opened for a moment by each call, so others may use it too.
+
+    Tables come as Arrow; `.to_pandas()` of one gives a data frame.
+    """
+
+    def __init__(self, path: str | Path):
+        self._store = Store(path, create=True)
+
+    def __repr__(self) -> str:
+        return f"attattr_batch.open({str(self._store.path)!r})"
+
+    def run(self, **settings: Any) -> RunSummary:
+        """Attributes every example of a dataset split, or the rest of it; settings are those of a run spec.
+
+        For example `results.run(task="sst2", model="org/name", limit=100)`.
+
+        Raises:
+            UserError: a setting, the model, the data or the store cannot be used.
+        """
+        spec = make_spec(settings, where="run()")
+        with reporting(spec.name or f"{spec.task or spec.dataset} {spec.split}", stderr_console()) as report:
+            return run_spec(spec, self._store, report)
+
+    def sql(self, query: str, values: Sequence[Any] = ()) -> pa.Table:
+        """Rows of a query, read-only; `?` stands for the values.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        with self._store.read() as connection:
+            return arrow_result(connection, query, values)
+
+    def runs(self) -> pa.Table:
+        """Every run: size, accuracy and largest completeness error."""
+        return self.table("run_summary")
+
+    def table(self, name: str, run: str | int | None = None, **equal: Any) -> pa.Table:
+        """Rows of a table or view: of one run, and with the given values in the given columns.
+
+        For example `results.table("head_importance", run="sst2", criterion="attattr")`. The data dictionary
+        (schema/README.md) lists the store's own tables, `attattr jobs list` those that jobs make.
+
+        Args:
+            name: The table.
+            run: Name or id of a run; of a table of pairs, the first run.
+            **equal: Wanted value by column.
+
+        Raises:
+            UserError: there is no such table, column or run.
+        """
+        with self._store.read() as connection:
+            known = table_names(connection)
+            if name not in known:
+                raise unknown_name("table (a job's table must be built first: `run_jobs`)", name, known)
+            columns = arrow_result(connection, f"SELECT * FROM {name} LIMIT 0").column_names
+            wanted = dict(equal)
+            if run is not None:
+                about = next((one for one in ("run_id", "run_a") if one in columns), None)
+                if about is None:
+                    raise UserError("the table is not about runs", got=name)
+                wanted[about] = resolve_run(connection, run).run_id
+            for column in wanted:
+                if column not in columns:
+                    raise unknown_name(f"column of {name}", column, columns)
+            where = " AND ".join(f'"{column}" = ?' for column in wanted) or "true"
+            return arrow_result(connection, f"SELECT * FROM {name} WHERE {where}", list(wanted.values()))
+
+    def run_jobs(
+        self,
+        *names: str,
+        runs: Sequence[str] = (),
+        params: Mapping[str, Any] | None = None,
+        folder: str | Path | None = None,
+    ) -> list[JobResult]:
+        """Builds jobs and those they depend on; without names, every job.
+
+        Args:
+            *names: Jobs.
+            runs: Names or ids of the runs to build them for; empty: every finished run.
+            params: Values of parameters.
+            folder: A folder with jobs of your own.
+
+        Raises:
+            UserError: an unknown job, run or parameter, or a run that is not finished.
+        """
+        request = JobRequest(
+            names=names,
+            runs=runs,
+            params={key: str(value) for key, value in (params or {}).items()},
+            folder=None if folder is None else Path(folder),
+        )
+
+        def report(title: str) -> AbstractContextManager[Reporter]:
+            return reporting(title, stderr_console())
+
+        return run_jobs(self._store, request, report)
+
+    def tree(
+        self,
+        run: str | int,
+        example_id: int,
+        *,
+        variant: Variant = "released",
+        tau: float = 0.4,
+        target: Literal["gold", "predicted"] = "gold",
+    ) -> Tree:
+        """The attribution tree of one example; see `analysis.trees.attribution_tree`."""
+        return attribution_tree(self._store, run, example_id, variant=variant, tau=tau, target=target)
+
+    def diff(self, run_a: str | int, run_b: str | int, *, top: int = 10) -> pa.Table:
+        """What changed between two runs; see `analysis.diff.diff_runs`."""
+        return diff_runs(self._store, run_a, run_b, top=top)
+
+    def verify(self) -> list[AuditResult]:
+        """What every audit finds; good if each `passed`."""
+        return run_audits(self._store)[0]
+
+
+def open(path: str | Path) -> Results:
+    """Opens a store; the file is made by the first run if it does not exist.
+
+    Args:
+        path: The DuckDB file.
+    """
+    return Results(path)

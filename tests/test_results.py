@@ -1,0 +1,157 @@
+"""Trees, differences and the Python API on a small store whose numbers are known."""
+
+from __future__ import annotations
+
+import json
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fabricate import commit, execute, filled_store, register, rows
+
+import attattr_batch
+from attattr_batch.analysis.diff import diff_runs
+from attattr_batch.analysis.trees import TreeEdge, attribution_tree
+from attattr_batch.errors import StoreError, UserError
+from attattr_batch.report.saving import save_chart
+from attattr_batch.report.tree import tree_chart
+from attattr_batch.store.connection import Store
+from attattr_batch.store.runs import seal_pass
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """Run `first` (8 examples) and run `second` (the first 4 of them), of one architecture; one more of another."""
+    one = filled_store(tmp_path_factory.mktemp("results"))
+    for name, changes in (
+        ("second", {"identity": {"dataset": "b", "task": "sst2"}}),
+        ("odd", {"family": "albert"}),
+    ):
+        _, pass_id = register(one, 4, name, **changes)
+        commit(one, pass_id, range(4))
+        seal_pass(one, pass_id)
+    execute(
+        one,
+        'UPDATE runs SET identity = \'{"dataset": "a", "task": "sst2"}\' WHERE name <> \'second\'',
+        # A tree of three edges: 3 <- 2 in layer 0; 3 <- 1 too weak; 2 <- 4 through its parent in the same sweep.
+        "DELETE FROM layer_edges_stored WHERE run_id = 1 AND example_id = 0",
+        "UPDATE layer_scores_stored SET off_first_max = 0.5 WHERE run_id = 1 AND example_id = 0",
+        "INSERT INTO layer_edges_stored VALUES (1, 0, 0, 'both', 3, 2, 0.5), (1, 0, 0, 'both', 3, 1, 0.19),"
+        " (1, 0, 0, 'both', 2, 4, 0.4), (1, 0, 0, 'both', 4, 1, 0.2), (1, 0, 1, 'both', 3, 0, 0.01)",
+        "UPDATE target_scores_stored SET tree_top = NULL WHERE run_id = 1 AND example_id = 1",
+    )
+    return one
+
+
+def test_released_tree(store: Store) -> None:
+    tree = attribution_tree(store, "first", 0)
+    # Two layers: layer 1 is the last and gives nothing, layer 0 only the top node's row.
+    assert [(edge.layer, edge.query_pos, edge.key_pos) for edge in tree.edges] == [(0, 3, 2)]
+    assert tree.tokens == ("[CLS]", "a", "film", "good", "[SEP]")
+    assert (tree.top, tree.gold, tree.predicted) == (3, "negative", "negative")
+
+
+def test_paper_tree_starts_in_the_last_layer_and_is_closed(store: Store) -> None:
+    tree = attribution_tree(store, "first", 0, variant="paper")
+    swept = [(edge.layer, edge.query_pos, edge.key_pos) for edge in tree.edges if edge.layer is not None]
+    # The sweep of layer 0 is row by row: (2, 4) comes before 2 is in the tree, (4, 1) before 4 is.
+    assert swept == [(1, 3, 0), (0, 3, 2)]
+    links = [edge for edge in tree.edges if edge.layer is None]
+    assert sorted(edge.key_pos for edge in links) == [2, 3]
+    assert links[0] == TreeEdge(None, 0, links[0].key_pos, None)
+
+
+def test_threshold(store: Store) -> None:
+    tree = attribution_tree(store, "first", 0, tau=0.3)
+    assert [(edge.query_pos, edge.key_pos) for edge in tree.edges] == [(3, 1), (3, 2)]
+    with pytest.raises(UserError, match="tau is out of range"):
+        attribution_tree(store, "first", 0, tau=1.5)
+
+
+@pytest.mark.parametrize(
+    ("run", "example", "match"),
+    [("first", 8, "no such example"), ("frist", 0, "no such run"), ("first", 1, "has no tree")],
+)
+def test_no_tree(store: Store, run: str, example: int, match: str) -> None:
+    with pytest.raises(UserError, match=match):
+        attribution_tree(store, run, example)
+
+
+def test_a_tree_is_drawn(store: Store, tmp_path: Path) -> None:
+    tree = attribution_tree(store, "first", 0)
+    save_chart(tree_chart(tree), tmp_path / "tree.svg")
+    drawn = "".join(ElementTree.parse(tmp_path / "tree.svg").getroot().itertext())
+    assert "good" in drawn and "film" in drawn and "layer (0-based)" in drawn
+    save_chart(tree_chart(tree), tmp_path / "tree.png")
+    assert (tmp_path / "tree.png").read_bytes().startswith(b"\x89PNG")
+    assert json.loads(tree.to_json())["edges"][0]["query_pos"] == 3
+    with pytest.raises(UserError, match="ending"):
+        save_chart(tree_chart(tree), tmp_path / "tree.gif")
+
+
+def test_diff_of_runs_over_other_data(store: Store) -> None:
+    found = diff_runs(store, "first", "second", top=3).to_pylist()
+    by_name = {(row["part"], row["name"]): row for row in found}
+    assert by_name["identity", "dataset"]["a"] == "a" and by_name["identity", "dataset"]["b"] == "b"
+    # 2 of 8 wrong against 1 of 4; the normal interval of two independent shares.
+    accuracy = by_name["accuracy", "unpaired"]
+    spread = 1.96 * np.sqrt(np.var([0, 0, 1, 1, 1, 1, 1, 1], ddof=1) / 8 + np.var([0, 1, 1, 1], ddof=1) / 4)
+    assert accuracy["value"] == 0
+    assert accuracy["ci_high"] == pytest.approx(spread, abs=1e-12)
+    # Scores grow by one step a head and by a constant an example, so importances are perfectly correlated.
+    assert by_name["correlation", "attattr pearson"]["value"] == pytest.approx(1, abs=1e-9)
+    heads = [row for row in found if row["part"] == "head"]
+    assert len(heads) == 3
+    means = dict(
+        rows(store, "SELECT run_id, avg(attr_max) FROM head_scores WHERE target = 'gold' GROUP BY ALL")
+    )
+    assert heads[0]["value"] == pytest.approx(means[2] - means[1], abs=1e-6)
+    assert all(row["ci_low"] <= row["value"] <= row["ci_high"] for row in heads)
+
+
+def test_diff_on_the_same_rows_is_paired(store: Store) -> None:
+    found = diff_runs(store, "first", "first").to_pylist()
+    by_name = {(row["part"], row["name"]): row for row in found}
+    assert ("identity", "dataset") not in by_name
+    assert by_name["accuracy", "same rows"]["ci_low"] == by_name["accuracy", "same rows"]["ci_high"] == 0
+    assert by_name["answers", "changed"]["a"] == "0"
+
+
+def test_diff_of_architectures(store: Store) -> None:
+    parts = diff_runs(store, "first", "odd")["part"].to_pylist()
+    assert "accuracy" in parts and "correlation" not in parts and "head" not in parts
+
+
+def test_diff_leaves_the_store_as_it_was(store: Store) -> None:
+    before = store.path.read_bytes()
+    diff_runs(store, "first", "second")
+    assert store.path.read_bytes() == before
+
+
+def test_open(store: Store) -> None:
+    results = attattr_batch.open(store.path)
+    assert results.runs().num_rows == 3
+    assert results.sql("SELECT count(*) AS n FROM predictions WHERE run_id = ?", [1])["n"].to_pylist() == [8]
+    table = results.table("head_scores", run="second", layer=1, target="gold")
+    assert set(table["run_id"].to_pylist()) == {2} and set(table["layer"].to_pylist()) == {1}
+    assert table.num_rows == 4 * 3
+    assert results.tree("first", 0).top == 3
+    assert all(audit.name for audit in results.verify())
+    with pytest.raises(UserError, match="did you mean 'head_scores'"):
+        results.table("head_score")
+    with pytest.raises(UserError, match="unknown column of head_scores"):
+        results.table("head_scores", lyer=1)
+    with pytest.raises(StoreError, match="no such run"):
+        results.table("head_scores", run="nobody")
+
+
+def test_jobs_from_python(store: Store, tmp_path: Path) -> None:
+    copy = tmp_path / "copy.duckdb"
+    copy.write_bytes(store.path.read_bytes())
+    results = attattr_batch.open(copy)
+    built = results.run_jobs("token_pairs", runs=["first"], params={"min_support": 1})
+    assert [(one.job, one.status) for one in built] == [("token_pairs", "built")]
+    assert set(results.table("token_pairs")["run_id"].to_pylist()) == {1}
+    with pytest.raises(UserError, match="unknown job"):
+        results.run_jobs("token_pair")
