@@ -34,12 +34,14 @@ check: $(STAMP)  ## lint, format, types, generated documents
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m attattr_batch.store.dictionary --check
+	$(BIN)/python -m attattr_batch.analysis.dictionary --check
 
 bundled: $(STAMP)  ## make the bundled data and models again
 	$(BIN)/python tools/make_bundled.py
 
 docs: $(STAMP)  ## write the generated documents
 	$(BIN)/python -m attattr_batch.store.dictionary --write
+	$(BIN)/python -m attattr_batch.analysis.dictionary --write
 
 bench: $(STAMP)  ## time the main job; writes benchmarks/results
 	$(BIN)/python benchmarks/main_job.py

@@ -22,7 +22,7 @@ from attattr_batch.store.runs import seal_pass
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    """Run `first` (8 examples) and run `second` (the first 4 of them), of one architecture; one more of another."""
+    """Runs `first` (8 examples) and `second` (4 of them) of one architecture, and `odd` of another."""
     one = filled_store(tmp_path_factory.mktemp("results"))
     for name, changes in (
         ("second", {"identity": {"dataset": "b", "task": "sst2"}}),
@@ -34,7 +34,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     execute(
         one,
         'UPDATE runs SET identity = \'{"dataset": "a", "task": "sst2"}\' WHERE name <> \'second\'',
-        # A tree of three edges: 3 <- 2 in layer 0; 3 <- 1 too weak; 2 <- 4 through its parent in the same sweep.
+        # Layer 0: 3 <- 2 is strong, 3 <- 1 too weak at tau 0.4; rows 2 and 4 come before or after their parents.
         "DELETE FROM layer_edges_stored WHERE run_id = 1 AND example_id = 0",
         "UPDATE layer_scores_stored SET off_first_max = 0.5 WHERE run_id = 1 AND example_id = 0",
         "INSERT INTO layer_edges_stored VALUES (1, 0, 0, 'both', 3, 2, 0.5), (1, 0, 0, 'both', 3, 1, 0.19),"

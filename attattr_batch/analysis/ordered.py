@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, cast
 
 import pyarrow as pa
@@ -18,12 +19,26 @@ from attattr_batch.runtime.execution import execute_pass
 from attattr_batch.spec import make_spec
 from attattr_batch.store.connection import Store
 from attattr_batch.store.jobs import register_ordered_pass
-from attattr_batch.store.runs import PassKind, count_failures, pending_example_ids, seal_pass
+from attattr_batch.store.runs import PassKind, clear_failures, count_failures, pending_example_ids, seal_pass
 
 
-def answer_order(
-    store: Store, job: Job, run: Row[Any], rows: pa.Table, how: tuple[Mapping[str, Any], Reporter]
-) -> int:
+@dataclass(frozen=True)
+class How:
+    """How a pass is computed.
+
+    Attributes:
+        machine: Settings of a run spec that say where (`executor`, `workers`, ...), in the place of the run's
+            own.
+        report: Called after every commit.
+        retry_errors: Whether to try quarantined examples again.
+    """
+
+    machine: Mapping[str, Any]
+    report: Reporter
+    retry_errors: bool
+
+
+def answer_order(store: Store, job: Job, run: Row[Any], rows: pa.Table, how: How) -> int:
     """Has one run's part of a pass job computed, or the rest of it; a finished one is left as it is.
 
     Args:
@@ -31,7 +46,7 @@ def answer_order(
         job: The job.
         run: The run.
         rows: Rows of the job's query, of every run.
-        how: Settings that say where to compute, and the reporter of progress.
+        how: Where to compute, and whom to tell.
 
     Returns:
         Examples that failed every attempt.
@@ -39,7 +54,6 @@ def answer_order(
     Raises:
         UserError: the query's rows are no order, the run's model is gone or changed, or no worker can start.
     """
-    machine, report = how
     if "run_id" not in rows.column_names:
         raise UserError("the job's query lacks the column run_id", got=", ".join(rows.column_names))
     rows = rows.filter(pc.equal(rows["run_id"], run.run_id))
@@ -51,13 +65,15 @@ def answer_order(
     with store.write() as connection:
         order = (job.name, plan.order_key, len(example_ids))
         pass_id, sealed = register_ordered_pass(connection, run.run_id, kind, order)
+        if how.retry_errors and clear_failures(connection, pass_id):
+            sealed = False
         pending = pending_example_ids(connection, pass_id, among=example_ids)
         failed = count_failures(connection, pass_id)
     if not sealed:
         chunks = plan.chunks(pending)
         progress = Progress(len(example_ids), len(example_ids) - len(pending) - failed, failed)
-        spec = make_spec({**stored.spec.model_dump(), **machine})
-        execute_pass(store, pass_id, (plan.work, chunks, _flop(stored, plan)), spec, progress, report)
+        spec = make_spec({**stored.spec.model_dump(), **how.machine})
+        execute_pass(store, pass_id, (plan.work, chunks, _flop(stored, plan)), spec, progress, how.report)
         failed = progress.quarantined
         seal_pass(store, pass_id)
     return failed

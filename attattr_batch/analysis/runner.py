@@ -14,7 +14,7 @@ from typing import Any, Literal
 from sqlalchemy import Connection, Row
 
 from attattr_batch.analysis.jobs import Catalogue, Job, load_catalogue, read_parameters
-from attattr_batch.analysis.ordered import answer_order
+from attattr_batch.analysis.ordered import How, answer_order
 from attattr_batch.errors import AttattrError, UserError
 from attattr_batch.runtime.driver import Reporter
 from attattr_batch.store import jobs as built
@@ -61,6 +61,7 @@ class JobRequest:
         folder: A folder with more jobs.
         machine: Settings of a run spec that say where passes are computed (`executor`, `workers`, ...), in
             the place of the run's own.
+        retry_errors: Whether to try quarantined examples of passes again.
     """
 
     names: Sequence[str] = ()
@@ -68,6 +69,7 @@ class JobRequest:
     params: Mapping[str, str] = field(default_factory=dict)
     folder: Path | None = None
     machine: Mapping[str, Any] = field(default_factory=dict)
+    retry_errors: bool = False
 
 
 def run_jobs(store: Store, request: JobRequest, reporting: Reporting) -> list[JobResult]:
@@ -146,7 +148,8 @@ class _Builder:
         quarantined = 0
         for run in self._runs:
             with self._reporting(f"{job.name}, {run.name}") as report:
-                quarantined += answer_order(self._store, job, run, rows, (self._request.machine, report))
+                how = How(self._request.machine, report, self._request.retry_errors)
+                quarantined += answer_order(self._store, job, run, rows, how)
         return quarantined
 
     def _make(self, connection: Connection, job: Job, values: Mapping[str, Any]) -> int | None:

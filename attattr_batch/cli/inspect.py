@@ -49,7 +49,9 @@ def status(db: DbOption = DEFAULT_DB, form: FormatOption = Format.table) -> None
         " ORDER BY f.pass_id, f.example_id",
     )
     if failed.rows:
-        stderr.print(f"quarantined ({len(failed.rows)}); `attattr run ... --retry-errors` tries them again:")
+        stderr.print(
+            f"quarantined ({len(failed.rows)}); `--retry-errors` of run, or of jobs run, tries them again:"
+        )
         print_rows(failed.columns, failed.rows[:50], form)
 
 

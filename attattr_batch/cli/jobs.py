@@ -100,6 +100,9 @@ def run(
     workers: Annotated[int | None, typer.Option(help="Ray workers.", min=1)] = None,
     address: Annotated[str | None, typer.Option(help="Address of a running Ray cluster.")] = None,
     device: Annotated[Device | None, typer.Option(help="[default: the run's own]")] = None,
+    retry_errors: Annotated[
+        bool, typer.Option("--retry-errors", help="Try quarantined examples of passes again.")
+    ] = False,
     db: DbOption = DEFAULT_DB,
     form: FormatOption = Format.table,
     quiet: QuietOption = False,
@@ -121,6 +124,7 @@ def run(
         runs=runs or (),
         params=dict(_pair(text) for text in param or ()),
         folder=folder,
+        retry_errors=retry_errors,
         machine={key: value for key, value in machine.items() if value is not None},
     )
 
@@ -143,7 +147,9 @@ def _print_results(results: list[JobResult], form: Format) -> None:
     print_rows(columns, rows, form)
     for one in results:
         if one.quarantined:
-            stderr.print(f"{one.job}: {one.quarantined} examples quarantined; `attattr status` says why")
+            stderr.print(
+                f"{one.job}: {one.quarantined} examples quarantined; `attattr status` says why, --retry-errors tries again"
+            )
 
 
 def _pair(text: str) -> tuple[str, str]:

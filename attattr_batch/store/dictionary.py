@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from sqlalchemy import Connection, Table, create_engine, text
@@ -71,24 +72,35 @@ def markdown_table(rows: list[tuple[str, str, str]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def write_or_check(module: str, path: Path, markdown: Callable[[], str], arguments: list[str] | None) -> int:
+    """Entry point of a generated document: `--write` writes it, `--check` compares.
+
+    Args:
+        module: The module that is run.
+        path: The document.
+        markdown: Makes its text.
+        arguments: The command line; None stands for the process's own.
+
+    Returns:
+        The exit code: 1 if the document is out of date.
+    """
+    parser = argparse.ArgumentParser(prog=f"python -m {module}")
+    group = parser.add_mutually_exclusive_group(required=True)
+    group.add_argument("--write", action="store_true", help=f"write {path.name}")
+    group.add_argument("--check", action="store_true", help=f"exit with 1 unless {path.name} is up to date")
+    chosen, text = parser.parse_args(arguments), markdown()
+    if chosen.write:
+        path.write_text(text, encoding="utf-8")
+        return 0
+    if path.exists() and path.read_text(encoding="utf-8") == text:
+        return 0
+    sys.stderr.write(f"{path} is out of date: run `python -m {module} --write`\n")
+    return 1
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Entry point: writes or checks schema/README.md; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m attattr_batch.store.dictionary", description=__doc__)
-    group = parser.add_mutually_exclusive_group(required=True)
-    group.add_argument("--write", action="store_true", help="write schema/README.md")
-    group.add_argument(
-        "--check", action="store_true", help="exit with 1 unless schema/README.md is up to date"
-    )
-    chosen = parser.parse_args(arguments)
-    path = dictionary_path()
-    markdown = dictionary_markdown()
-    if chosen.write:
-        path.write_text(markdown, encoding="utf-8")
-        return 0
-    if path.exists() and path.read_text(encoding="utf-8") == markdown:
-        return 0
-    sys.stderr.write(f"{path} is out of date: run `python -m attattr_batch.store.dictionary --write`\n")
-    return 1
+    return write_or_check("attattr_batch.store.dictionary", dictionary_path(), dictionary_markdown, arguments)
 
 
 def dictionary_path() -> Path:

@@ -139,12 +139,19 @@ def _write_part(connection: Connection, part: _Part, run: Row[Any], folder: Path
     raw(connection).execute(copy).fetchall()
 
 
+_COMMENTS = (
+    "SELECT table_name, column_name, comment FROM duckdb_columns() WHERE database_name = current_database()"
+)
+
+
 def _readme(connection: Connection, parts: list[_Part], run: Row[Any]) -> str:
     sections = [
         f"# Export of run {run.name}\n",
         "One Parquet file a table. run.json holds the run: settings, identity, provenance, label names.\n",
     ]
     ours = {query_name(table) for table in metadata.tables.values()}
+    comments = connection.execute(text(_COMMENTS)).all()
+    said = {(table, column): comment for table, column, comment in comments}
     for part in parts:
         described = connection.execute(
             text(f"SELECT column_name, column_type FROM (DESCRIBE {part.name})")
@@ -152,7 +159,12 @@ def _readme(connection: Connection, parts: list[_Part], run: Row[Any]) -> str:
         types = {column: type_ for column, type_ in described}
         known = part.name in ours
         rows = [
-            (column, types[column], meaning(part.name, column) if known else "") for column in part.columns
+            (
+                column,
+                types[column],
+                meaning(part.name, column) if known else said.get((part.name, column)) or "",
+            )
+            for column in part.columns
         ]
         sections.append(
             f"## {part.name}.parquet\n\nOrdered by {', '.join(part.order)}.\n\n{markdown_table(rows)}"

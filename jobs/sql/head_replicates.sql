@@ -9,6 +9,7 @@
 -- param replicates: integer = 400; Bootstrap replicates.
 -- param cells: integer = 500; Cells that examples are drawn in.
 -- param seed: integer = 0; Seed of every random choice.
+-- column criterion: `attattr`, `taylor`, `attention` or `accuracy_difference`.
 -- column replicate: Number of the replicate, from 0.
 -- column importance: Mean of head_values.value over the replicate's examples.
 WITH cells AS (

@@ -5,6 +5,7 @@
 -- materialized: table
 -- depends: trigger_selection, trigger_report, trigger_patterns
 -- audits: attacks_are_counts
+-- column pattern_id: Pattern (trigger_patterns.pattern_id).
 -- column gold: Gold class of the rows attacked.
 -- column control: false = the pattern; true = random tokens of equal length at the same places, means over draws.
 -- column part: `selection` (the patterns were chosen on these rows) or `report` (they were not: believe these).

@@ -6,6 +6,7 @@
 -- depends: trigger_selection, trigger_patterns
 -- audits: choice_is_bounded
 -- param top: integer = 3; Patterns chosen for each ranking and class.
+-- column pattern_id: Pattern (trigger_patterns.pattern_id).
 -- column ranking: `drop` (correct answers lost) or `push` (answers of other classes turned to the pattern's own).
 -- column label: Class: the gold class attacked, or the class pushed to.
 -- column place: Place in the ranking, from 0.

@@ -5,6 +5,7 @@
 -- materialized: table
 -- depends: trigger_choice, trigger_report, trigger_patterns
 -- audits: effects_are_shares
+-- column pattern_id: Pattern (trigger_patterns.pattern_id).
 -- column ranking: `drop`: rows of the gold class `label` that lose their correct answer; `push`: rows of other gold classes
 --   that are answered with `label`.
 -- column label: Class.

@@ -3,6 +3,7 @@
 -- grain: pass_id
 -- column run: Name of the run (runs.name).
 -- column kind: `attribute`, `masked_accuracy` or `attack`.
+-- column job: Job that ordered the pass; null for `attribute`.
 -- column status: `running`, or `sealed` once every example is committed or quarantined.
 -- column committed: Examples committed.
 -- column failed: Examples quarantined after their last attempt.
@@ -35,6 +36,7 @@ SELECT
     p.run_id,
     r.name AS run,
     p.kind,
+    p.config::JSON ->> '$.job' AS job,
     p.status,
     coalesce(c.committed, 0) AS committed,
     coalesce(f.failed, 0) AS failed,

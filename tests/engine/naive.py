@@ -77,7 +77,7 @@ def reference_gradient(
 
 
 def masked_logits(model: Any, inputs: dict[str, Tensor], keep: Tensor) -> Tensor:
-    """Class scores with attention matrices multiplied by `keep` [pass, layer, head], one pass an input row."""
+    """Class scores with attention matrices times `keep` [pass, layer, head], one pass an input row."""
     with torch.no_grad(), _attention(model, lambda layer, clean: clean * keep[:, layer, :, None, None]):
         logits: Tensor = model(**inputs).logits
     return logits
