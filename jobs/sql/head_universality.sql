@@ -69,7 +69,7 @@ SELECT
     if(isnan(spearman), NULL, spearman) AS spearman,
     n_heads,
     topk_jaccard,
-    if(run_a = run_b, 1, ci_low) AS ci_low,
-    if(run_a = run_b, 1, ci_high) AS ci_high
+    if(run_a = run_b, if(isnan(pearson), NULL, pearson), ci_low) AS ci_low,
+    if(run_a = run_b, if(isnan(pearson), NULL, pearson), ci_high) AS ci_high
 FROM pairs
 LEFT JOIN intervals USING (run_a, run_b, criterion)
