@@ -4,6 +4,7 @@
 -- grain: run_id, example_id, mask
 -- materialized: masked_accuracy
 -- depends: splits, head_scores
+-- audits: clean_mask_is_prediction
 -- column mask: `criterion/direction/k`.
 WITH scored AS (
     SELECT h.run_id, h.example_id, h.layer, h.head, h.attr_max, h.attn_confidence, r.n_heads

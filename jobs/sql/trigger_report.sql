@@ -4,6 +4,7 @@
 -- grain: run_id, example_id, attack
 -- materialized: attack
 -- depends: trigger_choice, trigger_patterns, splits
+-- audits: attacks_have_controls
 -- param report_victims: integer = 200; Report rows of each gold class that are attacked, at most.
 -- param report_draws: integer = 5; Random controls of each pattern.
 -- param seed: integer = 0; Seed of every random choice.

@@ -4,6 +4,7 @@
 -- grain: run_id, example_id, attack
 -- materialized: attack
 -- depends: trigger_patterns, splits
+-- audits: attacks_have_controls
 -- param patterns: integer = 20; Patterns tried for each class they argue for, the strongest with different tokens.
 -- param victims: integer = 60; Selection rows of each gold class that are attacked, at most.
 -- param control_draws: integer = 2; Random controls of each pattern.
