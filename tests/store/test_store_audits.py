@@ -14,10 +14,28 @@ from attattr_batch.store.ingest import Failure, record_failures
 from attattr_batch.store.runs import seal_pass
 from attattr_batch.store.sqlfile import load_folder
 
-AUDITS = {audit.name: audit for audit in load_folder(data_folder("jobs") / "audits")}
+# Audits of jobs' tables, which a store need not have, are tested in tests/jobs.
+JOBS = {job.name for job in load_folder(data_folder("jobs") / "sql")}
+AUDITS = {
+    audit.name: audit
+    for audit in load_folder(data_folder("jobs") / "audits")
+    if not JOBS.intersection(audit.depends)
+}
 
-# By audit: statements that spoil the data, and how many rows the audit then returns. ZERO and ONE are
-# examples 0 and 1 of run 1, whose gold and predicted class coincide; its only misclassified one is example 3.
+MASKED = (
+    "INSERT INTO mask_outcomes SELECT run_id, '{job}', example_id, '{mask}', predicted, prob_gold + {shift}"
+    " FROM predictions WHERE ZERO"
+)
+ATTACKED = (
+    "INSERT INTO attack_outcomes"
+    " SELECT run_id, 'trigger_report', example_id, attack, predicted, prob_gold, false"
+    " FROM predictions CROSS JOIN (SELECT unnest(['7/pattern', '7/control/0', '7/control/1']) AS attack)"
+    " WHERE run_id = 1 AND (example_id <> 3 OR attack <> '{missing}')"
+)
+
+# By audit: statements that spoil the data, and how many rows the audit then returns (0: it must not mind).
+# ZERO and ONE are examples 0 and 1 of run 1, whose gold and predicted class coincide; its only misclassified
+# one is example 3.
 OFFENCES: dict[str, list[tuple[str, int]]] = {
     "completeness": [
         ("UPDATE layer_scores_stored SET completeness_error = -0.002 WHERE example_id = 3", 4),
@@ -86,6 +104,22 @@ OFFENCES: dict[str, list[tuple[str, int]]] = {
     "target_follows_prediction": [
         ("UPDATE target_scores_stored SET label = 1 - label WHERE example_id = 3", 2),
         ("UPDATE target_scores_stored SET target = 'both' WHERE target = 'gold'", 1),
+    ],
+    "attacks_have_controls": [
+        (ATTACKED.format(missing="none"), 0),
+        (ATTACKED.format(missing="7/pattern"), 1),
+        (ATTACKED.format(missing="7/control/1"), 1),
+    ],
+    "clean_mask_is_prediction": [
+        (MASKED.format(job="head_ablation", mask="clean", shift="0.01"), 1),
+        (MASKED.format(job="pruned_accuracy", mask="taylor/0/0", shift="0.01"), 1),
+        (MASKED.format(job="layerwise_accuracy", mask="attattr/largest_first/0", shift="0.01"), 1),
+        (MASKED.format(job="head_ablation", mask="clean", shift="'nan'::FLOAT"), 1),
+        # What is not clean may differ, and what is may differ by rounding.
+        (MASKED.format(job="head_ablation", mask="3/0", shift="0.01"), 0),
+        (MASKED.format(job="pruned_accuracy", mask="taylor/0/10", shift="0.01"), 0),
+        (MASKED.format(job="layerwise_accuracy", mask="attattr/largest_first/10", shift="0.01"), 0),
+        (MASKED.format(job="pruned_accuracy", mask="taylor/0/0", shift="0.0005"), 0),
     ],
     "f_full_is_probability": [
         ("UPDATE layer_scores_stored SET f_full = f_full + 0.01 WHERE example_id = 3", 4),
