@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -87,16 +87,26 @@ class RunSpec(BaseModel):
 _PATH_KEYS = ("data_dir", "model", "dataset")
 
 
-def load_spec(path: Path, overrides: Mapping[str, Any] | None = None) -> list[RunSpec]:
-    """Reads a spec file into runs; `overrides` (command-line flags) win over the file.
+def load_spec(
+    path: Path,
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    prepare: Callable[[str], str] = lambda text: text,
+) -> list[RunSpec]:
+    """Reads a spec file into runs.
 
     The file is a mapping of run keys, or `defaults:` with such keys and `runs:` with a list of them.
+
+    Args:
+        path: The file.
+        overrides: Settings that win over the file's (command-line flags).
+        prepare: Applied to the file's text before it is read as YAML.
 
     Raises:
         UserError: the file is missing or not YAML, a key is unknown, or a value is not allowed.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = prepare(path.read_text(encoding="utf-8"))
         content = yaml.safe_load(text)
     except (OSError, UnicodeDecodeError) as error:
         raise UserError("cannot read the run spec", got=f"{path}: {error}", hint="check the path") from error
@@ -162,7 +172,8 @@ def _resolve(key: str, value: Any, folder: Path) -> Any:
     if key not in _PATH_KEYS or not isinstance(value, str) or value == BUNDLED:
         return value
     candidate = folder / Path(value).expanduser()
-    looks_like_path = value.startswith((".", "/", "~")) or candidate.exists()
+    # A `*` watches a folder of checkpoints (schedules).
+    looks_like_path = value.startswith((".", "/", "~")) or "*" in value or candidate.exists()
     return str(candidate.resolve()) if looks_like_path else value
 
 

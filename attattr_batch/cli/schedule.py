@@ -1,0 +1,190 @@
+"""`attattr schedule`: recurring runs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from attattr_batch.cli.output import (
+    DEFAULT_DB,
+    DbOption,
+    Format,
+    FormatOption,
+    QuietOption,
+    VerboseOption,
+    print_rows,
+    set_up_logging,
+    stderr,
+)
+
+group = typer.Typer(name="schedule", help="Recurring runs, each tick exactly once.", no_args_is_help=True)
+
+StateOption = Annotated[
+    Path, typer.Option("--schedules", envvar="ATTATTR_SCHEDULES", help="The schedules: a small SQLite file.")
+]
+NameArgument = Annotated[str, typer.Argument(help="Name of the schedule.")]
+
+DEFAULT_STATE = Path("attattr-schedules.sqlite")
+_SERVE_EVERY_S = 20.0
+
+
+class Missed(StrEnum):
+    """Which missed ticks run."""
+
+    last = "last"
+    all = "all"
+    skip = "skip"
+
+
+class Overlap(StrEnum):
+    """What becomes of a tick that falls into a run."""
+
+    skip = "skip"
+    queue = "queue"
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands."""
+    group.command(epilog='Example:  attattr schedule add nightly --cron "0 2 * * *" --spec night.yaml')(add)
+    group.command("list", epilog="Example:  attattr schedule list --format json")(list_schedules)
+    group.command("rm", epilog="Example:  attattr schedule rm nightly")(remove)
+    group.command("run-due", epilog="Example (crontab):  * * * * * attattr schedule run-due -q")(run_due)
+    group.command(epilog="Example:  attattr schedule serve")(serve)
+    app.add_typer(group)
+
+
+def add(
+    name: NameArgument,
+    cron: Annotated[str, typer.Option(help="Five fields: minute hour day month weekday.")],
+    spec: Annotated[Path, typer.Option(help="Run spec (YAML); may hold {tick:%Y-%m-%d}.")],
+    tz: Annotated[str, typer.Option(help="IANA time zone of the cron expression.")] = "UTC",
+    missed: Annotated[Missed, typer.Option(help="Which missed ticks run.")] = Missed.last,
+    overlap: Annotated[Overlap, typer.Option(help="A tick that falls into a run.")] = Overlap.skip,
+    jitter: Annotated[int, typer.Option(help="Seconds below which a fixed delay is drawn.", min=0)] = 0,
+    min_rank_correlation: Annotated[
+        float, typer.Option(help="Head importance against the tick before: least rank correlation.")
+    ] = 0.9,
+    max_accuracy_drop: Annotated[float, typer.Option(help="Largest loss of accuracy.")] = 0.02,
+    report: Annotated[Path | None, typer.Option(help="Write the HTML report here after each run.")] = None,
+    notify_url: Annotated[str | None, typer.Option(help="Webhook told when something is wrong.")] = None,
+    notify_command: Annotated[
+        str | None, typer.Option(help="Shell command told then, with JSON on stdin.")
+    ] = None,
+    db: DbOption = DEFAULT_DB,
+    schedules: StateOption = DEFAULT_STATE,
+) -> None:
+    """Add a schedule. It fires only while something calls `run-due`: cron, systemd, Kubernetes or `serve`."""
+    from attattr_batch.schedule.state import State, add_schedule
+
+    values = {
+        "name": name,
+        "cron": cron,
+        "spec": spec.absolute(),
+        "db": db.absolute(),
+        "created_at": _now(),
+        "tz": tz,
+        "missed": missed.value,
+        "overlap": overlap.value,
+        "jitter_s": jitter,
+        "min_rank_correlation": min_rank_correlation,
+        "max_accuracy_drop": max_accuracy_drop,
+        "report": None if report is None else report.absolute(),
+        "notify_url": notify_url,
+        "notify_command": notify_command,
+    }
+    schedule = add_schedule(State(schedules), values)
+    (first,) = schedule.next_ticks(schedule.created_at, 1)
+    stderr.print(f"schedule {name}: first tick {first.astimezone(schedule.zone):%Y-%m-%d %H:%M %Z}")
+
+
+def list_schedules(schedules: StateOption = DEFAULT_STATE, form: FormatOption = Format.table) -> None:
+    """List the schedules with their next ticks and what became of the last one."""
+    from attattr_batch.schedule.state import State
+
+    columns = ("name", "cron", "tz", "next", "then", "last", "status", "message")
+    rows = []
+    with State(schedules).transaction() as transaction:
+        for schedule in transaction.schedules():
+            ticks = schedule.next_ticks(_now(), 2)
+            times = [f"{tick.astimezone(schedule.zone):%Y-%m-%d %H:%M %Z}" for tick in ticks]
+            known = transaction.ticks(schedule.name)
+            ended = [(row.tick, row.status, (row.outcome or {}).get("message")) for row in known[-1:]]
+            last = ended[0] if ended else (None, None, None)
+            rows.append((schedule.name, schedule.cron, schedule.tz, *times, *last))
+    print_rows(columns, rows, form)
+
+
+def remove(name: NameArgument, schedules: StateOption = DEFAULT_STATE) -> None:
+    """Remove a schedule; its runs stay in the store."""
+    from attattr_batch.schedule.state import State
+
+    with State(schedules).transaction() as transaction:
+        transaction.find(name)
+        transaction.remove(name)
+    stderr.print(f"removed schedule {name}; its runs are kept")
+
+
+def run_due(
+    only: Annotated[str | None, typer.Option(help="One schedule only.")] = None,
+    address: Annotated[str | None, typer.Option(help="Ray cluster to use instead of the specs'.")] = None,
+    schedules: StateOption = DEFAULT_STATE,
+    form: FormatOption = Format.table,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """Run every tick that is due, and go on with interrupted ones; exit code 1 if one needs attention."""
+    set_up_logging(quiet=quiet, verbose=verbose)
+    from attattr_batch.schedule.due import pending
+    from attattr_batch.schedule.running import needs_attention
+    from attattr_batch.schedule.running import run_due as run
+    from attattr_batch.schedule.state import State, TickRow
+
+    state, ended = State(schedules), list[TickRow]()
+    if pending(state, _now(), only):  # called every minute: torch is loaded only when there is work
+        from attattr_batch.runtime.progress import reporting
+        from attattr_batch.schedule.attributing import Attributing
+
+        work = Attributing(lambda title: reporting(title, stderr, quiet=quiet), address)
+        ended = run(state, work, _now, only)
+    if form is not Format.table:
+        columns = ("schedule", "tick", "status", "outcome")
+        print_rows(columns, [(one.schedule, one.tick, one.status, one.outcome) for one in ended], form)
+    if any(needs_attention(one) for one in ended):
+        raise typer.Exit(1)
+
+
+def serve(
+    schedules: StateOption = DEFAULT_STATE, quiet: QuietOption = False, verbose: VerboseOption = False
+) -> None:
+    """Call `run-due` again and again, in processes of their own, until interrupted."""
+    from attattr_batch.schedule.due import pending
+    from attattr_batch.schedule.state import State
+
+    state = State(schedules)
+    with state.transaction() as transaction:
+        stderr.print(f"serving {len(transaction.schedules())} schedules of {schedules}; Ctrl-C ends it")
+    command = [sys.executable, "-m", "attattr_batch", "schedule", "run-due", "--schedules", str(schedules)]
+    command += ["--quiet"] * quiet + ["--verbose"] * verbose
+    children: list[subprocess.Popen[bytes]] = []
+    try:
+        while True:
+            children = [child for child in children if child.poll() is None]
+            if pending(state, _now()):
+                children.append(subprocess.Popen(command))
+            time.sleep(_SERVE_EVERY_S)
+    finally:
+        for child in children:
+            child.terminate()
+        for child in children:
+            child.wait()
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -1,0 +1,140 @@
+"""What a scheduled tick does: attribute, verify, report, compare with the tick before, tell."""
+
+from __future__ import annotations
+
+import json
+import logging
+import subprocess
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict
+from typing import Any
+
+from attattr_batch.analysis.audits import run_audits
+from attattr_batch.analysis.drift import compare_runs
+from attattr_batch.report.html import write_report
+from attattr_batch.runtime.driver import Reporter
+from attattr_batch.runtime.run import RunSummary, run_spec
+from attattr_batch.schedule.running import Outcome
+from attattr_batch.schedule.settings import Schedule
+from attattr_batch.schedule.state import TickRow
+from attattr_batch.schedule.timing import stamp
+from attattr_batch.spec import RunSpec
+from attattr_batch.store.connection import Store
+
+log = logging.getLogger(__name__)
+
+_NOTIFY_S = 30.0
+
+
+class Attributing:
+    """Executes ticks with the runtime.
+
+    Args:
+        reporting: Gives a progress reporter for a title.
+        address: Ray cluster that overrides the specs' own; None leaves theirs.
+    """
+
+    def __init__(
+        self, reporting: Callable[[str], AbstractContextManager[Reporter]], address: str | None = None
+    ):
+        self._reporting = reporting
+        self._address = address
+
+    def run(self, schedule: Schedule, specs: Sequence[RunSpec], previous: Sequence[int]) -> Outcome:
+        """Executes the runs, audits the store, writes the report and compares with the tick before.
+
+        Raises:
+            AttattrError: a run cannot be done, or the store or report cannot be written.
+        """
+        store = Store(schedule.db, create=True)
+        summaries = [self._execute(spec, store) for spec in specs]
+        findings = [finding for summary in summaries for finding in _shortcomings(summary)]
+        findings += [
+            f"audit {one.name}: {one.n_rows} offending rows" for one in run_audits(store) if not one.passed
+        ]
+        runs = [summary.run_id for summary in summaries]
+        # A spec that gained or lost runs since leaves no pairs to compare.
+        if len(previous) == len(runs):
+            findings += _drift(store, schedule, list(zip(previous, runs, strict=True)))
+        if schedule.report is not None:
+            write_report(store, schedule.report)
+        return Outcome("; ".join(_sentence(summary) for summary in summaries), runs, findings)
+
+    def notify(self, schedule: Schedule, tick: TickRow) -> None:
+        """Sends the tick's outcome to the schedule's webhook and command; their failures are logged."""
+        document = {
+            "schedule": schedule.name,
+            "tick": stamp(tick.tick),
+            "status": tick.status,
+            "db": str(schedule.db),
+            **(tick.outcome or {}),
+        }
+        body = json.dumps(document).encode()
+        if schedule.notify_url is not None:
+            _post(schedule.notify_url, body)
+        if schedule.notify_command is not None:
+            _call(schedule.notify_command, body)
+
+    def _execute(self, spec: RunSpec, store: Store) -> RunSummary:
+        if self._address is not None:
+            spec = spec.model_copy(update={"address": self._address})
+        with self._reporting(spec.name or spec.model) as report:
+            return run_spec(spec, store, report)
+
+
+def _drift(store: Store, schedule: Schedule, pairs: Sequence[tuple[int, int]]) -> list[str]:
+    findings = []
+    for before, now in pairs:
+        change = compare_runs(store, before, now)
+        if change is None:
+            log.info("run %d cannot be compared with run %d: it is gone, or of another shape", now, before)
+            continue
+        log.info("run %d against run %d: %s", now, before, json.dumps(asdict(change)))
+        rank, drop = change.rank_correlation, change.accuracy_drop
+        if rank is not None and rank < schedule.min_rank_correlation:
+            findings.append(
+                f"drift: rank correlation of head importance with run {before} is {rank:.3f},"
+                f" below {schedule.min_rank_correlation:g}"
+            )
+        if drop is not None and drop > schedule.max_accuracy_drop:
+            findings.append(
+                f"drift: accuracy is {drop:.4f} below that of run {before},"
+                f" more than {schedule.max_accuracy_drop:g}"
+            )
+    return findings
+
+
+def _shortcomings(summary: RunSummary) -> list[str]:
+    found = []
+    if summary.quarantined:
+        found.append(f"run {summary.name}: {summary.quarantined} examples quarantined")
+    if summary.uncertified:
+        found.append(f"run {summary.name}: {summary.uncertified} rows missed the tolerance")
+    return found
+
+
+def _sentence(summary: RunSummary) -> str:
+    accuracy = "" if summary.accuracy is None else f", accuracy {summary.accuracy:.4f}"
+    return f"run {summary.name}: {summary.committed} of {summary.n_examples} examples{accuracy}"
+
+
+def _post(url: str, body: bytes) -> None:
+    headers: dict[str, Any] = {"Content-Type": "application/json"}
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, body, headers), timeout=_NOTIFY_S):
+            pass
+    except (urllib.error.URLError, OSError) as error:
+        log.error("the webhook %s could not be told: %s", url, error)
+
+
+def _call(command: str, body: bytes) -> None:
+    try:
+        done = subprocess.run(command, shell=True, input=body, timeout=_NOTIFY_S, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        log.error("the command %r could not be run: %s", command, error)
+        return
+    if done.returncode:
+        log.error("the command %r ended with exit code %d", command, done.returncode)

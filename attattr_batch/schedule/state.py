@@ -1,0 +1,209 @@
+"""The schedules and what became of their ticks: a small SQLite file beside the stores.
+
+Not in the store itself: DuckDB's file is locked while a run commits. A tick is claimed by inserting its row,
+whose primary key is (schedule, tick); a lock file a schedule says whether the claim's process still lives.
+The kernel frees that lock however the process ends, so that the next caller knows to resume.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from attattr_batch.errors import UserError, did_you_mean
+from attattr_batch.schedule.settings import Schedule, make_schedule
+from attattr_batch.schedule.timing import parse_stamp, stamp
+
+Status = Literal["running", "done", "unchanged", "failed", "skipped"]
+
+_VERSION = 1
+_WAIT_S = 30.0
+_TABLES = """
+CREATE TABLE schedules (name TEXT PRIMARY KEY, settings TEXT NOT NULL);
+CREATE TABLE ticks (
+    schedule TEXT NOT NULL,
+    tick TEXT NOT NULL,
+    status TEXT NOT NULL,
+    attempts INTEGER NOT NULL,
+    resolved TEXT,
+    outcome TEXT,
+    started_at TEXT,
+    finished_at TEXT,
+    PRIMARY KEY (schedule, tick)
+);
+"""
+
+
+@dataclass(frozen=True)
+class TickRow:
+    """What is known of a tick.
+
+    Attributes:
+        schedule: Name of the schedule.
+        tick: The tick, in UTC.
+        status: `running` (or interrupted), `done`, `unchanged` (nothing new to attribute), `failed`, or
+            `skipped` (missed, or overlapped by the run before).
+        attempts: How often it was started.
+        resolved: Its runs, once fixed (see `template.Resolved`).
+        outcome: What came of it: `message`, `runs`, `findings`.
+        started_at: When it was first started.
+        finished_at: When it ended.
+    """
+
+    schedule: str
+    tick: datetime
+    status: Status
+    attempts: int = 0
+    resolved: dict[str, Any] | None = None
+    outcome: dict[str, Any] | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+
+
+class State:
+    """The schedules file.
+
+    Attributes:
+        path: The file.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    @contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        """Gives the file for one transaction that no other process's overlaps.
+
+        Raises:
+            UserError: the file cannot be used.
+        """
+        try:
+            connection = sqlite3.connect(self.path, timeout=_WAIT_S, isolation_level=None)
+            with closing(connection):
+                connection.execute("BEGIN IMMEDIATE")
+                _prepare(connection, self.path)
+                yield Transaction(connection)
+                connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            hint = "give another with --schedules, or make its folder"
+            raise UserError(
+                "the schedules file cannot be used", got=f"{self.path}: {error}", hint=hint
+            ) from error
+
+    def lock(self, schedule: str) -> int | None:
+        """Takes the lock of a schedule's runs; None where a living process has it.
+
+        Returns:
+            What `os.close` frees.
+        """
+        descriptor = os.open(f"{self.path}.{schedule}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        return descriptor
+
+
+class Transaction:
+    """Reads and changes schedules and ticks within one transaction."""
+
+    def __init__(self, connection: sqlite3.Connection):
+        self._connection = connection
+
+    def schedules(self) -> list[Schedule]:
+        """Every schedule, by name."""
+        rows = self._connection.execute("SELECT settings FROM schedules ORDER BY name").fetchall()
+        return [Schedule.model_validate_json(settings) for (settings,) in rows]
+
+    def find(self, name: str) -> Schedule:
+        """The schedule of this name.
+
+        Raises:
+            UserError: there is none.
+        """
+        known = {schedule.name: schedule for schedule in self.schedules()}
+        if name not in known:
+            allowed = ", ".join(known) or "(there are none yet)"
+            raise UserError("no such schedule", got=name, allowed=allowed, hint=did_you_mean(name, known))
+        return known[name]
+
+    def add(self, schedule: Schedule) -> None:
+        """Stores a new schedule.
+
+        Raises:
+            UserError: its name is taken.
+        """
+        try:
+            self._connection.execute(
+                "INSERT INTO schedules VALUES (?, ?)", [schedule.name, schedule.model_dump_json()]
+            )
+        except sqlite3.IntegrityError as error:
+            hint = f"`attattr schedule rm {schedule.name}` first, or choose another name"
+            raise UserError("there is a schedule of this name", got=schedule.name, hint=hint) from error
+
+    def remove(self, name: str) -> None:
+        """Forgets a schedule and its ticks; the runs in the store stay."""
+        self._connection.execute("DELETE FROM schedules WHERE name = ?", [name])
+        self._connection.execute("DELETE FROM ticks WHERE schedule = ?", [name])
+
+    def ticks(self, schedule: str) -> list[TickRow]:
+        """Every known tick of a schedule, oldest first."""
+        query = "SELECT * FROM ticks WHERE schedule = ? ORDER BY tick"
+        return [_tick_row(row) for row in self._connection.execute(query, [schedule]).fetchall()]
+
+    def put(self, rows: Sequence[TickRow], *, new: bool) -> None:
+        """Stores ticks: new ones, or with other values those that are there."""
+        verb = "INSERT" if new else "REPLACE"
+        self._connection.executemany(
+            f"{verb} INTO ticks VALUES (?, ?, ?, ?, ?, ?, ?, ?)", [_values(row) for row in rows]
+        )
+
+
+def add_schedule(state: State, values: dict[str, Any]) -> Schedule:
+    """Checks and stores a schedule.
+
+    Raises:
+        UserError: it cannot be used, or its name is taken.
+    """
+    schedule = make_schedule(values)
+    with state.transaction() as transaction:
+        transaction.add(schedule)
+    return schedule
+
+
+def _prepare(connection: sqlite3.Connection, path: Path) -> None:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version == 0 and not connection.execute("SELECT 1 FROM sqlite_master").fetchone():
+        for statement in _TABLES.split(";")[:-1]:
+            connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {_VERSION}")
+    elif version != _VERSION:
+        raise UserError(
+            "the schedules file is not one of ours, or of another release",
+            got=f"{path}: version {version}",
+            allowed=f"version {_VERSION}",
+        )
+
+
+def _values(row: TickRow) -> list[Any]:
+    texts = [None if value is None else json.dumps(value) for value in (row.resolved, row.outcome)]
+    times = [None if value is None else value.isoformat() for value in (row.started_at, row.finished_at)]
+    return [row.schedule, stamp(row.tick), row.status, row.attempts, *texts, *times]
+
+
+def _tick_row(row: Sequence[Any]) -> TickRow:
+    schedule, tick, status, attempts, resolved, outcome, started, finished = row
+    documents = [None if text is None else json.loads(text) for text in (resolved, outcome)]
+    times = [
+        None if text is None else datetime.fromisoformat(text).astimezone(UTC) for text in (started, finished)
+    ]
+    return TickRow(schedule, parse_stamp(tick), status, attempts, *documents, *times)

@@ -1,0 +1,163 @@
+"""`attattr schedule`: a nightly checkpoint, from `add` to drift, on tiny models."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+from calling import Cli, contains
+from scheduling import Clock
+from toy import rows_of, toy_model, toy_rows, write_sst2
+
+import attattr_batch.cli.schedule
+from attattr_batch.analysis.drift import compare_runs
+from attattr_batch.store.connection import Store
+
+SPEC = "{task: sst2, model: 'checkpoints/*', data_dir: glue, limit: 6}"
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
+    """The command line in a folder with a spec, data, and one checkpoint."""
+    monkeypatch.chdir(tmp_path)
+    write_sst2(tmp_path / "glue", dev=toy_rows(6, seed=1))
+    toy_model(tmp_path / "checkpoints" / "first")
+    (tmp_path / "night.yaml").write_text(SPEC)
+    return Cli(capsys, tmp_path / "store.duckdb")
+
+
+@pytest.fixture
+def webhook() -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """A web server that keeps what it is told."""
+    told: list[dict[str, Any]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            told.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}", told
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The time by which schedules go."""
+    clock = Clock()
+    monkeypatch.setattr(attattr_batch.cli.schedule, "_now", clock)
+    return clock
+
+
+def add(cli: Cli, *more: object) -> None:
+    answer = cli("schedule", "add", "nightly", "--cron", "0 2 * * *", "--spec", "night.yaml", *more)
+    assert answer.code == 0, answer.err
+
+
+def run_due(cli: Cli, code: int = 0) -> tuple[list[dict[str, Any]], str]:
+    """Calls it, by default expecting that all is good; returns its ticks and what it said."""
+    answer = cli.bare("schedule", "run-due", "--format", "json")
+    assert answer.code == code, answer.err
+    return json.loads(answer.out), answer.err
+
+
+def test_add_list_and_remove(cli: Cli) -> None:
+    answer = cli(
+        *("schedule", "add", "nightly", "--cron", "30 2 * * *", "--spec", "night.yaml"),
+        *("--tz", "Europe/Berlin", "--missed", "all", "--overlap", "queue", "--jitter", 60),
+    )
+    assert answer.code == 0
+    assert "schedule nightly: first tick" in answer.err and "02:30 CE" in answer.err
+    (row,) = json.loads(cli.bare("schedule", "list", "--format", "json").out)
+    assert row["cron"] == "30 2 * * *" and "02:30" in row["next"] and row["last"] is None
+    assert cli.bare("schedule", "rm", "nightl").code == 2
+    assert cli.bare("schedule", "rm", "nightly").code == 0
+    assert json.loads(cli.bare("schedule", "list", "--format", "json").out) == []
+
+
+@pytest.mark.parametrize(
+    ("flags", "fragments"),
+    [
+        (["--cron", "99 * * * *"], ["not valid", "bad minute"]),
+        (["--tz", "Europe/Berln"], ["unknown time zone", "did you mean 'Europe/Berlin'"]),
+        (["--spec", "day.yaml"], ["cannot read the run spec"]),
+    ],
+)
+def test_refusals(cli: Cli, flags: list[str], fragments: list[str]) -> None:
+    settings = {"--cron": "0 2 * * *", "--spec": "night.yaml"} | dict([flags])
+    message = cli.refuses("schedule", "add", "nightly", *[one for pair in settings.items() for one in pair])
+    contains(message, *fragments)
+
+
+def test_a_tick_attributes_and_the_next_one_skips_the_same_checkpoint(
+    cli: Cli, clock: Clock, tmp_path: Path
+) -> None:
+    add(cli, "--report", "report.html")
+    clock.forward(hours=3)
+    ((tick,), _) = run_due(cli)
+    assert tick["status"] == "done" and tick["outcome"]["findings"] == []
+    ((name, committed),) = rows_of(cli.db, "SELECT name, committed FROM run_summary")
+    assert (name, committed) == ("nightly-20260101T020000Z", 6)
+    assert "Self-attention attribution" in (tmp_path / "report.html").read_text()
+    assert run_due(cli) == ([], "")
+    clock.forward(days=1)
+    ((tick,), _) = run_due(cli)
+    assert tick["status"] == "unchanged"
+    assert rows_of(cli.db, "SELECT count(*) FROM runs") == [(1,)]
+
+
+def test_another_model_is_drift_and_is_told(
+    cli: Cli, clock: Clock, tmp_path: Path, webhook: tuple[str, list[dict[str, Any]]]
+) -> None:
+    url, told = webhook
+    add(cli, "--notify-url", url, "--notify-command", "cat > told.json", "--min-rank-correlation", 0.99)
+    clock.forward(hours=3)
+    run_due(cli)
+    assert told == []
+    toy_model(tmp_path / "checkpoints" / "second", seed=5)
+    clock.forward(days=1)
+    ((tick,), err) = run_due(cli, code=1)
+    (finding,) = [one for one in tick["outcome"]["findings"] if "rank correlation" in one]
+    assert "below 0.99" in finding
+    assert finding in err
+    (document,) = told
+    assert document == json.loads((tmp_path / "told.json").read_text())
+    assert (document["schedule"], document["status"]) == ("nightly", "done")
+    assert finding in document["findings"]
+
+
+def test_a_failed_tick_is_told_with_exit_code_1(cli: Cli, clock: Clock, tmp_path: Path) -> None:
+    add(cli)
+    clock.forward(hours=3)
+    (tmp_path / "night.yaml").write_text("{task: sst2, model: bundled, data_dir: nowhere}")
+    ((tick,), err) = run_due(cli, code=1)
+    assert tick["status"] == "failed"
+    assert "nowhere" in err
+
+
+def test_rank_correlation_is_spearman_s(cli: Cli, tmp_path: Path) -> None:
+    from scipy.stats import spearmanr
+
+    for name, seed in (("a", 1), ("b", 2)):
+        model = toy_model(tmp_path / name, seed=seed)
+        run = ("run", "--task", "sst2", "--model", model, "--data-dir", "glue", "--name", name, "--quiet")
+        assert cli(*run).code == 0
+    change = compare_runs(Store(cli.db), 1, 2)
+    assert change is not None and change.rank_correlation is not None
+    query = "SELECT attr_max FROM head_summary WHERE target = 'gold' AND run_id = {} ORDER BY layer, head"
+    ours, theirs = ([value for (value,) in rows_of(cli.db, query.format(run))] for run in (1, 2))
+    assert change.rank_correlation == pytest.approx(spearmanr(ours, theirs).statistic)
+    ((before,), (now,)) = rows_of(cli.db, "SELECT accuracy FROM run_summary ORDER BY run_id")
+    assert change.accuracy_drop == pytest.approx(before - now)
+    assert compare_runs(Store(cli.db), 1, 7) is None

@@ -1,0 +1,179 @@
+"""Which ticks run: missed ones, overlapping ones, interrupted ones, failing ones; by a clock of our own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+from scheduling import Bench
+
+from attattr_batch.errors import UserError
+from attattr_batch.schedule.due import ATTEMPTS, choose, pending
+from attattr_batch.schedule.running import needs_attention
+from attattr_batch.schedule.state import TickRow
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
+
+
+def test_each_tick_runs_once_however_often_it_is_called(bench: Bench) -> None:
+    bench.add()
+    for _ in range(3 * 24 * 4):
+        bench.clock.forward(minutes=15)
+        bench.run_due()
+    assert bench.work.started == [f"nightly-2026010{day}T020000Z" for day in (1, 2, 3)]
+    assert bench.statuses() == [(f"2026010{day}T0200", "done") for day in (1, 2, 3)]
+
+
+def test_ticks_before_the_schedule_was_made_are_not_its_own(bench: Bench) -> None:
+    bench.clock.forward(hours=2, seconds=1)
+    bench.add()
+    bench.clock.forward(hours=1)
+    assert bench.run_due() == []
+
+
+@pytest.mark.parametrize(
+    ("missed", "started", "statuses"),
+    [
+        ("last", [4], ["skipped", "skipped", "skipped", "done"]),
+        ("all", [1, 2, 3, 4], ["done", "done", "done", "done"]),
+        ("skip", [], ["skipped", "skipped", "skipped", "skipped"]),
+    ],
+)
+def test_missed_ticks(bench: Bench, missed: str, started: list[int], statuses: list[str]) -> None:
+    bench.add(missed=missed)
+    bench.clock.forward(days=4)
+    bench.run_due()
+    assert bench.work.started == [f"nightly-2026010{day}T020000Z" for day in started]
+    assert [status for _, status in bench.statuses()] == statuses
+    bench.run_due()
+    assert len(bench.work.started) == len(started)
+
+
+def test_skip_runs_a_tick_that_is_on_time(bench: Bench) -> None:
+    bench.add(missed="skip")
+    bench.clock.forward(hours=2, minutes=4)
+    bench.run_due()
+    assert len(bench.work.started) == 1
+
+
+def test_a_long_pause_leaves_few_rows(bench: Bench) -> None:
+    bench.add(cron="* * * * *")
+    bench.clock.forward(days=1)
+    bench.run_due()
+    assert len(bench.work.started) == 1
+    assert len(bench.statuses()) == 101
+
+
+@pytest.mark.parametrize(
+    ("overlap", "days", "statuses"),
+    [
+        ("skip", [1, 4], ["done", "skipped", "skipped", "done"]),
+        ("queue", [1, 2, 3, 4], ["done", "done", "done", "done"]),
+    ],
+)
+def test_ticks_that_fall_into_a_run(bench: Bench, overlap: str, days: list[int], statuses: list[str]) -> None:
+    bench.add(overlap=overlap)
+    bench.work.seconds = timedelta(hours=50).total_seconds()
+    while bench.clock.forward(minutes=30).day < 5:
+        bench.run_due()
+    assert bench.work.started == [f"nightly-2026010{day}T020000Z" for day in days]
+    assert [status for _, status in bench.statuses()] == statuses
+
+
+def test_queued_ticks_run_even_where_missed_ones_do_not(bench: Bench) -> None:
+    schedule = bench.add(cron="0 * * * *", overlap="queue", missed="skip")
+    first = bench.clock.forward(hours=1)
+    ran = TickRow(schedule.name, first, "done", 1, None, None, first, first + timedelta(hours=2.5))
+    later = first + timedelta(hours=6)
+    chosen, dropped = choose(schedule, [ran], later)
+    assert chosen == first + timedelta(hours=1)
+    assert dropped == []
+    second = replace(ran, tick=first + timedelta(hours=2), started_at=later, finished_at=later)
+    chosen, dropped = choose(schedule, [ran, second], later + timedelta(minutes=10))
+    assert chosen is None
+    assert {reason for _, reason in dropped} == {"missed"} and len(dropped) == 4
+
+
+def test_jitter_delays_the_start_but_not_the_tick(bench: Bench) -> None:
+    schedule = bench.add(jitter_s=3600)
+    assert timedelta(0) < schedule.delay < timedelta(hours=1)
+    bench.clock.now = datetime.fromisoformat("2026-01-01T02:00Z") + schedule.delay - timedelta(seconds=1)
+    assert bench.run_due() == []
+    bench.clock.forward(seconds=1)
+    (tick,) = bench.run_due()
+    assert tick.tick.hour == 2 and bench.work.started == ["nightly-20260101T020000Z"]
+
+
+def test_an_interrupted_tick_goes_on_with_the_same_runs(bench: Bench) -> None:
+    bench.add(spec="{task: sst2, model: bundled, limit: 3}")
+    bench.clock.forward(hours=3)
+    bench.work.error = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        bench.run_due()
+    assert bench.statuses() == [("20260101T0200", "running")]
+    (bench.folder / "nightly.yaml").write_text("{task: rte, model: bundled}")  # not for this tick any more
+    bench.work.error = None
+    bench.clock.forward(days=2)
+    bench.run_due()
+    assert bench.work.started[:2] == ["nightly-20260101T020000Z"] * 2
+    assert [spec.task for spec in bench.work.specs] == ["sst2", "sst2", "rte"][: len(bench.work.specs)]
+    assert bench.statuses()[0] == ("20260101T0200", "done")
+
+
+def test_a_tick_that_always_dies_fails_at_last(bench: Bench) -> None:
+    bench.add()
+    bench.clock.forward(hours=3)
+    bench.work.error = KeyboardInterrupt()
+    for _ in range(ATTEMPTS):
+        with pytest.raises(KeyboardInterrupt):
+            bench.run_due()
+    assert bench.run_due() == []
+    assert bench.statuses() == [("20260101T0200", "failed")]
+    assert len(bench.work.started) == ATTEMPTS
+
+
+@pytest.mark.parametrize("error", [UserError("no data today"), ZeroDivisionError("a fault of ours")])
+def test_a_failing_schedule_is_told_and_does_not_keep_others_from_running(
+    bench: Bench, error: BaseException
+) -> None:
+    bench.add("a-first", spec="{task: sst2, model: bundled}")
+    bench.add("b-second", spec="{task: rte, model: bundled}")
+    bench.work.error = error
+    bench.clock.forward(hours=3)
+    ended = bench.run_due()
+    assert [(one.schedule, one.status, needs_attention(one)) for one in ended] == [
+        ("a-first", "failed", True),
+        ("b-second", "failed", True),
+    ]
+    assert str(error) in str(ended[0].outcome)
+    assert [one.schedule for one in bench.work.notified] == ["a-first", "b-second"]
+    assert bench.run_due() == [], "a failed tick is not tried again"
+
+
+def test_the_runs_before_are_those_of_the_last_tick_that_had_any(bench: Bench) -> None:
+    bench.add()
+    bench.clock.forward(hours=3)
+    bench.run_due()
+    bench.work.error = UserError("not today")
+    bench.clock.forward(days=1)
+    bench.run_due()
+    bench.work.error = None
+    bench.clock.forward(days=1)
+    bench.run_due()
+    assert bench.work.previous == [(), (1,), (1,)]
+
+
+def test_pending_says_whether_run_due_has_something_to_do(bench: Bench) -> None:
+    bench.add()
+    assert not pending(bench.state, bench.clock.now)
+    bench.clock.forward(hours=2)
+    assert pending(bench.state, bench.clock.now)
+    assert pending(bench.state, bench.clock.now, "nightly")
+    lock = bench.state.lock("nightly")
+    assert lock is not None
+    assert not pending(bench.state, bench.clock.now), "somebody runs it"
