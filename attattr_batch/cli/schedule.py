@@ -22,6 +22,7 @@ from attattr_batch.cli.output import (
     print_rows,
     set_up_logging,
     stderr,
+    write_text,
 )
 
 group = typer.Typer(name="schedule", help="Recurring runs, each tick exactly once.", no_args_is_help=True)
@@ -57,6 +58,7 @@ def register(app: typer.Typer) -> None:
     group.command("rm", epilog="Example:  attattr schedule rm nightly")(remove)
     group.command("run-due", epilog="Example (crontab):  * * * * * attattr schedule run-due -q")(run_due)
     group.command(epilog="Example:  attattr schedule serve")(serve)
+    group.command(epilog="Example:  attattr schedule manifest nightly --kind systemd --to units")(manifest)
     app.add_typer(group)
 
 
@@ -184,6 +186,33 @@ def serve(
             child.terminate()
         for child in children:
             child.wait()
+
+
+def manifest(
+    name: NameArgument,
+    kind: Annotated[str, typer.Option(help="systemd, crontab, cronjob, rayjob or raycronjob.")],
+    to: Annotated[Path | None, typer.Option(help="Folder for the files. Without it: stdout.")] = None,
+    image: Annotated[str, typer.Option(help="Kubernetes: container image.")] = "attattr:latest",
+    claim: Annotated[str, typer.Option(help="Kubernetes: claim of the shared volume.")] = "attattr",
+    mount: Annotated[str, typer.Option(help="Kubernetes: where pods mount it.")] = "/work",
+    gpus: Annotated[int, typer.Option(help="Kubernetes: GPUs a worker.", min=0)] = 1,
+    workers: Annotated[int, typer.Option(help="Kubernetes: workers at most.", min=1)] = 8,
+    schedules: StateOption = DEFAULT_STATE,
+) -> None:
+    """Write what calls `run-due` on time: units for systemd, a line for cron, or documents for Kubernetes."""
+    from attattr_batch.schedule.manifests import Place
+    from attattr_batch.schedule.manifests import manifest as make
+    from attattr_batch.schedule.state import State
+
+    with State(schedules).transaction() as transaction:
+        schedule = transaction.find(name)
+    files = make(kind, schedule, Place(schedules, image, claim, mount, gpus, workers))
+    for file, text in files.items():
+        if to is None:
+            print(text if len(files) == 1 else f"# {file}\n{text}")
+        else:
+            write_text(to / file, text)
+            stderr.print(f"wrote {to / file}")
 
 
 def _now() -> datetime:

@@ -161,3 +161,17 @@ def test_rank_correlation_is_spearman_s(cli: Cli, tmp_path: Path) -> None:
     ((before,), (now,)) = rows_of(cli.db, "SELECT accuracy FROM run_summary ORDER BY run_id")
     assert change.accuracy_drop == pytest.approx(before - now)
     assert compare_runs(Store(cli.db), 1, 7) is None
+
+
+def test_manifests_go_to_stdout_or_a_folder(cli: Cli, tmp_path: Path) -> None:
+    add(cli)
+    answer = cli.bare("schedule", "manifest", "nightly", "--kind", "rayjob", "--image", "here/attattr:2")
+    assert answer.code == 0 and "image: here/attattr:2" in answer.out
+    units = tmp_path / "new" / "units"
+    assert cli.bare("schedule", "manifest", "nightly", "--kind", "systemd", "--to", units).code == 0
+    assert sorted(path.name for path in units.iterdir()) == [
+        "attattr-nightly.service",
+        "attattr-nightly.timer",
+    ]
+    refused = cli.bare("schedule", "manifest", "nightly", "--kind", "launchd")
+    assert refused.code == 2 and "allowed: cronjob, crontab" in refused.err

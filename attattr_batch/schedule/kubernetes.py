@@ -1,0 +1,179 @@
+"""Manifests for Kubernetes with KubeRay: a RayJob a tick, started by a CronJob, or by KubeRay itself.
+
+The pods share a volume with the schedules file, the specs and the stores. Whatever starts the RayJob, its
+entrypoint is `attattr schedule run-due`, so a tick is run once even where two RayJobs are started for it.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from attattr_batch.errors import UserError
+from attattr_batch.schedule.settings import Schedule
+
+if TYPE_CHECKING:
+    from attattr_batch.schedule.manifests import Place
+
+Document = dict[str, Any]
+Maker = Callable[[Schedule, "Place"], list[Document]]
+
+NAME_LENGTH = 36
+"""Longest name: KubeRay appends to a RayJob's name for its clusters, jobs and pods (63 characters in all)."""
+
+_PREFIX = "attattr-"
+_GENERATED = len("-abcde")  # what Kubernetes appends to a `generateName`
+_KUBECTL = "registry.k8s.io/kubectl:v1.34.0"
+_START_WITHIN_S = 3600
+_KEEP_S = 86_400
+_DEADLINE_S = 7 * 86_400
+
+
+def check_name(name: str) -> None:
+    """Checks that Kubernetes can carry a schedule's name.
+
+    Raises:
+        UserError: it is too long.
+    """
+    most = NAME_LENGTH - len(_PREFIX) - _GENERATED
+    if len(name) > most:
+        raise UserError(
+            "the schedule's name is too long for Kubernetes",
+            got=f"{name} ({len(name)} characters)",
+            allowed=f"{most} characters: with what is added, names have at most {NAME_LENGTH}",
+            hint="add the schedule under a shorter name",
+        )
+
+
+def ray_job(schedule: Schedule, place: Place) -> list[Document]:
+    """One RayJob that runs what is due when it starts."""
+    spec = _ray_job_spec(schedule, place)
+    return [{"apiVersion": "ray.io/v1", "kind": "RayJob", "metadata": _metadata(schedule), "spec": spec}]
+
+
+def ray_cron_job(schedule: Schedule, place: Place) -> list[Document]:
+    """A RayCronJob: alpha in KubeRay 1.6, behind a feature gate, and it starts missed ticks side by side."""
+    spec = {
+        "schedule": schedule.cron,
+        "timeZone": _zone(schedule),
+        "jobTemplate": _ray_job_spec(schedule, place),
+    }
+    return [{"apiVersion": "ray.io/v1", "kind": "RayCronJob", "metadata": _metadata(schedule), "spec": spec}]
+
+
+def cron_job(schedule: Schedule, place: Place) -> list[Document]:
+    """A CronJob that creates a RayJob at every tick, with the rights and the template it needs."""
+    (job,) = ray_job(schedule, place)
+    name = _PREFIX + schedule.name
+    job["metadata"] = {"generateName": f"{name}-"}
+    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": _metadata(schedule)}
+    rules = [{"apiGroups": ["ray.io"], "resources": ["rayjobs"], "verbs": ["create"]}]
+    role = {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "Role",
+        "metadata": _metadata(schedule),
+        "rules": rules,
+    }
+    binding = {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "RoleBinding",
+        "metadata": _metadata(schedule),
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name},
+        "subjects": [{"kind": "ServiceAccount", "name": name}],
+    }
+    template = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": _metadata(schedule),
+        "data": {"rayjob.json": json.dumps(job, indent=1)},
+    }
+    return [account, role, binding, template, _creating_cron_job(schedule)]
+
+
+def _creating_cron_job(schedule: Schedule) -> Document:
+    name = _PREFIX + schedule.name
+    container = {
+        "name": "create-rayjob",
+        "image": _KUBECTL,
+        "command": ["kubectl", "create", "-f", "/template/rayjob.json"],
+        "volumeMounts": [{"name": "template", "mountPath": "/template"}],
+    }
+    pod = {
+        "serviceAccountName": name,
+        "restartPolicy": "Never",
+        "containers": [container],
+        "volumes": [{"name": "template", "configMap": {"name": name}}],
+    }
+    spec = {
+        "schedule": schedule.cron,
+        "timeZone": _zone(schedule),
+        "concurrencyPolicy": "Forbid",
+        "startingDeadlineSeconds": _START_WITHIN_S,
+        "successfulJobsHistoryLimit": 3,
+        "failedJobsHistoryLimit": 3,
+        "jobTemplate": {"spec": {"backoffLimit": 2, "template": {"spec": pod}}},
+    }
+    return {"apiVersion": "batch/v1", "kind": "CronJob", "metadata": _metadata(schedule), "spec": spec}
+
+
+def _ray_job_spec(schedule: Schedule, place: Place) -> Document:
+    command = ["attattr", "schedule", "run-due", "--only", schedule.name]
+    command += ["--schedules", str(place.state), "--address", "auto"]
+    return {
+        "entrypoint": shlex.join(command),
+        "submissionMode": "K8sJobMode",
+        "shutdownAfterJobFinishes": True,
+        "ttlSecondsAfterFinished": _KEEP_S,
+        "activeDeadlineSeconds": _DEADLINE_S,
+        "backoffLimit": 0,  # a failed tick is in the schedule's list; an interrupted one resumes at the next
+        "rayClusterSpec": _cluster(place),
+    }
+
+
+def _cluster(place: Place) -> Document:
+    # The head computes nothing: it holds the driver, the one writer of the store.
+    head = {
+        "rayStartParams": {"num-cpus": "0", "dashboard-host": "0.0.0.0"},
+        "template": _pod("ray-head", place, {"cpu": "2", "memory": "8Gi"}),
+    }
+    resources = {"cpu": "4", "memory": "16Gi"}
+    if place.gpus:
+        resources["nvidia.com/gpu"] = str(place.gpus)
+    group = {
+        "groupName": "gpu" if place.gpus else "cpu",
+        "replicas": 0,
+        "minReplicas": 0,
+        "maxReplicas": place.workers,
+        "rayStartParams": {},
+        "template": _pod("ray-worker", place, resources),
+    }
+    return {"enableInTreeAutoscaling": True, "headGroupSpec": head, "workerGroupSpecs": [group]}
+
+
+def _pod(name: str, place: Place, resources: Mapping[str, str]) -> Document:
+    container = {
+        "name": name,
+        "image": place.image,
+        "workingDir": place.mount,
+        "resources": {"requests": dict(resources), "limits": dict(resources)},
+        "volumeMounts": [
+            {"name": "work", "mountPath": place.mount},
+            {"name": "shm", "mountPath": "/dev/shm"},
+        ],
+    }
+    volumes = [
+        {"name": "work", "persistentVolumeClaim": {"claimName": place.claim}},
+        {"name": "shm", "emptyDir": {"medium": "Memory"}},
+    ]
+    return {"spec": {"containers": [container], "volumes": volumes}}
+
+
+def _zone(schedule: Schedule) -> str:
+    return "Etc/UTC" if schedule.tz == "UTC" else schedule.tz
+
+
+def _metadata(schedule: Schedule) -> Document:
+    labels = {"app.kubernetes.io/name": "attattr", "attattr/schedule": schedule.name}
+    return {"name": _PREFIX + schedule.name, "labels": labels}

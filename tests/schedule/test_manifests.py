@@ -1,0 +1,143 @@
+"""Manifests: systemd's own checker, cron's rules, and the resource definitions of KubeRay."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from jsonschema import Draft202012Validator, ValidationError
+from scheduling import Bench
+
+from attattr_batch.errors import UserError
+from attattr_batch.schedule.manifests import Place, manifest
+from attattr_batch.schedule.settings import Schedule
+
+PLACE = Place(
+    Path("/work/schedules.sqlite"), "registry.local/attattr:1", "attattr", "/work", gpus=1, workers=8
+)
+
+
+@pytest.fixture
+def nightly(tmp_path: Path) -> Schedule:
+    return Bench(tmp_path).add(cron="30 2 * * 1-5", tz="Europe/Berlin")
+
+
+def documents(kind: str, schedule: Schedule, place: Place = PLACE) -> list[dict[str, Any]]:
+    (text,) = manifest(kind, schedule, place).values()
+    return list(yaml.safe_load_all(text))
+
+
+@pytest.fixture
+def definition(real_data: Path) -> Any:
+    """Gives the validator of a KubeRay kind, which refuses unknown fields as the API server does."""
+
+    def of(plural: str) -> Draft202012Validator:
+        text = (real_data / "crds" / f"ray.io_{plural}.yaml").read_text(encoding="utf-8")
+        version = next(one for one in yaml.safe_load(text)["spec"]["versions"] if one["name"] == "v1")
+        return Draft202012Validator(_closed(version["schema"]["openAPIV3Schema"]))
+
+    return of
+
+
+def _closed(schema: Any) -> Any:
+    """The same schema with unknown fields forbidden, and Kubernetes' number-or-string understood."""
+    if isinstance(schema, list):
+        return [_closed(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    closed = {key: _closed(value) for key, value in schema.items()}
+    if closed.get("x-kubernetes-int-or-string") is True:
+        closed.pop("type", None)
+        closed["anyOf"] = [{"type": "integer"}, {"type": "string"}]
+    if isinstance(schema.get("properties"), dict) and "type" in schema:
+        closed.setdefault("additionalProperties", False)
+    return closed
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(("kind", "plural"), [("rayjob", "rayjobs"), ("raycronjob", "raycronjobs")])
+def test_kuberay_accepts_the_document_and_no_bad_field(
+    nightly: Schedule, definition: Any, kind: str, plural: str
+) -> None:
+    validator = definition(plural)
+    (document,) = documents(kind, nightly)
+    validator.validate(document)
+    job = document["spec"]["jobTemplate"] if kind == "raycronjob" else document["spec"]
+    group = job["rayClusterSpec"]["workerGroupSpecs"][0]
+    bad: list[tuple[dict[str, Any], str, Any]] = [
+        (job, "backofLimit", 1),
+        (job, "ttlSecondsAfterFinished", "a day"),
+        (group, "maxReplicas", "eight"),
+    ]
+    for place, key, value in bad:
+        before = dict(place)
+        place[key] = value
+        with pytest.raises(ValidationError):
+            validator.validate(document)
+        place.clear()
+        place.update(before)
+    validator.validate(document)
+
+
+@pytest.mark.real
+def test_the_cron_job_creates_a_valid_ray_job(nightly: Schedule, definition: Any) -> None:
+    *others, template, cron = documents("cronjob", nightly)
+    assert [one["kind"] for one in others] == ["ServiceAccount", "Role", "RoleBinding"]
+    job = json.loads(template["data"]["rayjob.json"])
+    definition("rayjobs").validate(job)
+    assert job["metadata"] == {"generateName": "attattr-nightly-"}
+    assert "schedule run-due --only nightly" in job["spec"]["entrypoint"]
+    assert cron["spec"]["schedule"] == "30 2 * * 1-5"
+    assert cron["spec"]["timeZone"] == "Europe/Berlin"
+    assert cron["spec"]["concurrencyPolicy"] == "Forbid"
+
+
+def test_the_cluster_scales_to_nothing_and_computes_off_the_head(nightly: Schedule) -> None:
+    (document,) = documents("rayjob", nightly)
+    cluster = document["spec"]["rayClusterSpec"]
+    assert cluster["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"
+    (group,) = cluster["workerGroupSpecs"]
+    assert (group["minReplicas"], group["maxReplicas"]) == (0, 8)
+    (container,) = group["template"]["spec"]["containers"]
+    assert container["resources"]["limits"]["nvidia.com/gpu"] == "1"
+
+
+def test_a_name_that_kubernetes_cannot_carry_is_refused(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    longest = bench.add("n" * 22)
+    (document,) = documents("rayjob", longest)
+    assert len(document["metadata"]["name"]) + len("-abcde") == 36
+    with pytest.raises(UserError, match="too long for Kubernetes"):
+        manifest("cronjob", bench.add("n" * 23), PLACE)
+
+
+def test_an_unknown_kind_is_refused(nightly: Schedule) -> None:
+    with pytest.raises(UserError, match=r"unknown kind of manifest(.|\n)*did you mean 'cronjob'"):
+        manifest("cronjobs", nightly, PLACE)
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
+def test_systemd_accepts_the_units(tmp_path: Path) -> None:
+    folder = tmp_path / "with space and 100 %"
+    folder.mkdir()
+    files = manifest("systemd", Bench(folder).add(), PLACE)
+    assert sorted(files) == ["attattr-nightly.service", "attattr-nightly.timer"]
+    for name, text in files.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    command = ["systemd-analyze", "verify", *(str(tmp_path / name) for name in files)]
+    checked = subprocess.run(command, capture_output=True, text=True, check=False)
+    ours = [line for line in checked.stderr.splitlines() if "attattr" in line]
+    assert (checked.returncode, ours) == (0, []), checked.stderr
+
+
+def test_cron_gets_one_line_a_minute(nightly: Schedule) -> None:
+    (text,) = manifest("crontab", nightly, PLACE).values()
+    comment, line = text.splitlines()
+    assert "30 2 * * 1-5 Europe/Berlin" in comment
+    assert line.startswith("* * * * * /")
+    assert line.endswith("attattr schedule run-due --quiet --only nightly --schedules /work/schedules.sqlite")
