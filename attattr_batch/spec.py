@@ -29,6 +29,22 @@ Device = Literal["auto", "cpu", "cuda"]
 ExecutorName = Literal["auto", "local", "ray"]
 
 
+class WorkerPool(BaseModel):
+    """Ray workers of one shape.
+
+    Attributes:
+        count: How many; those that find no room yet join when a machine does.
+        cpus: CPUs of each.
+        gpus: GPUs of each; fractions share one.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    count: Annotated[int, Field(ge=1, le=4096)] = 1
+    cpus: Annotated[int, Field(ge=1, le=1024)] = 1
+    gpus: Annotated[float, Field(ge=0, le=64)] = 0.0
+
+
 class RunSpec(BaseModel):
     """One run: a model, a dataset split and a method, plus how to execute it.
 
@@ -63,9 +79,16 @@ class RunSpec(BaseModel):
 
     device: Device = "auto"
     executor: ExecutorName = "auto"
-    workers: Annotated[int, Field(ge=1, le=4096)] | None = None
+    workers: Annotated[int, Field(ge=1, le=4096)] | list[WorkerPool] | None = None
     address: str | None = None
     batch_tokens: Annotated[int, Field(ge=128)] | None = None
+
+    @property
+    def n_workers(self) -> int | None:
+        """How many workers are asked for, in all pools; None leaves it to us."""
+        if isinstance(self.workers, list):
+            return sum(pool.count for pool in self.workers)
+        return self.workers
 
     @model_validator(mode="after")
     def _check_combinations(self) -> RunSpec:
@@ -73,6 +96,8 @@ class RunSpec(BaseModel):
             raise ValueError("give `task` (a GLUE task) or `dataset` (a file or hub set with `columns`)")
         if self.dataset is not None and self.data_dir is not None:
             raise ValueError("`data_dir` and `dataset` exclude each other")
+        if self.workers == []:
+            raise ValueError("`workers` needs a number or at least one pool")
         if self.nodes is not None and self.quadrature == "adaptive":
             raise ValueError("`nodes` needs a fixed `quadrature`; `adaptive` takes `tolerance`")
         if self.nodes is None and self.quadrature != "adaptive":

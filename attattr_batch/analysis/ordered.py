@@ -13,9 +13,10 @@ from sqlalchemy import Row
 from attattr_batch.analysis.jobs import Job
 from attattr_batch.errors import UserError
 from attattr_batch.passes.order import attack_order, mask_order
+from attattr_batch.passes.plan import default_batch_tokens
 from attattr_batch.passes.stored import OrderedPlan, StoredRun, plan_attack, plan_masked_accuracy, stored_run
 from attattr_batch.runtime.driver import Progress, Reporter
-from attattr_batch.runtime.execution import execute_pass
+from attattr_batch.runtime.execution import Load, execute_pass
 from attattr_batch.spec import make_spec
 from attattr_batch.store.connection import Store
 from attattr_batch.store.jobs import register_ordered_pass
@@ -73,7 +74,9 @@ def answer_order(store: Store, job: Job, run: Row[Any], rows: pa.Table, how: How
         chunks = plan.chunks(pending)
         progress = Progress(len(example_ids), len(example_ids) - len(pending) - failed, failed)
         spec = make_spec({**stored.spec.model_dump(), **how.machine})
-        execute_pass(store, pass_id, (plan.work, chunks, _flop(stored, plan)), spec, progress, how.report)
+        cpu_tokens = spec.batch_tokens or default_batch_tokens("cpu", stored.hidden_size)
+        load = Load(plan.work, chunks, _flop(stored, plan), cpu_tokens)
+        execute_pass(store, pass_id, load, spec, progress, how.report)
         failed = progress.quarantined
         seal_pass(store, pass_id)
     return failed

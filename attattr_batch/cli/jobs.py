@@ -147,9 +147,7 @@ def _print_results(results: list[JobResult], form: Format) -> None:
     print_rows(columns, rows, form)
     for one in results:
         if one.quarantined:
-            stderr.print(
-                f"{one.job}: {one.quarantined} examples quarantined; `attattr status` says why, --retry-errors tries again"
-            )
+            stderr.print(f"{one.job}: {one.quarantined} quarantined: `attattr status`, then --retry-errors")
 
 
 def _pair(text: str) -> tuple[str, str]:

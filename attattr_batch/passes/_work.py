@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor
 
 from attattr_batch.engine.families import Encoder, encoder_for
-from attattr_batch.engine.models import ModelSource, load_model
+from attattr_batch.engine.models import ModelSource, choose_device, load_model
 from attattr_batch.records import Chunk, EncodedExample
 
 
@@ -33,6 +34,17 @@ class Work(Protocol):
         Raises:
             UserError: no worker of this pass can ever start (a wrong model, say).
         """
+
+
+@runtime_checkable
+class Portable(Protocol):
+    """Work that needs a folder, whose files can be sent to a machine that lacks it."""
+
+    def folder(self) -> Path | None:
+        """The folder; None where workers get by without."""
+
+    def moved(self, folder: Path) -> Self:
+        """The same work with the files elsewhere."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,11 +71,23 @@ class ModelWork(ABC):
         """
         if self.threads is not None:
             torch.set_num_threads(self.threads)
-        return self.worker(encoder_for(load_model(self.source.settled(), torch.device(self.device))))
+        return self.worker(encoder_for(load_model(self.source.settled(), choose_device(self.device))))
 
     @abstractmethod
     def worker(self, encoder: Encoder) -> Worker:
         """The worker, once its model is loaded."""
+
+    @abstractmethod
+    def on_cpu(self, batch_tokens: int) -> Self:
+        """The same work on a CPU, in batches of its own size."""
+
+    def folder(self) -> Path | None:
+        """The model's folder, where a worker cannot fetch it by itself."""
+        return self.source.folder if self.source.hub_id is None else None
+
+    def moved(self, folder: Path) -> Self:
+        """The same work with the model's files elsewhere."""
+        return replace(self, source=replace(self.source, folder=folder))
 
 
 class _OrderedWork(Protocol):

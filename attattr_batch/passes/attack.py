@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 import torch
@@ -34,6 +34,10 @@ class AttackWork(ModelWork):
     def worker(self, encoder: Encoder) -> AttackWorker:
         """The worker, once its model is loaded."""
         return AttackWorker(self, encoder)
+
+    def on_cpu(self, batch_tokens: int) -> AttackWork:
+        """The same work on a CPU, in batches of its own size."""
+        return replace(self, device="cpu", batch_tokens=batch_tokens)
 
 
 class AttackWorker:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -44,6 +44,10 @@ class AttributeWork(ModelWork):
     def worker(self, encoder: Encoder) -> AttributeWorker:
         """The worker, once its model is loaded."""
         return AttributeWorker(self, encoder)
+
+    def on_cpu(self, batch_tokens: int) -> AttributeWork:
+        """The same work on a CPU, in batches of its own size."""
+        return replace(self, device="cpu", method=replace(self.method, batch_tokens=batch_tokens))
 
 
 class AttributeWorker:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -33,6 +33,10 @@ class MaskedAccuracyWork(ModelWork):
     def worker(self, encoder: Encoder) -> MaskedAccuracyWorker:
         """The worker, once its model is loaded."""
         return MaskedAccuracyWorker(self, encoder)
+
+    def on_cpu(self, batch_tokens: int) -> MaskedAccuracyWork:
+        """The same work on a CPU, in batches of its own size."""
+        return replace(self, device="cpu", batch_tokens=batch_tokens)
 
 
 class MaskedAccuracyWorker:

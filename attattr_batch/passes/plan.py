@@ -108,7 +108,7 @@ def plan_attribution(spec: RunSpec) -> AttributionPlan:
     target, warnings = _settle_target(spec, dataset)
     vocabulary = {index: token for token, index in tokenizer.get_vocab().items()}
     tokenizer_key = content_key(sorted(vocabulary.items()))
-    device = choose_device(spec.device).type
+    device = device_for(spec)
     work = AttributeWork(
         source=source,
         device=device,
@@ -139,6 +139,14 @@ def plan_attribution(spec: RunSpec) -> AttributionPlan:
         tokenizer_key=tokenizer_key,
         vocabulary=vocabulary,
     )
+
+
+def device_for(spec: RunSpec) -> str:
+    """`cpu` or `cuda`. A cluster's GPUs need not be seen from here."""
+    pools = spec.workers if isinstance(spec.workers, list) else []
+    if spec.device != "cpu" and any(pool.gpus for pool in pools):
+        return "cuda" if spec.address is not None else choose_device("cuda").type
+    return choose_device(spec.device).type
 
 
 def _n_layers(config: Any) -> int:

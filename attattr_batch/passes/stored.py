@@ -13,7 +13,6 @@ from attattr_batch.data.encoding import encode
 from attattr_batch.data.planning import plan_chunks
 from attattr_batch.engine.models import (
     ModelSource,
-    choose_device,
     find_model,
     load_config,
     load_tokenizer,
@@ -24,7 +23,7 @@ from attattr_batch.passes._work import ModelWork
 from attattr_batch.passes.attack import AttackWork
 from attattr_batch.passes.masked_accuracy import MaskedAccuracyWork
 from attattr_batch.passes.order import Attack, Mask, Order
-from attattr_batch.passes.plan import CHUNK_EXAMPLES, default_batch_tokens
+from attattr_batch.passes.plan import CHUNK_EXAMPLES, default_batch_tokens, device_for
 from attattr_batch.records import Chunk, Dataset, EncodedExample
 from attattr_batch.spec import RunSpec, make_spec
 from attattr_batch.store.runs import run_dataset
@@ -134,7 +133,7 @@ def plan_attack(run: StoredRun, job: str, order: Order[Attack]) -> OrderedPlan:
 
 
 def _common(run: StoredRun) -> dict[str, Any]:
-    device = choose_device(run.spec.device).type
+    device = device_for(run.spec)
     tokens = run.spec.batch_tokens or default_batch_tokens(device, run.hidden_size)
     return {"source": run.source, "device": device, "outputs": run.outputs, "batch_tokens": tokens}
 

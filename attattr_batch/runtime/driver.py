@@ -92,7 +92,7 @@ class Driver:
             case Failed(chunk=chunk):
                 self._again(chunk, outcome.kind, outcome.message, outcome.detail)
             case Lost(chunk=chunk):
-                self._again(chunk, "WorkerLost", outcome.message, "")
+                self._after_loss(chunk, outcome.message)
 
     def _commit(self, finished: Finished) -> None:
         chunk = finished.chunk
@@ -114,6 +114,20 @@ class Driver:
         # Another driver may have committed some of them; they are done all the same.
         self._progress.committed += len(result.committed)
         self._progress.done += len(chunk.examples)
+
+    def _after_loss(self, chunk: Chunk, message: str) -> None:
+        """Tries a chunk whose worker was lost once more as it is: most often the machine was at fault.
+
+        A chunk in one piece also keeps its numbers to the last bit, which depend on the batch's shape.
+        """
+        if len(chunk.examples) > 1 and chunk.attempt == 0:
+            self._queue.appendleft(Chunk(chunk.examples, attempt=1))
+        elif len(chunk.examples) > 1:
+            # The halves have had their second attempt with the whole.
+            halves = [Chunk(half.examples, min(1, len(half.examples) - 1)) for half in chunk.halves()]
+            self._queue.extendleft(reversed(halves))
+        else:
+            self._again(chunk, "WorkerLost", message, "")
 
     def _again(self, chunk: Chunk, kind: str, message: str, detail: str) -> None:
         """Bisects a failed chunk; a failed single example gets another attempt, then quarantine."""

@@ -10,10 +10,16 @@ from pathlib import PurePath
 from sqlalchemy import Connection, text
 
 from attattr_batch.errors import StoreError, UserError
-from attattr_batch.passes.plan import AttributionPlan, below_chance, plan_attribution, provenance
+from attattr_batch.passes.plan import (
+    AttributionPlan,
+    below_chance,
+    default_batch_tokens,
+    plan_attribution,
+    provenance,
+)
 from attattr_batch.records import Chunk
 from attattr_batch.runtime.driver import Progress, Reporter
-from attattr_batch.runtime.execution import execute_pass
+from attattr_batch.runtime.execution import Load, execute_pass
 from attattr_batch.spec import RunSpec
 from attattr_batch.store.connection import Store
 from attattr_batch.store.ingest import Failure, record_failures
@@ -99,8 +105,9 @@ def run_spec(spec: RunSpec, store: Store, report: Reporter, *, retry_errors: boo
     progress = Progress(n_examples, n_examples - len(fit) - quarantined, quarantined)
     try:
         chunks = plan.chunks(fit)
-        work = (plan.work, chunks, _estimated_flop(plan, chunks))
-        execute_pass(store, pass_id, work, spec, progress, report)
+        cpu_tokens = spec.batch_tokens or default_batch_tokens("cpu", plan.hidden_size)
+        load = Load(plan.work, chunks, _estimated_flop(plan, chunks), cpu_tokens)
+        execute_pass(store, pass_id, load, spec, progress, report)
     except StoreError:
         raise
     except UserError:

@@ -53,7 +53,7 @@ class Attributing:
         summaries = [self._execute(spec, store) for spec in specs]
         findings = [finding for summary in summaries for finding in _shortcomings(summary)]
         findings += [
-            f"audit {one.name}: {one.n_rows} offending rows" for one in run_audits(store) if not one.passed
+            f"audit {one.name}: {one.n_rows} offending rows" for one in run_audits(store)[0] if not one.passed
         ]
         runs = [summary.run_id for summary in summaries]
         # A spec that gained or lost runs since leaves no pairs to compare.

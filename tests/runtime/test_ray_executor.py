@@ -15,7 +15,8 @@ from toy_work import ToyWork, chunks
 from attattr_batch.errors import UserError
 from attattr_batch.runtime.driver import Driver, Progress
 from attattr_batch.runtime.executors.local import LocalExecutor
-from attattr_batch.runtime.executors.ray import Pool, RayExecutor
+from attattr_batch.runtime.executors.pools import Pool
+from attattr_batch.runtime.executors.ray import RayExecutor
 from attattr_batch.store.connection import Store
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.filterwarnings("ignore::ResourceWarning")]
@@ -29,7 +30,7 @@ def _workers_find_the_toy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def execute(store: Store, pass_id: int, work: ToyWork, workers: int = 2) -> Progress:
-    with closing(RayExecutor(work, Pool(workers))) as executor:
+    with closing(RayExecutor([(work, Pool(workers))])) as executor:
         driver = Driver(store, pass_id, executor, lambda progress: None)
         return driver.execute(chunks(N, 3), Progress(N, 0, 0))
 
@@ -62,7 +63,7 @@ def test_a_worker_killed_from_outside_costs_nothing(tmp_path: Path) -> None:
             killed.append(int(worker.split(":")[1]))
             os.kill(killed[0], signal.SIGKILL)
 
-    with closing(RayExecutor(ToyWork(seconds=0.2), Pool(2))) as executor:
+    with closing(RayExecutor([(ToyWork(seconds=0.2), Pool(2))])) as executor:
         progress = Driver(store, pass_id, executor, kill_one).execute(chunks(N, 3), Progress(N, 0, 0))
     assert killed
     assert (progress.committed, progress.quarantined) == (N, 0)
@@ -78,7 +79,7 @@ def test_a_worker_that_cannot_start_says_why(tmp_path: Path) -> None:
 
 def test_an_unreachable_cluster_is_a_clear_error() -> None:
     with pytest.raises(UserError, match="cannot reach the Ray cluster"):
-        RayExecutor(ToyWork(), Pool(1, address="127.0.0.1:1"))
+        RayExecutor([(ToyWork(), Pool(1))], "127.0.0.1:1")
 
 
 def test_nothing_is_left_behind_and_stdout_stays_clean() -> None:
@@ -86,8 +87,9 @@ def test_nothing_is_left_behind_and_stdout_stays_clean() -> None:
     script = (
         "from contextlib import closing\n"
         "from toy_work import ToyWork, chunks\n"
-        "from attattr_batch.runtime.executors.ray import Pool, RayExecutor\n"
-        "with closing(RayExecutor(ToyWork(), Pool(1))) as executor:\n"
+        "from attattr_batch.runtime.executors.pools import Pool\n"
+        "from attattr_batch.runtime.executors.ray import RayExecutor\n"
+        "with closing(RayExecutor([(ToyWork(), Pool(1))])) as executor:\n"
         "    while not executor.room():\n"
         "        executor.wait(1.0)\n"
         "    executor.submit(chunks(3, 3)[0])\n"

@@ -1,50 +1,54 @@
-"""The Ray executor: one actor a worker, one chunk in flight an actor. The only file that imports Ray.
+"""The Ray executor: pools of actors, one queue, one chunk in flight an actor.
 
-Ray starts with usage reports off, a fresh token (it listens on all interfaces even locally) and a session
-folder of its own, which is deleted at the end. Actors never restart or retry by themselves: the driver
-decides what is computed again.
+Actors never restart or retry by themselves: the driver decides what is computed again. All are asked for at
+the start: those that find no room wait, show an autoscaler what is wanted, and join when a machine does.
 """
 
 from __future__ import annotations
 
+import logging
 import os
-import secrets
 import shutil
-import signal
 import socket
-import sys
 import tempfile
-import threading
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from attattr_batch.errors import TerminalError, TransientError, UserError
-from attattr_batch.passes import Work, Worker
+from attattr_batch.passes import Portable, Work, Worker
 from attattr_batch.records import Chunk
 from attattr_batch.runtime.executors._base import Failed, Finished, Lost, Outcome, run_chunk
+from attattr_batch.runtime.executors.pools import Pool
+from attattr_batch.runtime.executors.ray_session import (
+    first_line,
+    last_line,
+    ray_session,
+    stdout_to_stderr,
+)
 
-_OBJECT_STORE_BYTES = 256 * 2**20
+log = logging.getLogger(__name__)
+
 _FAILED_STARTS = 3
-_CONNECT_S = 5.0
+_NO_WORKER_S = 60.0
 
 
 @dataclass(frozen=True)
-class Pool:
-    """Workers to start.
+class _Started:
+    """How an actor's start went.
 
     Attributes:
-        workers: Number of actors.
-        cpus: CPUs of each.
-        gpus: GPUs of each (logical).
-        address: A running cluster's address, or None for a cluster of our own on this machine.
+        name: Host and process, for people.
+        problem: Message of an error that no other worker would escape.
+        lacks_files: Whether the machine lacks the work's folder.
     """
 
-    workers: int
-    cpus: int = 1
-    gpus: float = 0.0
-    address: str | None = None
+    name: str
+    problem: str | None = None
+    lacks_files: bool = False
 
 
 class _Actor:
@@ -55,13 +59,26 @@ class _Actor:
         self._worker: Worker | None = None
         self._name = f"{socket.gethostname()}:{os.getpid()}"
 
-    def start(self) -> str | None:
-        """Loads the worker; returns the message of an error that no other worker would escape."""
+    def start(self, files: Mapping[str, bytes] | None = None) -> _Started:
+        """Loads the worker, from `files` where this machine lacks the work's folder."""
+        work = self._work
+        folder = work.folder() if isinstance(work, Portable) else None
+        copy = None
+        if isinstance(work, Portable) and folder is not None and not folder.is_dir():
+            if files is None:
+                return _Started(self._name, lacks_files=True)
+            copy = Path(tempfile.mkdtemp(prefix="attattr-model-"))
+            for name, content in files.items():
+                (copy / name).write_bytes(content)
+            work = work.moved(copy)
         try:
-            self._worker = self._work.start()
+            self._worker = work.start()
         except UserError as error:
-            return str(error)
-        return None
+            return _Started(self._name, str(error))
+        finally:
+            if copy is not None:
+                shutil.rmtree(copy, ignore_errors=True)  # the weights are in memory
+        return _Started(self._name)
 
     def compute(self, chunk: Chunk) -> Finished | Failed:
         """Computes one chunk."""
@@ -70,24 +87,45 @@ class _Actor:
         return run_chunk(self._worker, chunk, self._name)
 
 
-class RayExecutor:
-    """Actors on a Ray cluster: on this machine, or at an address."""
+@dataclass
+class _Handle:
+    """The driver's side of an actor: its pool, and its name once it has started."""
 
-    def __init__(self, work: Work, pool: Pool):
+    shape: int
+    actor: Any
+    name: str = "a worker that has not started"
+
+
+class RayExecutor:
+    """Actors on a Ray cluster: on this machine, or at an address.
+
+    Args:
+        shapes: What the workers of each pool do.
+        address: A running cluster, or None for one of our own on this machine.
+
+    Raises:
+        UserError: the cluster cannot be reached or used.
+    """
+
+    def __init__(self, shapes: Sequence[tuple[Work, Pool]], address: str | None = None):
         self._resources = ExitStack()
-        self._resources.enter_context(_stdout_to_stderr())
-        self._ray = self._resources.enter_context(_session(pool))
-        actor = self._ray.remote(_Actor)
-        self._make = actor.options(
-            num_cpus=pool.cpus, num_gpus=pool.gpus, max_restarts=0, max_task_retries=0
-        ).remote
-        self._work = self._ray.put(work)
-        self._starting: dict[Any, Any] = {}
-        self._idle: list[Any] = []
-        self._busy: dict[Any, tuple[Any, Chunk]] = {}
+        self._resources.enter_context(stdout_to_stderr())
+        try:
+            self._ray = self._resources.enter_context(ray_session([pool for _, pool in shapes], address))
+        except BaseException:
+            self._resources.close()
+            raise
+        self._shapes = [(self._ray.put(work), pool) for work, pool in shapes]
+        self._folder = next((work.folder() for work, _ in shapes if isinstance(work, Portable)), None)
+        self._files: Any = None
+        self._starting: dict[Any, _Handle] = {}
+        self._idle: list[_Handle] = []
+        self._busy: dict[Any, tuple[_Handle, Chunk]] = {}
         self._failed_starts = 0
-        for _ in range(pool.workers):
-            self._start_actor()
+        self._worked_at = time.monotonic()
+        for shape, (_, pool) in enumerate(self._shapes):
+            for _ in range(pool.workers):
+                self._start_actor(shape)
 
     def room(self) -> bool:
         """Whether a started worker is idle."""
@@ -95,8 +133,8 @@ class RayExecutor:
 
     def submit(self, chunk: Chunk) -> None:
         """Hands the chunk to an idle worker."""
-        actor = self._idle.pop()
-        self._busy[actor.compute.remote(chunk)] = (actor, chunk)
+        handle = self._idle.pop()
+        self._busy[handle.actor.compute.remote(chunk)] = (handle, chunk)
 
     def wait(self, timeout_s: float) -> list[Outcome]:
         """Waits for workers to start, to finish, or to die.
@@ -115,132 +153,77 @@ class RayExecutor:
                 self._started(reference)
             else:
                 outcomes.append(self._ended(reference))
+        self._say_if_nobody_works()
         return outcomes
 
     def close(self) -> None:
         """Kills the workers and ends the session."""
         self._resources.close()
 
-    def _start_actor(self) -> None:
-        actor = self._make(self._work)
-        self._starting[actor.start.remote()] = actor
+    def _start_actor(self, shape: int) -> None:
+        work, pool = self._shapes[shape]
+        options = {"num_cpus": pool.cpus, "num_gpus": pool.gpus, "max_restarts": 0, "max_task_retries": 0}
+        handle = _Handle(shape, self._ray.remote(_Actor).options(**options).remote(work))
+        self._starting[handle.actor.start.remote()] = handle
 
     def _started(self, reference: Any) -> None:
-        actor = self._starting.pop(reference)
+        handle = self._starting.pop(reference)
         try:
-            problem = self._ray.get(reference)
+            started: _Started = self._ray.get(reference)
         except self._ray.exceptions.RayError as error:
             self._failed_starts += 1
             if self._failed_starts >= _FAILED_STARTS and not (self._idle or self._busy):
-                raise TransientError(f"workers die while they start: {_last_line(error)}") from error
-            self._start_actor()
+                raise TransientError(f"workers die while they start: {last_line(error)}") from error
+            self._start_actor(handle.shape)
             return
-        if problem is not None:
-            raise UserError(problem)
+        if started.problem is not None:
+            raise UserError(started.problem)
+        if started.lacks_files:
+            self._starting[handle.actor.start.remote(self._shipped_files())] = handle
+            return
         self._failed_starts = 0
-        self._idle.append(actor)
+        handle.name = started.name
+        self._idle.append(handle)
+
+    def _shipped_files(self) -> Any:
+        """The work's files in Ray's object store, put there for the first worker that lacks them."""
+        if self._files is None:
+            assert self._folder is not None
+            files = {path.name: path.read_bytes() for path in self._folder.iterdir() if path.is_file()}
+            log.info("a machine lacks %s: sending %d files to workers", self._folder, len(files))
+            self._files = self._ray.put(files)
+        return self._files
 
     def _ended(self, reference: Any) -> Outcome:
-        actor, chunk = self._busy.pop(reference)
+        handle, chunk = self._busy.pop(reference)
         try:
             outcome: Finished | Failed = self._ray.get(reference)
         except self._ray.exceptions.RayTaskError as error:
-            self._idle.append(actor)
+            self._idle.append(handle)
             cause = error.cause or error
             if isinstance(cause, UserError | TerminalError):
                 raise cause from error
-            return Failed(chunk, type(cause).__name__, str(cause), str(error), str(actor))
+            return Failed(chunk, type(cause).__name__, str(cause), str(error), handle.name)
         except self._ray.exceptions.RayError as error:
-            self._start_actor()
-            return Lost(chunk, _first_line(error), str(actor))
-        self._idle.append(actor)
+            self._start_actor(handle.shape)
+            return Lost(chunk, first_line(error), handle.name)
+        self._idle.append(handle)
         return outcome
 
-
-@contextmanager
-def _session(pool: Pool) -> Iterator[Any]:
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
-    folder = None
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
-    if pool.address is None:
-        os.environ["RAY_AUTH_MODE"] = "token"
-        # One token for the life of the process: Ray keeps the first it has seen.
-        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-        folder = tempfile.mkdtemp(prefix="attattr-ray-")  # short: socket paths have a limit
-        options |= {
-            "address": "local",
-            "num_cpus": pool.workers * pool.cpus,
-            "include_dashboard": False,
-            "object_store_memory": _OBJECT_STORE_BYTES,
-            "_temp_dir": folder,
-        }
-    else:
-        _check_reachable(pool.address)
-        options["address"] = pool.address
-    import ray
-    import ray.exceptions
-
-    on_sigterm = signal.getsignal(signal.SIGTERM)
-    try:
-        ray.init(**options)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise UserError("cannot use the Ray cluster", got=f"{pool.address}: {_first_line(error)}") from error
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, on_sigterm)  # Ray has put its own in place, which exits at once
-    try:
-        yield ray
-    finally:
-        ray.shutdown()
-        if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextmanager
-def _stdout_to_stderr() -> Iterator[None]:
-    """Ray's daemons write to file descriptor 1, which is for data."""
-    sys.stdout.flush()
-    saved = os.dup(1)
-    os.dup2(2, 1)
-    try:
-        yield
-    finally:
-        sys.stdout.flush()
-        os.dup2(saved, 1)
-        os.close(saved)
-
-
-def _check_reachable(address: str) -> None:
-    """Ray itself tries for minutes to reach a cluster that is not there."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not port.isdigit():
-        return  # "auto"
-    try:
-        socket.create_connection((host, int(port)), timeout=_CONNECT_S).close()
-    except OSError as error:
-        raise UserError(
-            "cannot reach the Ray cluster",
-            got=f"{address}: {error}",
-            allowed="HOST:PORT of the head node's GCS, usually port 6379",
-            hint="`ray status` on the head node",
-        ) from error
-
-
-def _last_line(error: BaseException) -> str:
-    """The cause: Ray puts the remote traceback into the message."""
-    return [line for line in str(error).splitlines() if line.strip()][-1].strip()
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
-
-
-def check_ray(pool: Pool) -> str:
-    """Starts a session; returns what is there.
-
-    Raises:
-        UserError: the session cannot start.
-    """
-    with _stdout_to_stderr(), _session(pool) as ray:
-        nodes = len(ray.nodes())
-        return f"{nodes} node{'s' if nodes > 1 else ''}, {ray.cluster_resources().get('CPU', 0):.0f} CPUs"
+    def _say_if_nobody_works(self) -> None:
+        """Says so where every worker waits for a machine: one may be coming, or none may ever fit."""
+        if self._idle or self._busy:
+            self._worked_at = time.monotonic()
+        elif time.monotonic() - self._worked_at > _NO_WORKER_S:
+            wanted = ", ".join(
+                f"{pool.workers} x {pool.cpus} CPUs, {pool.gpus:g} GPUs" for _, pool in self._shapes
+            )
+            there = self._ray.cluster_resources()
+            cpus, gpus = there.get("CPU", 0), there.get("GPU", 0)
+            log.warning(
+                "no worker runs yet: waiting for room for %s; the cluster has %g CPUs, %g GPUs",
+                wanted,
+                cpus,
+                gpus,
+            )
+            self._worked_at = time.monotonic()

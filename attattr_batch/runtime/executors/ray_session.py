@@ -1,0 +1,124 @@
+"""Connecting to Ray: a cluster of our own on this machine, or one at an address.
+
+Ray starts with usage reports off, a fresh token (it listens on all interfaces even locally) and a session
+folder of its own, which is deleted at the end.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from attattr_batch.errors import UserError
+from attattr_batch.runtime.executors.pools import Pool
+
+_OBJECT_STORE_BYTES = 256 * 2**20
+_CONNECT_S = 5.0
+
+
+@contextmanager
+def ray_session(pools: Sequence[Pool], address: str | None) -> Iterator[Any]:
+    """Gives the module `ray`, connected.
+
+    Args:
+        pools: What a cluster of our own must have room for.
+        address: A running cluster, or None for one of our own on this machine.
+
+    Raises:
+        UserError: the cluster cannot be reached or used.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+    folder = None
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    if address is None:
+        os.environ["RAY_AUTH_MODE"] = "token"
+        # One token for the life of the process: Ray keeps the first it has seen.
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        folder = tempfile.mkdtemp(prefix="attattr-ray-")  # short: socket paths have a limit
+        options |= {
+            "address": "local",
+            "num_cpus": sum(pool.workers * pool.cpus for pool in pools),
+            "include_dashboard": False,
+            "object_store_memory": _OBJECT_STORE_BYTES,
+            "_temp_dir": folder,
+        }
+    else:
+        _check_reachable(address)
+        options["address"] = address
+    import ray
+    import ray.exceptions
+
+    on_sigterm = signal.getsignal(signal.SIGTERM)
+    try:
+        ray.init(**options)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise UserError("cannot use the Ray cluster", got=f"{address}: {first_line(error)}") from error
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, on_sigterm)  # Ray has put its own in place, which exits at once
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def stdout_to_stderr() -> Iterator[None]:
+    """Ray's daemons write to file descriptor 1, which is for data."""
+    sys.stdout.flush()
+    saved = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        os.dup2(saved, 1)
+        os.close(saved)
+
+
+def check_ray(pool: Pool) -> str:
+    """Starts a session; returns what is there.
+
+    Raises:
+        UserError: the session cannot start.
+    """
+    with stdout_to_stderr(), ray_session([pool], None) as ray:
+        nodes = len(ray.nodes())
+        return f"{nodes} node{'s' if nodes > 1 else ''}, {ray.cluster_resources().get('CPU', 0):.0f} CPUs"
+
+
+def first_line(error: BaseException) -> str:
+    """What went wrong, less Ray's explanations."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+def last_line(error: BaseException) -> str:
+    """The cause: Ray puts the remote traceback into the message."""
+    return [line for line in str(error).splitlines() if line.strip()][-1].strip()
+
+
+def _check_reachable(address: str) -> None:
+    """Ray itself tries for minutes to reach a cluster that is not there."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not port.isdigit():
+        return  # "auto"
+    try:
+        socket.create_connection((host, int(port)), timeout=_CONNECT_S).close()
+    except OSError as error:
+        raise UserError(
+            "cannot reach the Ray cluster",
+            got=f"{address}: {error}",
+            allowed="HOST:PORT of the head node's GCS, usually port 6379",
+            hint="`ray status` on the head node",
+        ) from error

@@ -1,0 +1,149 @@
+"""Three Ray nodes on this machine, with logical GPUs: a node dies, another joins, the rows stay the same."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from fabricate import facts, new_store, register, rows
+from toy_work import ToyWork, chunks
+
+from attattr_batch.errors import UserError
+from attattr_batch.records import Chunk
+from attattr_batch.runtime.driver import Driver, Progress
+from attattr_batch.runtime.executors.pools import Pool
+from attattr_batch.runtime.executors.ray import RayExecutor
+from attattr_batch.runtime.run import run_spec
+from attattr_batch.spec import RunSpec, make_spec
+from attattr_batch.store.connection import Store
+from attattr_batch.store.export import export_run
+
+pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.slow,
+    pytest.mark.filterwarnings(
+        "ignore::ResourceWarning", "ignore::DeprecationWarning", "ignore::FutureWarning"
+    ),
+]
+
+ROWS = 60
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A head that computes nothing and two nodes, each with a CPU and a logical GPU."""
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path for path in sys.path if path))
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    monkeypatch.setenv("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+    from ray.cluster_utils import Cluster
+
+    head = {"num_cpus": 0, "num_gpus": 0, "include_dashboard": False, "object_store_memory": 100 * 2**20}
+    one = Cluster(initialize_head=True, head_node_args=head)
+    try:
+        for _ in range(2):
+            add_node(one)
+        one.wait_for_nodes(timeout=60)
+        yield one
+    finally:
+        one.shutdown()
+
+
+def add_node(cluster: Any) -> Any:
+    return cluster.add_node(num_cpus=1, num_gpus=1, object_store_memory=100 * 2**20, wait=False)
+
+
+def slow_spec(**more: Any) -> RunSpec:
+    """A run whose chunks take long enough for a node to die in the middle."""
+    fixed = {"quadrature": "gauss-legendre", "nodes": 256, "batch_tokens": 128, "limit": ROWS}
+    return make_spec(
+        {"task": "sst2", "model": "bundled", "data_dir": "bundled", "device": "cpu"} | fixed | more
+    )
+
+
+def exported(db: Path, folder: Path) -> dict[str, bytes]:
+    export_run(Store(db), 1, folder)
+    return {path.name: path.read_bytes() for path in folder.glob("*.parquet")}
+
+
+def test_a_node_dies_another_joins_and_every_bit_is_as_in_a_local_run(cluster: Any, tmp_path: Path) -> None:
+    local, spread = tmp_path / "local.duckdb", tmp_path / "spread.duckdb"
+    run_spec(slow_spec(executor="local"), Store(local, create=True), lambda progress: None)
+    victims = list(cluster.worker_nodes)
+    first_worker: list[str] = []
+
+    def disturb(progress: Progress) -> None:
+        if progress.committed and not first_worker:
+            first_worker.extend(
+                worker for (worker,) in rows(Store(spread), "SELECT worker FROM ledger LIMIT 1")
+            )
+            cluster.remove_node(victims[0], allow_graceful=False)
+            add_node(cluster)
+
+    pools = [{"gpus": 1, "count": 2}]
+    spec = slow_spec(address=cluster.address, workers=pools)
+    summary = run_spec(spec, Store(spread, create=True), disturb)
+    assert first_worker
+    assert (summary.committed, summary.quarantined) == (ROWS, 0)
+    ((workers,),) = rows(Store(spread), "SELECT count(DISTINCT worker) FROM ledger")
+    assert workers >= 2
+    ours, theirs = exported(spread, tmp_path / "a"), exported(local, tmp_path / "b")
+    assert ours.keys() == theirs.keys() and len(ours) > 5
+    assert [name for name in ours if ours[name] != theirs[name]] == []
+
+
+def test_late_joiners_are_used_and_pools_of_both_kinds_share_the_queue(cluster: Any, tmp_path: Path) -> None:
+    store = new_store(tmp_path)
+    _, pass_id = register(store, 40)
+    joined: list[object] = []
+
+    def add_one(progress: Progress) -> None:
+        if progress.committed and not joined:
+            joined.append(cluster.add_node(num_cpus=1, object_store_memory=100 * 2**20, wait=False))
+
+    work = ToyWork(seconds=0.8)
+    # Two find room at once; the one without a GPU waits for the third node.
+    shapes = [(work, Pool(2, gpus=1.0)), (work, Pool(1))]
+    with closing(RayExecutor(shapes, cluster.address)) as executor:
+        Driver(store, pass_id, executor, add_one).execute(chunks(40, 1), Progress(40, 0, 0))
+    assert rows(store, "SELECT count(*), count(DISTINCT worker) FROM ledger") == [(40, 3)]
+
+
+class PortableToy:
+    """Needs a folder with a file `answer.json`, as a model needs its weights."""
+
+    def __init__(self, where: Path):
+        self.where = where
+
+    def start(self) -> PortableToy:
+        if json.loads((self.where / "answer.json").read_text()) != 42:
+            raise UserError("the wrong answer")
+        return self
+
+    def folder(self) -> Path:
+        return self.where
+
+    def moved(self, folder: Path) -> PortableToy:
+        return PortableToy(folder)
+
+    def compute(self, chunk: Chunk) -> dict[str, pa.Table]:
+        return facts(chunk.example_ids)
+
+
+def test_a_machine_that_lacks_the_model_gets_its_files(
+    cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = new_store(tmp_path)
+    _, pass_id = register(store, 4)
+    (tmp_path / "answer").mkdir()
+    (tmp_path / "answer" / "answer.json").write_text("42")
+    monkeypatch.chdir(tmp_path)  # a relative folder: workers live in another one
+    with closing(RayExecutor([(PortableToy(Path("answer")), Pool(1))], cluster.address)) as executor:
+        Driver(store, pass_id, executor, lambda progress: None).execute(chunks(4, 2), Progress(4, 0, 0))
+    assert rows(store, "SELECT count(*) FROM predictions") == [(4,)]
