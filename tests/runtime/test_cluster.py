@@ -33,7 +33,7 @@ pytestmark = [
     ),
 ]
 
-ROWS = 60
+ROWS = 40
 
 
 @pytest.fixture
@@ -44,7 +44,19 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     monkeypatch.setenv("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     from ray.cluster_utils import Cluster
 
-    head = {"num_cpus": 0, "num_gpus": 0, "include_dashboard": False, "object_store_memory": 100 * 2**20}
+    # A dead node is noticed within two seconds instead of about half a minute.
+    health = {
+        "health_check_period_ms": 500,
+        "health_check_timeout_ms": 500,
+        "health_check_failure_threshold": 3,
+    }
+    head: dict[str, Any] = {
+        "num_cpus": 0,
+        "num_gpus": 0,
+        "include_dashboard": False,
+        "object_store_memory": 100 * 2**20,
+    }
+    head["_system_config"] = health
     one = Cluster(initialize_head=True, head_node_args=head)
     try:
         for _ in range(2):
@@ -61,7 +73,7 @@ def add_node(cluster: Any) -> Any:
 
 def slow_spec(**more: Any) -> RunSpec:
     """A run whose chunks take long enough for a node to die in the middle."""
-    fixed = {"quadrature": "gauss-legendre", "nodes": 256, "batch_tokens": 128, "limit": ROWS}
+    fixed = {"quadrature": "gauss-legendre", "nodes": 128, "batch_tokens": 128, "limit": ROWS}
     return make_spec(
         {"task": "sst2", "model": "bundled", "data_dir": "bundled", "device": "cpu"} | fixed | more
     )
