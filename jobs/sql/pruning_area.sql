@@ -39,7 +39,7 @@ SELECT
     avg(e.area) AS area,
     if(e.criterion = 'random', any_value(d.lowest), avg(e.area) - 1.96 * stddev_samp(e.area) / sqrt(count(*))) AS ci_low,
     if(e.criterion = 'random', any_value(d.highest), avg(e.area) + 1.96 * stddev_samp(e.area) / sqrt(count(*))) AS ci_high,
-    avg(e.area - c.area) AS over_random,
+    if(e.criterion = 'random', 0, avg(e.area - c.area)) AS over_random,
     if(e.criterion = 'random', NULL, avg(e.area - c.area) - 1.96 * stddev_samp(e.area - c.area) / sqrt(count(*)))
         AS over_random_low,
     if(e.criterion = 'random', NULL, avg(e.area - c.area) + 1.96 * stddev_samp(e.area - c.area) / sqrt(count(*)))
