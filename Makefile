@@ -27,7 +27,7 @@ demo: $(STAMP)  ## attribute the bundled data, build the report, say where it is
 	$(BIN)/attattr report --db $(DEMO)/attattr.duckdb -o $(DEMO)/report.html
 
 test: $(STAMP)  ## every test that needs no GPU
-	$(BIN)/python -m pytest -m 'not gpu'
+	$(BIN)/python -m pytest -m 'not gpu' -n auto --dist loadfile
 
 check: $(STAMP)  ## lint, format, types, generated documents
 	$(BIN)/ruff check .
