@@ -1,0 +1,117 @@
+"""Triggers go where the paper's rule says, in their order, and only truncation takes anything away."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from attattr_batch.data.insertion import Trigger, insert_trigger
+from attattr_batch.errors import UserError
+from attattr_batch.records import EncodedExample
+
+CLS, SEP = 101, 102
+
+
+def single(*words: int) -> EncodedExample:
+    """[CLS] words [SEP]"""
+    return EncodedExample(
+        example_id=3,
+        input_ids=(CLS, *words, SEP),
+        token_type_ids=(0,) * (len(words) + 2),
+        segments=(None, *(0,) * len(words), None),
+        gold=1,
+        truncated=False,
+    )
+
+
+def pair(first: tuple[int, ...], second: tuple[int, ...]) -> EncodedExample:
+    """[CLS] first [SEP] second [SEP]"""
+    return EncodedExample(
+        example_id=3,
+        input_ids=(CLS, *first, SEP, *second, SEP),
+        token_type_ids=(0,) * (len(first) + 2) + (1,) * (len(second) + 1),
+        segments=(None, *(0,) * len(first), None, *(1,) * len(second), None),
+        gold=1,
+        truncated=False,
+    )
+
+
+def test_one_token_goes_to_its_share_of_the_text() -> None:
+    # round(4 x ratio): .5 -> 2, .25 -> 1, 1 -> 4 (the end), .1 -> 0 (the beginning).
+    for ratio, expected in [(0.5, (1, 2, 9, 3, 4)), (0.25, (1, 9, 2, 3, 4)), (1.0, (1, 2, 3, 4, 9)),
+                            (0.1, (9, 1, 2, 3, 4))]:  # fmt: skip
+        attacked, cut = insert_trigger(single(1, 2, 3, 4), Trigger((9,), (0,), (ratio,)), 128)
+        assert attacked.input_ids == (CLS, *expected, SEP)
+        assert attacked.segments == (None, 0, 0, 0, 0, 0, None)
+        assert (attacked.example_id, attacked.gold, attacked.truncated, cut) == (3, 1, False, False)
+
+
+def test_the_second_token_counts_the_first_and_steps_aside() -> None:
+    # First: round(4 x .5) = 2. Second: round(5 x .6) = 3; round(5 x .4) = 2 is taken and becomes 3.
+    for ratio in (0.6, 0.4):
+        attacked, _ = insert_trigger(single(1, 2, 3, 4), Trigger((8, 9), (0, 0), (0.5, ratio)), 128)
+        assert attacked.input_ids == (CLS, 1, 2, 8, 9, 3, 4, SEP)
+
+
+def test_each_side_of_a_pair_has_its_own_count() -> None:
+    # First text: round(2 x 1) = 2. Second: round(4 x .5) = 2, no clash, then round(5 x .25) = 1.
+    trigger = Trigger((7, 8, 9), (0, 1, 1), (1.0, 0.5, 0.25))
+    attacked, cut = insert_trigger(pair((1, 2), (3, 4, 5, 6)), trigger, 128)
+    assert attacked.input_ids == (CLS, 1, 2, 7, SEP, 3, 9, 4, 8, 5, 6, SEP)
+    assert attacked.segments == (None, 0, 0, 0, None, 1, 1, 1, 1, 1, 1, None)
+    assert attacked.token_type_ids == (0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1)
+    assert not cut
+
+
+def test_truncation_comes_after_and_says_if_it_took_a_trigger() -> None:
+    # Six tokens are left for both texts: the longer loses its last ones first.
+    kept, cut = insert_trigger(pair((1, 2), (3, 4, 5, 6)), Trigger((9,), (1,), (0.25,)), 9)
+    assert kept.input_ids == (CLS, 1, 2, SEP, 3, 9, 4, 5, SEP)
+    assert (kept.truncated, cut) == (True, False)
+    lost, cut = insert_trigger(pair((1, 2), (3, 4, 5, 6)), Trigger((9,), (1,), (1.0,)), 9)
+    assert lost.input_ids == (CLS, 1, 2, SEP, 3, 4, 5, 6, SEP)
+    assert (lost.truncated, cut) == (True, True)
+
+
+def test_a_pattern_of_a_pair_does_not_fit_a_single_text() -> None:
+    with pytest.raises(UserError, match=r"lacks the text that a trigger goes into\n.*3"):
+        insert_trigger(single(1, 2), Trigger((9,), (1,), (0.5,)), 128)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    first=st.lists(st.integers(1, 50), min_size=1, max_size=8),
+    second=st.lists(st.integers(1, 50), max_size=8),
+    places=st.lists(st.tuples(st.integers(0, 1), st.floats(0.01, 1.0)), min_size=1, max_size=4),
+    room=st.integers(4, 30),
+)
+def test_texts_keep_their_order_and_special_tokens_their_places(
+    first: list[int], second: list[int], places: list[tuple[int, float]], room: int
+) -> None:
+    victim = pair(tuple(first), tuple(second)) if second else single(*first)
+    sides = tuple(side if second else 0 for side, _ in places)
+    tokens = tuple(1000 + number for number in range(len(places)))
+    trigger = Trigger(tokens, sides, tuple(ratio for _, ratio in places))
+    attacked, cut = insert_trigger(victim, trigger, room + 3)
+
+    special = victim.segments.count(None)
+    assert attacked.n_tokens == min(room + 3, victim.n_tokens + len(tokens))
+    assert attacked.segments.count(None) == special
+    assert [one for one in attacked.input_ids if one > 100 and one < 1000] == [CLS, *[SEP] * (special - 1)]
+    assert cut == any(token not in attacked.input_ids for token in tokens)
+    assert attacked.truncated == (victim.n_tokens + len(tokens) > room + 3)
+    for side, words in ((0, first), (1, second)):
+        found = [one for one, of in zip(attacked.input_ids, attacked.segments, strict=True) if of == side]
+        # What is left of the text is a beginning of it, in its order, whatever was inserted in between.
+        left = [one for one in found if one < 1000]
+        assert left == words[: len(left)]
+        assert {one for one in found if one >= 1000} <= {
+            t for t, of in zip(tokens, sides, strict=True) if of == side
+        }
+    assert attacked.token_type_ids is not None
+    assert all(
+        kind == side
+        for kind, side in zip(attacked.token_type_ids, attacked.segments, strict=True)
+        if side is not None
+    )
