@@ -10,7 +10,7 @@ CREATE OR REPLACE TEMP MACRO poisson_weight(u) AS (u >= 0.36787944117144233)::TI
     + (u >= 0.9994058151824183)::TINYINT + (u >= 0.9999167588507119)::TINYINT;
 
 -- Ends of the 95 % Wilson interval of k successes in n trials; null without trials.
-CREATE OR REPLACE TEMP MACRO wilson_low(k, n) AS greatest(0, (k + 1.9207294 - 1.959964 * sqrt(k * (n - k) / nullif(n, 0) + 0.9603647))
-    / nullif(n + 3.8414588, 3.8414588));
-CREATE OR REPLACE TEMP MACRO wilson_high(k, n) AS least(1, (k + 1.9207294 + 1.959964 * sqrt(k * (n - k) / nullif(n, 0) + 0.9603647))
-    / nullif(n + 3.8414588, 3.8414588));
+CREATE OR REPLACE TEMP MACRO wilson_low(k, n) AS if(n > 0, greatest(0,
+    (k + 1.9207294 - 1.959964 * sqrt(k * (n - k) / n + 0.9603647)) / (n + 3.8414588)), NULL);
+CREATE OR REPLACE TEMP MACRO wilson_high(k, n) AS if(n > 0, least(1,
+    (k + 1.9207294 + 1.959964 * sqrt(k * (n - k) / n + 0.9603647)) / (n + 3.8414588)), NULL);
