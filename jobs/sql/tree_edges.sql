@@ -34,7 +34,7 @@ scaled AS (
         e.*,
         t.top,
         t.n_layers - 1 AS last,
-        e.attr / nullif(abs(s.off_first_max), 0) AS share,
+        e.attr::DOUBLE / nullif(abs(s.off_first_max), 0) AS share,
         -- A tree below the floor of the stored edges would lack edges without saying so.
         if(e.layer < t.n_layers - 1 AND $tau * abs(s.off_first_max) < s.edge_floor * 0.999,
             error('tau ' || $tau || ' is below the stored edges'' floor (edge_floor of the run)'), true) AS certain
