@@ -151,11 +151,11 @@ def load_catalogue(folder: Path | None = None) -> Catalogue:
         places.append((folder, folder / "audits"))
     files = _merge(file for sql, _ in places for file in load_folder(sql))
     audits = _merge(file for _, checks in places for file in load_folder(checks))
-    jobs = {file.name: _job(file, audits) for file in in_order(files.values())}
     known = {query_name(table) for table in metadata.tables.values()} | {view.name for view in view_files()}
-    for name, job in jobs.items():
-        if name in known:
-            raise UserError("a job has the name of a table of the store", got=f"{job.file.path}: {name}")
+    for name in known & set(files):
+        raise UserError("a job has the name of a table of the store", got=f"{files[name].path}: {name}")
+    jobs = {file.name: _job(file, audits) for file in in_order(files.values())}
+    for job in jobs.values():
         for needed in job.file.depends:
             if needed not in known | set(jobs):
                 hint = did_you_mean(needed, known | set(jobs))
