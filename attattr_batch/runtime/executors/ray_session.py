@@ -36,8 +36,7 @@ def ray_session(pools: Sequence[Pool], address: str | None) -> Iterator[Any]:
     Raises:
         UserError: the cluster cannot be reached or used.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+    prepare_environment()
     folder = None
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if address is None:
@@ -53,7 +52,9 @@ def ray_session(pools: Sequence[Pool], address: str | None) -> Iterator[Any]:
             "_temp_dir": folder,
         }
     else:
-        _check_reachable(address)
+        host, _, port = address.removeprefix("ray://").rpartition(":")
+        if port.isdigit():  # not "auto"
+            check_reachable(host, int(port), "HOST:PORT of the head node's GCS, usually port 6379")
         options["address"] = address
     import ray
     import ray.exceptions
@@ -108,17 +109,24 @@ def last_line(error: BaseException) -> str:
     return [line for line in str(error).splitlines() if line.strip()][-1].strip()
 
 
-def _check_reachable(address: str) -> None:
-    """Ray itself tries for minutes to reach a cluster that is not there."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not port.isdigit():
-        return  # "auto"
+def prepare_environment() -> None:
+    """Sets what Ray reads when it is imported: no usage reports, no taking over by `uv run`."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+
+
+def check_reachable(host: str, port: int, allowed: str) -> None:
+    """Tries to connect; Ray itself tries for minutes to reach a cluster that is not there.
+
+    Raises:
+        UserError: nobody listens there.
+    """
     try:
-        socket.create_connection((host, int(port)), timeout=_CONNECT_S).close()
+        socket.create_connection((host, port), timeout=_CONNECT_S).close()
     except OSError as error:
         raise UserError(
             "cannot reach the Ray cluster",
-            got=f"{address}: {error}",
-            allowed="HOST:PORT of the head node's GCS, usually port 6379",
+            got=f"{host}:{port}: {error}",
+            allowed=allowed,
             hint="`ray status` on the head node",
         ) from error

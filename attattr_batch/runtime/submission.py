@@ -1,0 +1,142 @@
+"""Submitting runs as a Ray job: the driver then runs on the cluster's head, and this machine may leave.
+
+The submission id comes from the identity of the runs and the store, so the same work is submitted once,
+however often it is asked for. A job that ended badly is submitted again, and resumes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shlex
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from attattr_batch.errors import UserError
+from attattr_batch.identity import content_key
+from attattr_batch.passes.plan import plan_attribution
+from attattr_batch.runtime.executors.ray_session import check_reachable, first_line, prepare_environment
+from attattr_batch.spec import RunSpec
+
+_DASHBOARD_PORT = 8265
+_POLL_S = 0.5
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A job on the cluster.
+
+    Attributes:
+        submission_id: Its id.
+        new: Whether this call submitted it; else it was there.
+    """
+
+    submission_id: str
+    new: bool
+
+
+class Jobs:
+    """The Ray Jobs API of a cluster.
+
+    Args:
+        address: The head's dashboard, `http://head:8265`.
+
+    Raises:
+        UserError: the cluster cannot be reached, refuses the token, or Ray's job client is not installed.
+    """
+
+    def __init__(self, address: str):
+        parts = urlsplit(address)
+        if parts.scheme not in ("http", "https") or parts.hostname is None:
+            allowed = "http://HOST:PORT of the head's dashboard, usually port 8265"
+            raise UserError("jobs are submitted to a web address", got=address, allowed=allowed)
+        check_reachable(
+            parts.hostname, parts.port or _DASHBOARD_PORT, "the head's dashboard, usually port 8265"
+        )
+        prepare_environment()
+        from ray.exceptions import AuthenticationError
+        from ray.job_submission import JobSubmissionClient
+
+        try:
+            self._client = JobSubmissionClient(address)
+        except AuthenticationError as error:
+            raise UserError(
+                "the cluster refuses the token",
+                got=f"{address}: {first_line(error)}",
+                hint="set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN to the cluster's token",
+            ) from error
+        except (RuntimeError, ConnectionError, ValueError) as error:
+            hint = "`pip install 'attattr-batch[cluster]'` where Ray's job client is missing"
+            raise UserError(
+                "the cluster's job server cannot be used", got=f"{address}: {first_line(error)}", hint=hint
+            ) from error
+
+    def submit(self, specs: Sequence[RunSpec], db: Path) -> Submission:
+        """Submits the runs, unless the same are running or done there.
+
+        Args:
+            specs: The runs. Models and data must be found under the same paths here and on the cluster.
+            db: The store, as an absolute path on the head.
+
+        Raises:
+            UserError: a run cannot be planned; nothing was submitted.
+        """
+        submission_id = f"attattr-{_key(specs, db)[:24]}"
+        known = next((job for job in self._client.list_jobs() if job.submission_id == submission_id), None)
+        if known is not None:
+            if not known.status.is_terminal() or known.status == "SUCCEEDED":
+                return Submission(submission_id, new=False)
+            self._client.delete_job(submission_id)
+        with tempfile.TemporaryDirectory() as folder:
+            runs = [spec.model_dump(mode="json", exclude_none=True) for spec in specs]
+            (Path(folder) / "spec.yaml").write_text(json.dumps({"runs": runs}, indent=1), encoding="utf-8")
+            command = [
+                "python",
+                "-m",
+                "attattr_batch",
+                "run",
+                "spec.yaml",
+                "--db",
+                str(db),
+                "--address",
+                "auto",
+            ]
+            self._client.submit_job(
+                entrypoint=shlex.join(command),
+                submission_id=submission_id,
+                runtime_env={"working_dir": folder},
+            )
+        return Submission(submission_id, new=True)
+
+    def follow(self, submission_id: str, write: Callable[[str], Any] = sys.stderr.write) -> int:
+        """Writes the job's log as it comes, and returns the exit code of `attattr run` there."""
+
+        async def tail() -> None:
+            async for lines in self._client.tail_job_logs(submission_id):
+                write(lines)
+
+        asyncio.run(tail())
+        while True:
+            job = self._client.get_job_info(submission_id)
+            if job.status.is_terminal():
+                break
+            time.sleep(_POLL_S)
+        if job.status == "SUCCEEDED":
+            return 0
+        if job.driver_exit_code is None or job.driver_exit_code < 0:
+            raise UserError(
+                "the job did not end by itself", got=f"{submission_id}: {job.status}: {job.message}"
+            )
+        return int(job.driver_exit_code)
+
+
+def _key(specs: Sequence[RunSpec], db: Path) -> str:
+    # The device is the cluster's business, and no part of the identity.
+    plans = [plan_attribution(spec.model_copy(update={"device": "cpu"})) for spec in specs]
+    return content_key({"runs": [plan.run_key for plan in plans], "db": str(db)})
