@@ -82,6 +82,7 @@ class RunSpec(BaseModel):
     workers: Annotated[int, Field(ge=1, le=4096)] | list[WorkerPool] | None = None
     address: str | None = None
     batch_tokens: Annotated[int, Field(ge=128)] | None = None
+    stage: str | None = None
 
     @property
     def n_workers(self) -> int | None:
@@ -109,7 +110,7 @@ class RunSpec(BaseModel):
 
 
 # Keys whose value is a path when it names something on disk; relative to the spec file.
-_PATH_KEYS = ("data_dir", "model", "dataset")
+_PATH_KEYS = ("data_dir", "model", "dataset", "stage")
 
 
 def load_spec(

@@ -16,6 +16,7 @@ from attattr_batch.runtime.driver import Driver, Progress, Reporter
 from attattr_batch.runtime.executors import Executor
 from attattr_batch.runtime.executors.local import LocalExecutor
 from attattr_batch.runtime.executors.pools import Pool
+from attattr_batch.runtime.staging import Stage, StagedExecutor, StagedWork, recover
 from attattr_batch.spec import RunSpec
 from attattr_batch.store.connection import Store
 
@@ -62,11 +63,26 @@ def execute_pass(
     if not load.chunks:
         return
     patient = Store(store.path, timeout_s=max(store.timeout_s, _COMMIT_WAIT_S))
-    with closing(choose_executor(spec, load)) as executor:
-        Driver(patient, pass_id, executor, report).execute(load.chunks, progress)
+    stage = None if spec.stage is None else Stage.of(spec.stage, pass_id, store)
+    if stage is not None:
+        load = _without_recovered(patient, pass_id, stage, load, progress)
+    if load.chunks:
+        with closing(choose_executor(spec, load, stage)) as executor:
+            Driver(patient, pass_id, executor, report).execute(load.chunks, progress)
+    if stage is not None:
+        stage.close()
 
 
-def choose_executor(spec: RunSpec, load: Load) -> Executor:
+def _without_recovered(store: Store, pass_id: int, stage: Stage, load: Load, progress: Progress) -> Load:
+    """Registers what was staged for an earlier driver; returns what is left to compute."""
+    examples = [one for chunk in load.chunks for one in chunk.examples]
+    left = set(recover(store, pass_id, stage, [one.example_id for one in examples]))
+    progress.done += len(examples) - len(left)
+    kept = [tuple(one for one in chunk.examples if one.example_id in left) for chunk in load.chunks]
+    return replace(load, chunks=[Chunk(examples) for examples in kept if examples])
+
+
+def choose_executor(spec: RunSpec, load: Load, stage: Stage | None = None) -> Executor:
     """Picks where to compute: here, or with Ray when that pays (its start alone takes ten seconds).
 
     Raises:
@@ -75,14 +91,14 @@ def choose_executor(spec: RunSpec, load: Load) -> Executor:
     n_workers = spec.n_workers or 1
     cpus, gpus = os.cpu_count() or 1, len(gpu_names()) if load.work.device == "cuda" else 0
     if spec.executor == "local":
-        if spec.address is not None or n_workers > 1:
+        if spec.address is not None or n_workers > 1 or stage is not None:
             raise UserError(
                 "the local executor has one worker, in this process",
-                got=f"workers {spec.workers}, address {spec.address}",
+                got=f"workers {spec.workers}, address {spec.address}, stage {spec.stage}",
                 hint="use `--executor ray`",
             )
         return LocalExecutor(load.work)
-    asked = spec.executor == "ray" or spec.address is not None or n_workers > 1
+    asked = spec.executor == "ray" or spec.address is not None or n_workers > 1 or stage is not None
     fits = gpus > 1 or (gpus == 0 and cpus >= 4 and load.flop / (_FLOP_PER_S_PER_CPU * cpus) > _LONG_S)
     if not asked and not fits:
         return LocalExecutor(load.work)
@@ -92,7 +108,10 @@ def choose_executor(spec: RunSpec, load: Load) -> Executor:
     log.info(
         "starting Ray with %s", ", ".join(f"{p.workers} x {p.cpus} CPUs, {p.gpus:g} GPUs" for _, p in shapes)
     )
-    return RayExecutor(shapes, spec.address)
+    if stage is None:
+        return RayExecutor(shapes, spec.address)
+    staged = [(StagedWork(work, stage), pool) for work, pool in shapes]
+    return StagedExecutor(RayExecutor(staged, spec.address), stage)
 
 
 def _worker_shapes(spec: RunSpec, load: Load, here: tuple[int, int]) -> list[tuple[Work, Pool]]:
