@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from attattr_batch.cli.output import QuietOption, set_up_logging, stderr
+from attattr_batch.cli.logs import set_up_logging
+from attattr_batch.cli.output import QuietOption, stderr
 
 
 def register(app: typer.Typer) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import logging
-import os
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -16,7 +14,6 @@ from typing import Annotated, Any
 import typer
 from rich import box
 from rich.console import Console
-from rich.logging import RichHandler
 from rich.table import Table
 
 from attattr_batch.errors import UserError
@@ -41,20 +38,6 @@ QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing bu
 VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Say more, with times.")]
 
 DEFAULT_DB = Path("attattr.duckdb")
-
-
-def set_up_logging(*, quiet: bool = False, verbose: bool = False) -> None:
-    """Sends the package's log to stderr: warnings and news by default."""
-    if quiet:  # read by these libraries when they are imported, which is later
-        os.environ.update(HF_HUB_DISABLE_PROGRESS_BARS="1", HF_DATASETS_DISABLE_PROGRESS_BARS="1")
-    level = logging.ERROR if quiet else logging.DEBUG if verbose else logging.INFO
-    handler: logging.Handler = logging.StreamHandler()
-    if stderr.is_terminal:  # so that log lines and the progress bar do not overwrite each other
-        handler = RichHandler(console=stderr, show_path=False, show_time=verbose, show_level=verbose)
-    logger = logging.getLogger("attattr_batch")
-    logger.handlers[:] = [handler]
-    logger.setLevel(level)
-    logger.propagate = False
 
 
 def print_rows(columns: Sequence[str], rows: Iterable[Sequence[Any]], form: Format) -> None:

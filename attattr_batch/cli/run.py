@@ -8,6 +8,15 @@ from typing import Annotated, Any
 
 import typer
 
+from attattr_batch.cli.logs import (
+    LogFileOption,
+    LogFormat,
+    LogFormatOption,
+    MetricsOption,
+    Reporters,
+    reporters,
+    set_up_logging,
+)
 from attattr_batch.cli.output import (
     DEFAULT_DB,
     DbOption,
@@ -16,7 +25,6 @@ from attattr_batch.cli.output import (
     QuietOption,
     VerboseOption,
     print_rows,
-    set_up_logging,
     stderr,
 )
 from attattr_batch.spec import (
@@ -105,11 +113,21 @@ def run(
     batch_tokens: Annotated[
         int | None, typer.Option(help="Tokens computed at once.", rich_help_panel=_MACHINE)
     ] = None,
+    stage: Annotated[
+        str | None,
+        typer.Option(
+            help="Ray workers write results here (a shared folder or s3://...) instead of returning them.",
+            rich_help_panel=_MACHINE,
+        ),
+    ] = None,
     retry_errors: Annotated[
         bool, typer.Option("--retry-errors", help="Try quarantined examples again.")
     ] = False,
+    metrics: MetricsOption = None,
     db: DbOption = DEFAULT_DB,
     form: FormatOption = Format.table,
+    log_format: LogFormatOption = LogFormat.text,
+    log_file: LogFileOption = None,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
 ) -> None:
@@ -120,9 +138,14 @@ def run(
     """
     given = locals()
     flags = {key: given[key] for key in RunSpec.model_fields if given.get(key) is not None}
-    set_up_logging(quiet=quiet, verbose=verbose)
+    set_up_logging(quiet=quiet, verbose=verbose, form=log_format, file=log_file)
     specs = _specs(spec, flags)
-    summaries = [_run_one(one, db, retry_errors=retry_errors, quiet=quiet) for one in specs]
+    reporting = reporters(log_format, metrics, quiet=quiet)
+    summaries = []
+    for one in specs:
+        summaries.append(_run_one(one, db, reporting, retry_errors=retry_errors))
+        if not quiet:
+            stderr.print(_sentence(summaries[-1], db))
     if form is not Format.table:
         print_rows(list(summaries[0]), [list(summary.values()) for summary in summaries], form)
     elif not quiet:
@@ -141,18 +164,13 @@ def _specs(path: Path | None, flags: dict[str, Any]) -> list[RunSpec]:
     return [make_spec(flags)]
 
 
-def _run_one(spec: RunSpec, db: Path, *, retry_errors: bool, quiet: bool) -> dict[str, object]:
-    from attattr_batch.runtime.progress import reporting
+def _run_one(spec: RunSpec, db: Path, reporting: Reporters, *, retry_errors: bool) -> dict[str, Any]:
     from attattr_batch.runtime.run import run_spec
     from attattr_batch.store.connection import Store
 
     title = spec.name or f"{spec.task or spec.dataset} {spec.split}"
-    with reporting(title, stderr, quiet=quiet) as report:
-        summary = run_spec(spec, Store(db, create=True), report, retry_errors=retry_errors)
-    facts = asdict(summary)
-    if not quiet:
-        stderr.print(_sentence(facts, db))
-    return facts
+    with reporting(title) as report:
+        return asdict(run_spec(spec, Store(db, create=True), report, retry_errors=retry_errors))
 
 
 def _sentence(facts: dict[str, Any], db: Path) -> str:

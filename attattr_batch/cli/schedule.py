@@ -12,6 +12,14 @@ from typing import Annotated
 
 import typer
 
+from attattr_batch.cli.logs import (
+    LogFileOption,
+    LogFormat,
+    LogFormatOption,
+    MetricsOption,
+    reporters,
+    set_up_logging,
+)
 from attattr_batch.cli.output import (
     DEFAULT_DB,
     DbOption,
@@ -20,7 +28,6 @@ from attattr_batch.cli.output import (
     QuietOption,
     VerboseOption,
     print_rows,
-    set_up_logging,
     stderr,
     write_text,
 )
@@ -138,11 +145,14 @@ def run_due(
     address: Annotated[str | None, typer.Option(help="Ray cluster to use instead of the specs'.")] = None,
     schedules: StateOption = DEFAULT_STATE,
     form: FormatOption = Format.table,
+    log_format: LogFormatOption = LogFormat.text,
+    log_file: LogFileOption = None,
+    metrics: MetricsOption = None,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
 ) -> None:
     """Run every tick that is due, and go on with interrupted ones; exit code 1 if one needs attention."""
-    set_up_logging(quiet=quiet, verbose=verbose)
+    set_up_logging(quiet=quiet, verbose=verbose, form=log_format, file=log_file)
     from attattr_batch.schedule.due import pending
     from attattr_batch.schedule.running import needs_attention
     from attattr_batch.schedule.running import run_due as run
@@ -150,10 +160,9 @@ def run_due(
 
     state, ended = State(schedules), list[TickRow]()
     if pending(state, _now(), only):  # called every minute: torch is loaded only when there is work
-        from attattr_batch.runtime.progress import reporting
         from attattr_batch.schedule.attributing import Attributing
 
-        work = Attributing(lambda title: reporting(title, stderr, quiet=quiet), address)
+        work = Attributing(reporters(log_format, metrics, quiet=quiet), address)
         ended = run(state, work, _now, only)
     if form is not Format.table:
         columns = ("schedule", "tick", "status", "outcome")

@@ -6,6 +6,7 @@ all: the ledger decides (see `store.ingest`), so a chunk may safely be computed 
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -18,6 +19,8 @@ from attattr_batch.store.connection import Store
 from attattr_batch.store.ingest import ChunkFacts, Failure, commit_chunk, record_failures
 from attattr_batch.store.rows import BadFactsError
 
+log = logging.getLogger(__name__)
+
 ATTEMPTS = 2
 """Attempts of a single example, alone, before it is quarantined."""
 
@@ -25,6 +28,7 @@ FAILED_ALIKE = 8
 """Examples that fail in the same way, with none committed, after which the run is given up."""
 
 _WAIT_S = 1.0
+_SHOWN_IDS = 8
 
 
 @dataclass
@@ -64,6 +68,7 @@ class Driver:
         self._report = report
         self._queue: deque[Chunk] = deque()
         self._in_flight = 0
+        self._shown: set[str] = set()
         self._last_kind, self._failed_alike = "", 0
 
     def execute(self, chunks: Sequence[Chunk], progress: Progress) -> Progress:
@@ -90,8 +95,10 @@ class Driver:
             case Finished():
                 self._commit(outcome)
             case Failed(chunk=chunk):
+                self._show_once(outcome)
                 self._again(chunk, outcome.kind, outcome.message, outcome.detail)
             case Lost(chunk=chunk):
+                self._show_once(outcome)
                 self._after_loss(chunk, outcome.message)
 
     def _commit(self, finished: Finished) -> None:
@@ -114,6 +121,19 @@ class Driver:
         # Another driver may have committed some of them; they are done all the same.
         self._progress.committed += len(result.committed)
         self._progress.done += len(chunk.examples)
+
+    def _show_once(self, outcome: Failed | Lost) -> None:
+        """Logs what happened on a worker; the same again only in detail, for it may meet every chunk."""
+        kind = outcome.kind if isinstance(outcome, Failed) else "WorkerLost"
+        ids = outcome.chunk.example_ids
+        shown = ", ".join(map(str, ids[:_SHOWN_IDS])) + (", ..." if len(ids) > _SHOWN_IDS else "")
+        facts = {"kind": kind, "worker": outcome.worker, "example_ids": ids, "error": outcome.message}
+        level = logging.DEBUG if kind in self._shown else logging.WARNING
+        text = "%s on %s, examples %s: %s"
+        log.log(level, text, kind, outcome.worker, shown, outcome.message, extra={"facts": facts})
+        if isinstance(outcome, Failed):
+            log.debug("%s", outcome.detail)
+        self._shown.add(kind)
 
     def _after_loss(self, chunk: Chunk, message: str) -> None:
         """Tries a chunk whose worker was lost once more as it is: most often the machine was at fault.

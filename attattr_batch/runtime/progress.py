@@ -21,6 +21,7 @@ from rich.progress import (
 from rich.progress import Progress as RichProgress
 
 from attattr_batch.runtime.driver import Progress, Reporter
+from attattr_batch.runtime.metrics import MetricsFile
 
 log = logging.getLogger(__name__)
 
@@ -33,22 +34,29 @@ def stderr_console() -> Console:
 
 
 @contextmanager
-def reporting(title: str, console: Console, *, quiet: bool = False) -> Iterator[Reporter]:
+def reporting(
+    title: str, console: Console | None, *, quiet: bool = False, metrics: MetricsFile | None = None
+) -> Iterator[Reporter]:
     """Gives a reporter for one pass.
 
     Args:
         title: What is being done, for people.
-        console: Where to write; must be on stderr.
-        quiet: Report nothing.
+        console: Where a bar may be drawn; must be on stderr. None for log lines.
+        quiet: Say nothing.
+        metrics: Where progress is noted as well.
     """
+
+    def noted(reporter: Reporter) -> Reporter:
+        return reporter if metrics is None else metrics.reporter(title, reporter)
+
     if quiet:
-        yield lambda progress: None
-    elif console.is_terminal:
+        yield noted(lambda progress: None)
+    elif console is not None and console.is_terminal:
         with _bar(console) as bar:
             task = bar.add_task(title, total=None, rate="", failed="")
-            yield lambda progress: _update(bar, task, progress)
+            yield noted(lambda progress: _update(bar, task, progress))
     else:
-        yield _Lines(title)
+        yield noted(_Lines(title))
 
 
 class _Lines:
@@ -71,7 +79,18 @@ class _Lines:
             progress.total,
             fields["rate"],
             fields["failed"],
+            extra={"facts": {"run": self._title, **_counts(progress)}},
         )
+
+
+def _counts(progress: Progress) -> dict[str, Any]:
+    rate = progress.committed / progress.seconds if progress.committed else None  # null in JSON
+    return {
+        "examples": progress.total,
+        "committed": progress.done,
+        "quarantined": progress.quarantined,
+        "examples_per_second": rate,
+    }
 
 
 def _bar(console: Console) -> RichProgress:

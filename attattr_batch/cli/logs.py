@@ -1,0 +1,122 @@
+"""Where the log goes: stderr as text or JSON lines, and a file."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.logging import RichHandler
+
+from attattr_batch.cli.output import stderr
+from attattr_batch.errors import UserError
+
+if TYPE_CHECKING:
+    from attattr_batch.runtime.driver import Reporter
+
+
+class LogFormat(StrEnum):
+    """How the log is written on stderr."""
+
+    text = "text"
+    json = "json"
+
+
+LogFormatOption = Annotated[
+    LogFormat, typer.Option("--log-format", envvar="ATTATTR_LOG_FORMAT", help="The log on stderr.")
+]
+LogFileOption = Annotated[
+    Path | None,
+    typer.Option("--log-file", envvar="ATTATTR_LOG_FILE", help="Also log here, in detail, as JSON lines."),
+]
+MetricsOption = Annotated[
+    Path | None,
+    typer.Option("--metrics", envvar="ATTATTR_METRICS", help="Progress as a Prometheus text file."),
+]
+
+Reporters = Callable[[str], AbstractContextManager["Reporter"]]
+"""Gives a progress reporter for a title."""
+
+
+class JsonLines(logging.Formatter):
+    """One JSON object a record: time, level, logger, message, exception, and the facts given with it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as a line."""
+        line = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **getattr(record, "facts", {}),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False, default=str)
+
+
+def set_up_logging(
+    *,
+    quiet: bool = False,
+    verbose: bool = False,
+    form: LogFormat = LogFormat.text,
+    file: Path | None = None,
+) -> None:
+    """Sends the package's log to stderr: warnings and news by default; and to a file, in detail.
+
+    Raises:
+        UserError: the file cannot be opened.
+    """
+    if quiet:  # read by these libraries when they are imported, which is later
+        os.environ.update(HF_HUB_DISABLE_PROGRESS_BARS="1", HF_DATASETS_DISABLE_PROGRESS_BARS="1")
+    level = logging.ERROR if quiet else logging.DEBUG if verbose else logging.INFO
+    logger = logging.getLogger("attattr_batch")
+    for earlier in logger.handlers:
+        earlier.close()
+    logger.handlers[:] = [_stderr_handler(level, form, verbose=verbose)]
+    if file is not None:
+        logger.addHandler(_file_handler(file))
+    logger.setLevel(min(handler.level for handler in logger.handlers))
+    logger.propagate = False
+
+
+def reporters(form: LogFormat, metrics: Path | None, *, quiet: bool) -> Reporters:
+    """Progress as a bar on a terminal, as log lines elsewhere, and in the metrics file if there is one.
+
+    Raises:
+        UserError: the metrics file cannot be written.
+    """
+    from attattr_batch.runtime.metrics import MetricsFile
+    from attattr_batch.runtime.progress import reporting
+
+    console = stderr if form is LogFormat.text else None
+    file = None if metrics is None else MetricsFile(metrics)
+    return lambda title: reporting(title, console, quiet=quiet, metrics=file)
+
+
+def _stderr_handler(level: int, form: LogFormat, *, verbose: bool) -> logging.Handler:
+    handler: logging.Handler = logging.StreamHandler()
+    if form is LogFormat.json:
+        handler.setFormatter(JsonLines())
+    elif stderr.is_terminal:  # so that log lines and the progress bar do not overwrite each other
+        handler = RichHandler(console=stderr, show_path=False, show_time=verbose, show_level=verbose)
+    handler.setLevel(level)
+    return handler
+
+
+def _file_handler(file: Path) -> logging.Handler:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        handler = logging.FileHandler(file, encoding="utf-8")
+    except OSError as error:
+        raise UserError("the log file cannot be written", got=f"{file}: {error.strerror}") from error
+    handler.setFormatter(JsonLines())
+    handler.setLevel(logging.DEBUG)
+    return handler
