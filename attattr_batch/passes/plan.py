@@ -142,11 +142,16 @@ def plan_attribution(spec: RunSpec) -> AttributionPlan:
 
 
 def device_for(spec: RunSpec) -> str:
-    """`cpu` or `cuda`. A cluster's GPUs need not be seen from here."""
+    """`cpu` or `cuda`: the device of workers that have one of the GPUs asked for.
+
+    Raises:
+        UserError: they are to be on this machine, which has none.
+    """
     pools = spec.workers if isinstance(spec.workers, list) else []
-    if spec.device != "cpu" and any(pool.gpus for pool in pools):
-        return "cuda" if spec.address is not None else choose_device("cuda").type
-    return choose_device(spec.device).type
+    wanted = "cuda" if spec.device == "auto" and any(pool.gpus for pool in pools) else spec.device
+    if wanted == "cuda" and spec.address is not None:
+        return wanted  # a cluster's GPUs are not seen from here
+    return choose_device(wanted).type
 
 
 def _n_layers(config: Any) -> int:
