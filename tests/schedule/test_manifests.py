@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 import yaml
 from jsonschema import Draft202012Validator, ValidationError
-from scheduling import Bench
+from scheduling import START, Bench
 
 from attattr_batch.errors import UserError
 from attattr_batch.schedule.manifests import Place, manifest
 from attattr_batch.schedule.settings import Schedule
 
+DEPLOYED = Path(__file__).resolve().parents[2] / "deploy"
 PLACE = Place(
     Path("/work/schedules.sqlite"), "registry.local/attattr:1", "attattr", "/work", gpus=1, workers=8
 )
@@ -25,6 +26,19 @@ PLACE = Place(
 @pytest.fixture
 def nightly(tmp_path: Path) -> Schedule:
     return Bench(tmp_path).add(cron="30 2 * * 1-5", tz="Europe/Berlin")
+
+
+def deployed() -> dict[str, str]:
+    """The examples in `deploy/`: what `attattr schedule manifest` writes for this schedule."""
+    nightly = Schedule(
+        name="nightly",
+        cron="0 2 * * *",
+        spec=Path("/work/night.yaml"),
+        db=Path("/work/results.duckdb"),
+        created_at=START,
+    )
+    place = Place(Path("/work/schedules.sqlite"), "attattr:latest", "attattr", "/work", gpus=1, workers=8)
+    return manifest("rayjob", nightly, place) | manifest("cronjob", nightly, place)
 
 
 def documents(kind: str, schedule: Schedule, place: Place = PLACE) -> list[dict[str, Any]]:
@@ -119,6 +133,11 @@ def test_a_name_that_kubernetes_cannot_carry_is_refused(tmp_path: Path) -> None:
 def test_an_unknown_kind_is_refused(nightly: Schedule) -> None:
     with pytest.raises(UserError, match=r"unknown kind of manifest(.|\n)*did you mean 'cronjob'"):
         manifest("cronjobs", nightly, PLACE)
+
+
+@pytest.mark.parametrize("name", deployed())
+def test_the_examples_in_deploy_are_what_the_command_writes(name: str) -> None:
+    assert (DEPLOYED / name).read_text(encoding="utf-8") == deployed()[name]
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
