@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from attattr_batch.cli.logs import set_up_logging
 from attattr_batch.cli.output import (
     DEFAULT_DB,
     DbOption,
@@ -16,7 +17,6 @@ from attattr_batch.cli.output import (
     QuietOption,
     VerboseOption,
     print_rows,
-    set_up_logging,
     stderr,
 )
 from attattr_batch.errors import UserError

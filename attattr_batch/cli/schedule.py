@@ -81,6 +81,9 @@ def add(
         float, typer.Option(help="Head importance against the tick before: least rank correlation.")
     ] = 0.9,
     max_accuracy_drop: Annotated[float, typer.Option(help="Largest loss of accuracy.")] = 0.02,
+    job: Annotated[
+        list[str] | None, typer.Option(help="Build this job for each tick's runs (repeatable); `all`.")
+    ] = None,
     report: Annotated[Path | None, typer.Option(help="Write the HTML report here after each run.")] = None,
     notify_url: Annotated[str | None, typer.Option(help="Webhook told when something is wrong.")] = None,
     notify_command: Annotated[
@@ -90,6 +93,8 @@ def add(
     schedules: StateOption = DEFAULT_STATE,
 ) -> None:
     """Add a schedule. It fires only while something calls `run-due`: cron, systemd, Kubernetes or `serve`."""
+    from attattr_batch.analysis.jobs import load_catalogue
+    from attattr_batch.schedule.settings import ALL_JOBS
     from attattr_batch.schedule.state import State, add_schedule
 
     values = {
@@ -104,10 +109,12 @@ def add(
         "jitter_s": jitter,
         "min_rank_correlation": min_rank_correlation,
         "max_accuracy_drop": max_accuracy_drop,
+        "jobs": job or (),
         "report": None if report is None else report.absolute(),
         "notify_url": notify_url,
         "notify_command": notify_command,
     }
+    load_catalogue().with_dependencies([one for one in job or () if one != ALL_JOBS])
     schedule = add_schedule(State(schedules), values)
     (first,) = schedule.next_ticks(schedule.created_at, 1)
     stderr.print(f"schedule {name}: first tick {first.astimezone(schedule.zone):%Y-%m-%d %H:%M %Z}")

@@ -14,6 +14,8 @@ from typing import Any
 
 from attattr_batch.analysis.audits import run_audits
 from attattr_batch.analysis.drift import compare_runs
+from attattr_batch.analysis.runner import JobRequest, run_jobs
+from attattr_batch.errors import UserError
 from attattr_batch.report.html import write_report
 from attattr_batch.runtime.driver import Reporter
 from attattr_batch.runtime.run import RunSummary, run_spec
@@ -44,7 +46,7 @@ class Attributing:
         self._address = address
 
     def run(self, schedule: Schedule, specs: Sequence[RunSpec], previous: Sequence[int]) -> Outcome:
-        """Executes the runs, audits the store, writes the report and compares with the tick before.
+        """Executes the runs and builds jobs; audits, compares with the tick before, and reports.
 
         Raises:
             AttattrError: a run cannot be done, or the store or report cannot be written.
@@ -52,6 +54,7 @@ class Attributing:
         store = Store(schedule.db, create=True)
         summaries = [self._execute(spec, store) for spec in specs]
         findings = [finding for summary in summaries for finding in _shortcomings(summary)]
+        findings += self._build_jobs(store, schedule, [str(summary.run_id) for summary in summaries])
         findings += [
             f"audit {one.name}: {one.n_rows} offending rows" for one in run_audits(store)[0] if not one.passed
         ]
@@ -77,6 +80,20 @@ class Attributing:
             _post(schedule.notify_url, body)
         if schedule.notify_command is not None:
             _call(schedule.notify_command, body)
+
+    def _build_jobs(self, store: Store, schedule: Schedule, runs: Sequence[str]) -> list[str]:
+        names = schedule.job_names
+        if names is None:
+            return []
+        machine = {} if self._address is None else {"address": self._address}
+        try:
+            results = run_jobs(store, JobRequest(names=names, runs=runs, machine=machine), self._reporting)
+        except UserError as error:  # runs that do not go together, say: the runs themselves are good
+            return [f"jobs: {' '.join(str(error).split())}"]
+        findings = [f"job {one.job} {one.status}: {one.error}" for one in results if one.status != "built"]
+        return findings + [
+            f"job {one.job}: {one.quarantined} examples quarantined" for one in results if one.quarantined
+        ]
 
     def _execute(self, spec: RunSpec, store: Store) -> RunSummary:
         if self._address is not None:

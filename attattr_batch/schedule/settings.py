@@ -17,6 +17,8 @@ from attattr_batch.schedule.timing import check_cron, find_zone, jitter, stamp, 
 Missed = Literal["last", "all", "skip"]
 Overlap = Literal["skip", "queue"]
 
+ALL_JOBS = "all"
+
 _NAME = r"^[a-z0-9]([-a-z0-9]{0,58}[a-z0-9])?$"
 
 
@@ -35,6 +37,7 @@ class Schedule(BaseModel):
         jitter_s: Delay, in seconds, below which a fixed one is drawn from the name.
         min_rank_correlation: Least rank correlation of head importance with the run before.
         max_accuracy_drop: Largest loss of accuracy from the run before.
+        jobs: Jobs built for the runs of a tick; `all` stands for every job.
         report: Where the report is written after every run; None for none.
         notify_url: Told, by an HTTP POST of JSON, when a run needs attention.
         notify_command: The same, as a shell command that gets the JSON on stdin.
@@ -53,6 +56,7 @@ class Schedule(BaseModel):
     jitter_s: Annotated[int, Field(ge=0, le=86_400)] = 0
     min_rank_correlation: Annotated[float, Field(ge=-1, le=1)] = 0.9
     max_accuracy_drop: Annotated[float, Field(ge=0, le=1)] = 0.02
+    jobs: tuple[str, ...] = ()
     report: Path | None = None
     notify_url: str | None = None
     notify_command: str | None = None
@@ -61,6 +65,11 @@ class Schedule(BaseModel):
     def zone(self) -> tzinfo:
         """The time zone."""
         return find_zone(self.tz)
+
+    @property
+    def job_names(self) -> tuple[str, ...] | None:
+        """Jobs to build, empty for every job; None where none is asked for."""
+        return None if not self.jobs else () if ALL_JOBS in self.jobs else self.jobs
 
     @property
     def delay(self) -> timedelta:

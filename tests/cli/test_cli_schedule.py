@@ -92,6 +92,7 @@ def test_add_list_and_remove(cli: Cli) -> None:
         (["--cron", "99 * * * *"], ["not valid", "bad minute"]),
         (["--tz", "Europe/Berln"], ["unknown time zone", "did you mean 'Europe/Berlin'"]),
         (["--spec", "day.yaml"], ["cannot read the run spec"]),
+        (["--job", "head_importanc"], ["head_importanc", "did you mean 'head_importance'"]),
     ],
 )
 def test_refusals(cli: Cli, flags: list[str], fragments: list[str]) -> None:
@@ -115,6 +116,14 @@ def test_a_tick_attributes_and_the_next_one_skips_the_same_checkpoint(
     ((tick,), _) = run_due(cli)
     assert tick["status"] == "unchanged"
     assert rows_of(cli.db, "SELECT count(*) FROM runs") == [(1,)]
+
+
+def test_jobs_are_built_for_the_runs_of_the_tick(cli: Cli, clock: Clock) -> None:
+    add(cli, "--job", "head_importance")
+    clock.forward(hours=3)
+    ((tick,), _) = run_due(cli)
+    assert tick["outcome"]["findings"] == []
+    assert rows_of(cli.db, "SELECT count(*) > 0 FROM head_importance") == [(True,)]
 
 
 def test_another_model_is_drift_and_is_told(
