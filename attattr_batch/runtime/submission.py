@@ -21,7 +21,12 @@ from urllib.parse import urlsplit
 from attattr_batch.errors import UserError
 from attattr_batch.identity import content_key
 from attattr_batch.passes.plan import plan_attribution
-from attattr_batch.runtime.executors.ray_session import check_reachable, first_line, prepare_environment
+from attattr_batch.runtime.executors.ray_session import (
+    check_reachable,
+    first_line,
+    prepare_environment,
+    token_refused,
+)
 from attattr_batch.spec import RunSpec
 
 _DASHBOARD_PORT = 8265
@@ -66,11 +71,7 @@ class Jobs:
         try:
             self._client = JobSubmissionClient(address)
         except AuthenticationError as error:
-            raise UserError(
-                "the cluster refuses the token",
-                got=f"{address}: {first_line(error)}",
-                hint="set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN to the cluster's token",
-            ) from error
+            raise token_refused(address, error) from error
         except (RuntimeError, ConnectionError, ValueError) as error:
             hint = "`pip install 'attattr-batch[cluster]'` where Ray's job client is missing"
             raise UserError(

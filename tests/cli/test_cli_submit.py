@@ -54,9 +54,18 @@ def head(environment: dict[str, str]) -> Iterator[str]:
             wait_for(port, process)
             yield f"http://127.0.0.1:{port}"
         finally:
-            os.killpg(process.pid, signal.SIGTERM)
-            process.wait(30)
+            end(process)
             log.close()
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Ends the head and everything it has started."""
+    os.killpg(process.pid, signal.SIGTERM)
+    try:
+        process.wait(60)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def wait_for(port: int, process: subprocess.Popen[bytes]) -> None:

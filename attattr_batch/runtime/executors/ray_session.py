@@ -14,7 +14,7 @@ import socket
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -61,17 +61,37 @@ def ray_session(pools: Sequence[Pool], address: str | None) -> Iterator[Any]:
 
     on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
-        ray.init(**options)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise UserError("cannot use the Ray cluster", got=f"{address}: {first_line(error)}") from error
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, on_sigterm)  # Ray has put its own in place, which exits at once
-    try:
+        _connect(ray, options)
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, on_sigterm)  # Ray has put its own in place, which exits at once
         yield ray
     finally:
         ray.shutdown()
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _connect(ray: Any, options: Mapping[str, Any]) -> None:
+    where = options["address"]
+    try:
+        ray.init(**options)
+    except ray.exceptions.AuthenticationError as error:
+        raise token_refused(where, error) from error
+    except Exception as error:  # of any kind: a node that does not come up in time is a bare Exception
+        raise UserError(
+            "cannot use the Ray cluster",
+            got=f"{where}: {first_line(error)}",
+            hint="`attattr doctor --ray`; Python and Ray must have the cluster's versions",
+        ) from error
+
+
+def token_refused(address: str, error: BaseException) -> UserError:
+    """The error for a cluster that has another token."""
+    return UserError(
+        "the cluster refuses the token",
+        got=f"{address}: {first_line(error)}",
+        hint="set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN to the cluster's token",
+    )
 
 
 @contextmanager
