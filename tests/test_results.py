@@ -34,7 +34,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     execute(
         one,
         'UPDATE runs SET identity = \'{"dataset": "a", "task": "sst2"}\' WHERE name <> \'second\'',
-        # Layer 0: 3 <- 2 is strong, 3 <- 1 too weak at tau 0.4; rows 2 and 4 come before or after their parents.
+        # Layer 0: 3 <- 2 is strong, 3 <- 1 too weak at tau 0.4; (2, 4) and (4, 1) come before their parents.
         "DELETE FROM layer_edges_stored WHERE run_id = 1 AND example_id = 0",
         "UPDATE layer_scores_stored SET off_first_max = 0.5 WHERE run_id = 1 AND example_id = 0",
         "INSERT INTO layer_edges_stored VALUES (1, 0, 0, 'both', 3, 2, 0.5), (1, 0, 0, 'both', 3, 1, 0.19),"
