@@ -31,6 +31,8 @@ from attattr_batch.spec import RunSpec
 
 _DASHBOARD_PORT = 8265
 _POLL_S = 0.5
+_NO_AGENT = "No available agent"
+_AGENT_S = 120.0
 
 
 @dataclass(frozen=True)
@@ -108,12 +110,22 @@ class Jobs:
                 "--address",
                 "auto",
             ]
-            self._client.submit_job(
-                entrypoint=shlex.join(command),
-                submission_id=submission_id,
-                runtime_env={"working_dir": folder},
-            )
+            self._hand_in(submission_id, shlex.join(command), folder)
         return Submission(submission_id, new=True)
+
+    def _hand_in(self, submission_id: str, entrypoint: str, folder: str) -> None:
+        """Submits; a cluster that has just started has a job server before it has anyone to start jobs."""
+        deadline = time.monotonic() + _AGENT_S
+        while True:
+            try:
+                self._client.submit_job(
+                    entrypoint=entrypoint, submission_id=submission_id, runtime_env={"working_dir": folder}
+                )
+                return
+            except RuntimeError as error:
+                if _NO_AGENT not in str(error) or time.monotonic() > deadline:
+                    raise UserError("the cluster does not take the job", got=first_line(error)) from error
+            time.sleep(_POLL_S)
 
     def follow(self, submission_id: str, write: Callable[[str], Any] = sys.stderr.write) -> int:
         """Writes the job's log as it comes, and returns the exit code of `attattr run` there."""

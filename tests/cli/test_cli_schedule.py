@@ -184,3 +184,41 @@ def test_manifests_go_to_stdout_or_a_folder(cli: Cli, tmp_path: Path) -> None:
     ]
     refused = cli.bare("schedule", "manifest", "nightly", "--kind", "launchd")
     assert refused.code == 2 and "allowed: cronjob, crontab" in refused.err
+
+
+class Child:
+    """A `run-due` that never ends by itself."""
+
+    def __init__(self, command: list[str], said: list[str]):
+        self.said = said
+        said.append(" ".join(command[2:]))
+
+    def poll(self) -> None:
+        return None
+
+    def terminate(self) -> None:
+        self.said.append("ended")
+
+    def wait(self) -> int:
+        return 0
+
+
+def test_serve_calls_run_due_only_when_something_is_due(
+    cli: Cli, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add(cli)
+    said: list[str] = []
+    naps = iter([1, 2, 3])
+
+    def nap(_: float) -> None:
+        if next(naps) == 3:
+            raise KeyboardInterrupt
+        said.append("nap")
+        clock.forward(hours=1.5)
+
+    monkeypatch.setattr(attattr_batch.cli.schedule.subprocess, "Popen", lambda command: Child(command, said))
+    monkeypatch.setattr(attattr_batch.cli.schedule.time, "sleep", nap)
+    answer = cli.bare("schedule", "serve", "--quiet")
+    assert answer.code == 130
+    call = "attattr_batch schedule run-due --schedules attattr-schedules.sqlite --quiet"
+    assert said == ["nap", "nap", call, "ended"]
