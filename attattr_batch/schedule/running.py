@@ -91,18 +91,17 @@ def _run_one(state: State, work: Work, schedule: Schedule, clock: Clock) -> Tick
             return None
         try:
             status, outcome = _attempt(state, work, schedule, claim)
+        except KeyboardInterrupt:
+            # Stopped on purpose, by a person or a reboot, it does not count as an attempt.
+            _record(state, claim, attempts=claim.attempts - 1)
+            raise
         except AttattrError as error:
             status, outcome = "failed", Outcome(" ".join(str(error).split()))
         except Exception as error:
             # One schedule's fault must not keep the others from running.
             log.error("schedule %s: %s", schedule.name, traceback.format_exc())
             status, outcome = "failed", Outcome(f"{type(error).__name__}: {error}")
-        with state.transaction() as transaction:
-            known = {row.tick: row for row in transaction.ticks(schedule.name)}
-            # Its runs may have been fixed since it was claimed.
-            row = known.get(claim.tick, claim)
-            ended = replace(row, status=status, outcome=asdict(outcome), finished_at=clock())
-            transaction.put([ended], new=False)
+        ended = _record(state, claim, status=status, outcome=asdict(outcome), finished_at=clock())
         level = logging.WARNING if needs_attention(ended) else logging.INFO
         log.log(
             level, "schedule %s: tick %s %s: %s", schedule.name, stamp(claim.tick), status, outcome.message
@@ -112,6 +111,15 @@ def _run_one(state: State, work: Work, schedule: Schedule, clock: Clock) -> Tick
         if needs_attention(ended):
             work.notify(schedule, ended)
         return ended
+
+
+def _record(state: State, claim: TickRow, **changes: Any) -> TickRow:
+    """Changes a claimed tick's row, in which its runs may have been fixed since it was claimed."""
+    with state.transaction() as transaction:
+        known = {row.tick: row for row in transaction.ticks(claim.schedule)}
+        changed = replace(known.get(claim.tick, claim), **changes)
+        transaction.put([changed], new=False)
+    return changed
 
 
 def _attempt(state: State, work: Work, schedule: Schedule, claim: TickRow) -> tuple[Status, Outcome]:

@@ -125,16 +125,32 @@ def test_an_interrupted_tick_goes_on_with_the_same_runs(bench: Bench) -> None:
     assert bench.statuses()[0] == ("20260101T0200", "done")
 
 
+class Killed(BaseException):
+    """Ends a process without a word."""
+
+
 def test_a_tick_that_always_dies_fails_at_last(bench: Bench) -> None:
     bench.add()
     bench.clock.forward(hours=3)
-    bench.work.error = KeyboardInterrupt()
+    bench.work.error = Killed()
     for _ in range(ATTEMPTS):
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(Killed):
             bench.run_due()
     assert bench.run_due() == []
     assert bench.statuses() == [("20260101T0200", "failed")]
     assert len(bench.work.started) == ATTEMPTS
+
+
+def test_a_tick_that_is_stopped_on_purpose_may_be_stopped_often(bench: Bench) -> None:
+    bench.add()
+    bench.clock.forward(hours=3)
+    bench.work.error = KeyboardInterrupt()
+    for _ in range(2 * ATTEMPTS):
+        with pytest.raises(KeyboardInterrupt):
+            bench.run_due()
+    bench.work.error = None
+    bench.run_due()
+    assert bench.statuses() == [("20260101T0200", "done")]
 
 
 @pytest.mark.parametrize("error", [UserError("no data today"), ZeroDivisionError("a fault of ours")])
