@@ -18,6 +18,7 @@ Target = Literal["gold", "predicted", "both"]
 Quadrature = Literal[
     "adaptive",
     "gauss-legendre",
+    "gauss-lobatto",
     "clenshaw-curtis",
     "left-riemann",
     "right-riemann",
@@ -103,7 +104,7 @@ class RunSpec(BaseModel):
             raise ValueError("`nodes` needs a fixed `quadrature`; `adaptive` takes `tolerance`")
         if self.nodes is None and self.quadrature != "adaptive":
             raise ValueError(f"`quadrature: {self.quadrature}` needs `nodes`")
-        minimum = {"trapezoid": 2, "clenshaw-curtis": 2}.get(self.quadrature, 1)
+        minimum = {"trapezoid": 2, "clenshaw-curtis": 2, "gauss-lobatto": 2}.get(self.quadrature, 1)
         if self.nodes is not None and self.nodes < minimum:
             raise ValueError(f"`quadrature: {self.quadrature}` needs `nodes` >= {minimum}")
         return self

@@ -6,12 +6,15 @@ import pytest
 
 from attattr_batch.identity import IDENTITY_VERSION, canonical_json, content_key, run_key
 
-GOLDEN = {1: "08304bb679490c440bc8963fd6828a6b5d171086906d158f45ed04b2376f461e"}
+GOLDEN = {
+    1: "08304bb679490c440bc8963fd6828a6b5d171086906d158f45ed04b2376f461e",
+    2: "2003fac1e01837dcc945f6570c7d048185c7740672a9f8d903b75bfda6a66d0e",
+}
 
 
 def test_golden_hash() -> None:
     identity = {"model": {"sha256": "00"}, "tolerance": 1e-3, "task": "sst2", "text": "é 🙂"}
-    assert IDENTITY_VERSION == 1
+    assert IDENTITY_VERSION == 2
     assert run_key(identity) == GOLDEN[IDENTITY_VERSION]
 
 

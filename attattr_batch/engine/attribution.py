@@ -24,13 +24,12 @@ from torch import Tensor
 
 from attattr_batch.engine.families import Trace
 from attattr_batch.engine.path import Items, Nodes, clean_nodes, removed_value, replayed_nodes
-from attattr_batch.engine.quadrature import clenshaw_curtis, fixed_rule, partial_weights
+from attattr_batch.engine.quadrature import NESTED_SIZES, Rule, fixed_rule, nested, partial_weights
 
-COARSEST = 3
-LEVELS = (5, 9, 17, 33, 65, 129)
-"""Sizes of the nested Clenshaw-Curtis rules tried in turn; `COARSEST` is the rule before the first."""
+COARSEST, *LEVELS = NESTED_SIZES
+"""Sizes of the nested rules tried in turn; `COARSEST` is the rule before the first."""
 
-PATH_SHARE = 0.2
+PATH_SHARE = 0.5
 """Accepted path error as a share of the tolerance; docs/attribution.md has the measurement behind it."""
 
 AGREEMENT = 0.1
@@ -38,9 +37,6 @@ AGREEMENT = 0.1
 
 _ROUNDING = 1e-6
 """Scores below this, where F is saturated, are rounding noise of float32 probabilities."""
-
-_FINEST = LEVELS[-1] - 1
-_FINEST_NODES = clenshaw_curtis(LEVELS[-1]).nodes
 
 
 @dataclass(frozen=True)
@@ -140,22 +136,23 @@ class _LayerIntegral:
     def adaptive(self) -> LayerAttribution:
         """Raises the rule for those items alone that miss the tolerance.
 
-        Successive Clenshaw-Curtis rules are nested, so every node is used again; the node at 0 gives F(0)
-        and the one at 1 is the clean pass.
+        Successive rules are nested, so nodes are used again; the node at 0 gives F(0) and the one at 1 is
+        the clean pass.
         """
         result, method = self._empty_result(), self.method
         active, dtype = self.everything, method.dtype
         known = _KnownNodes(self.clean)
         before: Tensor | None = None
         for size in LEVELS:
-            missing = known.missing(size)
-            known.add(missing, self._replay(_FINEST_NODES[missing].tolist(), active, dtype))
+            rule = nested(size)
+            missing = known.missing(rule)
+            known.add(missing, self._replay(missing, active, dtype))
             if before is None:
-                before = self._scores(known.integral(COARSEST), active)
-            scores = self._scores(known.integral(size), active)
+                before = self._scores(known.integral(nested(COARSEST)), active)
+            scores = self._scores(known.integral(rule), active)
             f_zero, change = known.value_at_zero(), _change(before, scores)
             error = scores.sum((1, 2, 3)) - (result.f_full[active] - f_zero)
-            path_error = known.path_error(size, self.context[self.items.rows[active]])
+            path_error = known.path_error(rule, self.context[self.items.rows[active]])
             # The path's end is completeness itself, so this bounds |error| as well.
             accept = (path_error <= PATH_SHARE * method.tolerance) & (change <= AGREEMENT)
             if size == LEVELS[-1]:
@@ -204,48 +201,48 @@ class _LayerIntegral:
 
 
 class _KnownNodes:
-    """Nodes computed so far for the active items, by their place on the finest nested grid."""
+    """Nodes computed so far for the active items, by alpha."""
 
     def __init__(self, clean: Nodes):
-        self._values = {_FINEST: clean.value[0]}
-        self._gradients = {_FINEST: clean.gradient[0]}
+        self._values = {1.0: clean.value[0]}
+        self._gradients = {1.0: clean.gradient[0]}
 
-    def missing(self, size: int) -> list[int]:
-        return [key for key in _keys(size) if key not in self._values]
+    def missing(self, rule: Rule) -> list[float]:
+        """The rule's nodes that are still to be computed; nodes that no later rule has are forgotten."""
+        alphas = rule.nodes.tolist()
+        self._values = {alpha: value for alpha, value in self._values.items() if alpha in alphas}
+        self._gradients = {alpha: known for alpha, known in self._gradients.items() if alpha in alphas}
+        return [alpha for alpha in alphas if alpha not in self._values]
 
-    def add(self, keys: list[int], nodes: Nodes) -> None:
-        self._values.update(zip(keys, nodes.value, strict=True))
-        self._gradients.update(zip(keys, nodes.gradient, strict=True))
+    def add(self, alphas: list[float], nodes: Nodes) -> None:
+        self._values.update(zip(alphas, nodes.value, strict=True))
+        self._gradients.update(zip(alphas, nodes.gradient, strict=True))
 
     def keep(self, index: Tensor) -> None:
-        self._values = {key: value[index] for key, value in self._values.items()}
-        self._gradients = {key: gradient[index] for key, gradient in self._gradients.items()}
+        self._values = {alpha: value[index] for alpha, value in self._values.items()}
+        self._gradients = {alpha: gradient[index] for alpha, gradient in self._gradients.items()}
 
-    def integral(self, size: int) -> Float[Tensor, "item reach width"]:
-        total = torch.zeros_like(self._gradients[_FINEST])
-        for key, weight in zip(_keys(size), clenshaw_curtis(size).weights.tolist(), strict=True):
-            total.add_(self._gradients[key], alpha=weight)
+    def integral(self, rule: Rule) -> Float[Tensor, "item reach width"]:
+        total = torch.zeros_like(self._gradients[1.0])
+        for alpha, weight in zip(rule.nodes.tolist(), rule.weights.tolist(), strict=True):
+            total.add_(self._gradients[alpha], alpha=weight)
         return total
 
     def value_at_zero(self) -> Float[Tensor, " item"]:
-        return self._values[0]
+        return self._values[0.0]
 
-    def path_error(self, size: int, context: Float[Tensor, "item reach width"]) -> Float[Tensor, " item"]:
+    def path_error(self, rule: Rule, context: Float[Tensor, "item reach width"]) -> Float[Tensor, " item"]:
         """Compares F(alpha) - F(0) with the integral of dF/dalpha up to alpha, at every node."""
-        keys = _keys(size)
-        slopes = torch.stack([(self._gradients[key] * context).sum((1, 2)) for key in keys])
-        rises = torch.stack([self._values[key] for key in keys]) - self._values[0]
-        weights = torch.from_numpy(_partial_weights(size)).to(slopes)
+        alphas = rule.nodes.tolist()
+        slopes = torch.stack([(self._gradients[alpha] * context).sum((1, 2)) for alpha in alphas])
+        rises = torch.stack([self._values[alpha] for alpha in alphas]) - self._values[0.0]
+        weights = torch.from_numpy(_partial_weights(len(rule))).to(slopes)
         return (weights @ slopes - rises).abs().amax(0)
 
 
 @cache
 def _partial_weights(size: int) -> NDArray[np.float64]:
-    return partial_weights(clenshaw_curtis(size).nodes)
-
-
-def _keys(size: int) -> range:
-    return range(0, _FINEST + 1, _FINEST // (size - 1))
+    return partial_weights(nested(size).nodes)
 
 
 def _select(nodes: Nodes, index: Tensor) -> Nodes:

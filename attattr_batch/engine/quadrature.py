@@ -8,11 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from attattr_batch.errors import unknown_name
+
+NESTED_SIZES = (3, 5, 9, 17, 33, 65, 129)
+"""Sizes of the rules that `nested` knows."""
+
+_LAST_EXTENSION = 17
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +60,18 @@ def gauss_legendre(n: int) -> Rule:
     return Rule((nodes + 1) / 2, weights / 2)
 
 
+def gauss_lobatto(n: int) -> Rule:
+    """N >= 2 nodes, both ends included: exact for polynomials of degree 2 n - 3.
+
+    The node at 1 is the clean pass and the one at 0 yields F(0), so n nodes cost n - 1 replays.
+    """
+    legendre = np.polynomial.legendre
+    polynomial = np.append(np.zeros(n - 1), 1.0)
+    interior = np.sort(legendre.legroots(legendre.legder(polynomial)))
+    nodes = np.concatenate([[-1.0], interior, [1.0]])
+    return Rule((nodes + 1) / 2, 1 / (n * (n - 1) * legendre.legval(nodes, polynomial) ** 2))
+
+
 def clenshaw_curtis(n: int) -> Rule:
     """N >= 2 Chebyshev extrema, both ends included: exact for polynomials of degree n - 1.
 
@@ -68,6 +86,44 @@ def clenshaw_curtis(n: int) -> Rule:
     weights /= intervals
     weights[[0, -1]] /= 2
     return Rule((1 - np.cos(theta)) / 2, weights)
+
+
+@cache
+def nested(n: int) -> Rule:
+    """The rules that the adaptive integral tries in turn; both ends are nodes of each.
+
+    With 3 and 5 nodes the Gauss-Lobatto rules; with 9 and 17 their extensions in the manner of Kronrod and
+    Patterson (Math. Comp. 22, 1968), exact for polynomials of degree 13 and 25, so that every node is used
+    again. Their next extension has complex nodes: from 33 nodes on they are Clenshaw-Curtis rules, nested
+    among themselves, which share the ends and the middle with the smaller ones.
+
+    Args:
+        n: One of `NESTED_SIZES`.
+    """
+    if n > _LAST_EXTENSION:
+        return clenshaw_curtis(n)
+    nodes = np.array([-1.0, 0.0, 1.0])
+    while len(nodes) < n:
+        nodes = _extended(nodes)
+    values = np.polynomial.legendre.legvander(nodes, n - 1)
+    integrals = np.eye(n)[0]  # means over [-1, 1] of the Legendre polynomials
+    return Rule((nodes + 1) / 2, np.linalg.solve(values.T, integrals))
+
+
+def _extended(nodes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Adds n - 1 nodes to n nodes in [-1, 1], for the highest degree of exactness.
+
+    The new nodes are the roots of the polynomial E of degree n - 1 that is orthogonal, with the product
+    of (x - node) as weight, to every polynomial of lower degree.
+    """
+    legendre, added = np.polynomial.legendre, len(nodes) - 1
+    points, weights = legendre.leggauss(2 * len(nodes))
+    signed = weights * legendre.legval(points, legendre.legfromroots(nodes))
+    basis = legendre.legvander(points, added)
+    products = (basis[:, :added] * signed[:, None]).T @ basis
+    lower = np.linalg.solve(products[:, :added], -products[:, added])
+    roots = np.sort(legendre.legroots(np.append(lower, 1.0)))
+    return np.sort(np.concatenate([nodes, (roots - roots[::-1]) / 2]))
 
 
 def partial_weights(nodes: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -95,6 +151,7 @@ _RULES: dict[str, Callable[[int], Rule]] = {
     "trapezoid": trapezoid,
     "gauss-legendre": gauss_legendre,
     "clenshaw-curtis": clenshaw_curtis,
+    "gauss-lobatto": gauss_lobatto,
 }
 
 

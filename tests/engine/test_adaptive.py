@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -21,7 +22,7 @@ from attattr_batch.engine.attribution import (
 )
 from attattr_batch.engine.families import Batch, encoder_for
 from attattr_batch.engine.path import Items, replayed_nodes
-from attattr_batch.engine.quadrature import clenshaw_curtis
+from attattr_batch.engine.quadrature import nested
 
 LENGTHS = (9, 5, 12, 7, 10, 6)
 
@@ -80,11 +81,35 @@ def test_every_accepted_pair_meets_all_three_criteria_and_none_earlier_did() -> 
                 assert error > 0.99e-3 or path_error > 0.99 * PATH_SHARE * 1e-3 or change > 0.99 * AGREEMENT
 
 
+@dataclass(frozen=True)
+class OneRule:
+    """What one rule gives for all items of one layer."""
+
+    scores: torch.Tensor
+    f_zero: torch.Tensor
+    completeness_error: torch.Tensor
+
+
+@cache
+def by_rule(layer: int, size: int) -> OneRule:
+    """One of the nested rules, from all its nodes at once."""
+    model, batch, items = steep()
+    trace = encoder_for(model).trace(batch)
+    attention, values = (part[items.rows] for part in trace.attention(layer))
+    rule = nested(size)
+    nodes = replayed_nodes(trace, layer, items, rule.nodes.tolist(), 4096)
+    gradient = torch.einsum("k,kiqw->iqw", torch.from_numpy(rule.weights).float(), nodes.gradient)
+    by_head = gradient.unflatten(-1, (attention.shape[1], -1))
+    found = torch.einsum("iqhw,ihkw->ihqk", by_head, values) * attention[:, :, : gradient.shape[1]]
+    error = found.sum((1, 2, 3)) - (steep_results("adaptive")[layer].f_full - nodes.value[0])
+    return OneRule(found, nodes.value[0], error)
+
+
 def recomputed(layer: int, item: int, size: int) -> tuple[float, float, float]:
     """Completeness, path and agreement error of one pair by the rule with `size` nodes, another way."""
     sizes = (COARSEST, *LEVELS)
-    coarser = steep_results("clenshaw-curtis", sizes[sizes.index(size) - 1])[layer].scores[item]
-    result = steep_results("clenshaw-curtis", size)[layer]
+    coarser = by_rule(layer, sizes[sizes.index(size) - 1]).scores[item]
+    result = by_rule(layer, size)
     mine = result.scores[item]
     change = (mine.amax((1, 2)) - coarser.amax((1, 2))).abs().max() / mine.abs().max()
     return (
@@ -99,7 +124,7 @@ def path_error_by_fit(layer: int, item: int, size: int) -> float:
     """Fits a Chebyshev series to dF/dalpha at the nodes, integrates it, compares it with F."""
     model, batch, items = steep()
     trace = encoder_for(model).trace(batch)
-    alphas = clenshaw_curtis(size).nodes
+    alphas = nested(size).nodes
     one = Items(items.rows[item : item + 1], items.classes[item : item + 1])
     nodes = replayed_nodes(trace, layer, one, alphas.tolist(), 4096)
     context = trace.contexts[layer].detach()[one.rows]
@@ -114,7 +139,7 @@ def test_the_result_is_that_of_the_accepted_rule() -> None:
     """Nested nodes are reused, items drop out one by one: each must still get its own rule's sum."""
     for layer, result in enumerate(steep_results("adaptive")):
         for item, nodes in enumerate(result.nodes.tolist()):
-            fixed = steep_results("clenshaw-curtis", nodes)[layer]
+            fixed = by_rule(layer, nodes)
             assert (result.scores[item] - fixed.scores[item]).abs().max() < 1e-5
             assert result.f_zero[item] == pytest.approx(float(fixed.f_zero[item]), abs=1e-5)
             assert result.completeness_error[item] == pytest.approx(
@@ -147,11 +172,11 @@ def test_fixed_rules_state_no_criteria_of_the_adaptive_one() -> None:
 def test_bfloat16_is_certified_row_by_row(kind: str) -> None:
     model, batch = tiny.classifier(kind, initializer_range=0.1), tiny.batch(kind)
     items = gold_and_predicted(model, batch)
-    half = attribute(model, batch, items, Method(dtype="bfloat16"))
-    single = attribute(model, batch, items, Method())
+    half = attribute(model, batch, items, Method(tolerance=4e-4, dtype="bfloat16"))
+    single = attribute(model, batch, items, Method(tolerance=4e-4))
     for result in half:
         missing = result.scores.sum((1, 2, 3)) - (result.f_full - result.f_zero)
-        assert missing.abs().max() <= 1e-3
+        assert missing.abs().max() <= 4e-4
         assert result.scores.dtype == result.f_zero.dtype == torch.float32
     by_item = (scores(half) - scores(single)).abs().amax((2, 3, 4)) / scores(single).abs().amax((2, 3, 4))
     assert by_item.max() < 3e-2

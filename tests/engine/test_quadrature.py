@@ -8,10 +8,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from attattr_batch.engine.attribution import COARSEST, LEVELS
-from attattr_batch.engine.quadrature import Rule, clenshaw_curtis, fixed_rule, gauss_legendre, partial_weights
+from attattr_batch.engine.quadrature import (
+    Rule,
+    clenshaw_curtis,
+    fixed_rule,
+    gauss_legendre,
+    gauss_lobatto,
+    nested,
+    partial_weights,
+)
 from attattr_batch.errors import UserError
 
-NAMES = ("left-riemann", "right-riemann", "midpoint", "trapezoid", "gauss-legendre", "clenshaw-curtis")
+NAMES = (
+    "left-riemann",
+    "right-riemann",
+    "midpoint",
+    "trapezoid",
+    "gauss-legendre",
+    "clenshaw-curtis",
+    "gauss-lobatto",
+)
+NESTED_DEGREES = {3: 3, 5: 7, 9: 13, 17: 25, 33: 33, 65: 65, 129: 129}
+"""Degree to which each rule of the adaptive integral is exact (odd, as the rules are symmetric)."""
 
 
 def power_integral(rule: Rule, degree: int) -> float:
@@ -41,13 +59,45 @@ def test_clenshaw_curtis_is_not_exact_beyond(n: int) -> None:
     assert abs(power_integral(clenshaw_curtis(n), n + 1) - 1 / (n + 2)) > 1e-8
 
 
+@given(st.integers(2, 24), st.data())
+def test_gauss_lobatto_is_exact_to_degree_2n_minus_3(n: int, data: st.DataObject) -> None:
+    degree = data.draw(st.integers(0, 2 * n - 3))
+    assert power_integral(gauss_lobatto(n), degree) == pytest.approx(1 / (degree + 1), rel=1e-12)
+
+
+@pytest.mark.parametrize("n", range(2, 8))
+def test_gauss_lobatto_is_not_exact_beyond(n: int) -> None:
+    assert abs(power_integral(gauss_lobatto(n), 2 * n - 2) - 1 / (2 * n - 1)) > 1e-9
+
+
+@pytest.mark.parametrize(("size", "degree"), NESTED_DEGREES.items())
+def test_the_adaptive_rules_are_exact_to_their_degree(size: int, degree: int) -> None:
+    rule = nested(size)
+    for lower in range(degree + 1):
+        assert power_integral(rule, lower) == pytest.approx(1 / (lower + 1), rel=1e-11)
+    assert len(rule) == size
+    assert (rule.weights > 0).all()
+    assert (np.diff(rule.nodes) > 0).all()
+
+
+@pytest.mark.parametrize("size", [3, 5, 9, 17])
+def test_the_extended_rules_are_not_exact_beyond(size: int) -> None:
+    rule, degree = nested(size), NESTED_DEGREES[size] + 1
+    assert abs(float(rule.weights @ (2 * rule.nodes - 1) ** degree) - 1 / (degree + 1)) > 1e-10
+
+
 def test_the_adaptive_rules_are_nested() -> None:
-    finest = clenshaw_curtis(LEVELS[-1]).nodes
-    for size in (COARSEST, *LEVELS):
-        stride = (LEVELS[-1] - 1) // (size - 1)
-        np.testing.assert_allclose(clenshaw_curtis(size).nodes, finest[::stride], atol=1e-15)
-    assert finest[0] == 0.0
-    assert finest[-1] == 1.0
+    assert tuple(NESTED_DEGREES) == (COARSEST, *LEVELS)
+    nodes = {size: set(nested(size).nodes.tolist()) for size in (COARSEST, *LEVELS)}
+    assert nodes[3] < nodes[5] < nodes[9] < nodes[17]
+    assert nodes[33] < nodes[65] < nodes[129]
+    assert all({0.0, 1.0} < found for found in nodes.values())
+
+
+def test_the_smallest_adaptive_rules_are_those_of_lobatto() -> None:
+    for size in (3, 5):
+        np.testing.assert_allclose(nested(size).nodes, gauss_lobatto(size).nodes, atol=1e-15)
+        np.testing.assert_allclose(nested(size).weights, gauss_lobatto(size).weights, atol=1e-15)
 
 
 @pytest.mark.parametrize(
@@ -58,6 +108,7 @@ def test_the_adaptive_rules_are_nested() -> None:
         ("midpoint", [0.125, 0.375, 0.625, 0.875], [0.25] * 4),
         ("trapezoid", [0, 1 / 3, 2 / 3, 1], [1 / 6, 1 / 3, 1 / 3, 1 / 6]),
         ("clenshaw-curtis", [0, 0.25, 0.75, 1], [1 / 18, 4 / 9, 4 / 9, 1 / 18]),
+        ("gauss-lobatto", [0, 0.5 - 20**-0.5, 0.5 + 20**-0.5, 1], [1 / 12, 5 / 12, 5 / 12, 1 / 12]),
     ],
 )
 def test_rules_of_four_nodes_by_hand(name: str, nodes: list[float], weights: list[float]) -> None:
@@ -86,7 +137,7 @@ def test_every_rule_lies_in_the_unit_interval_and_weighs_one(name: str, n: int) 
 
 @pytest.mark.parametrize("size", (COARSEST, *LEVELS))
 def test_partial_weights_integrate_polynomials_to_every_node(size: int) -> None:
-    nodes = clenshaw_curtis(size).nodes
+    nodes = nested(size).nodes
     weights = partial_weights(nodes)
     for degree in sorted({0, 1, 2, size // 2, size - 1}):
         np.testing.assert_allclose(weights @ nodes**degree, nodes ** (degree + 1) / (degree + 1), atol=1e-12)
@@ -94,7 +145,7 @@ def test_partial_weights_integrate_polynomials_to_every_node(size: int) -> None:
 
 @pytest.mark.parametrize("size", (COARSEST, *LEVELS))
 def test_partial_weights_end_in_the_whole_rule(size: int) -> None:
-    rule = clenshaw_curtis(size)
+    rule = nested(size)
     weights = partial_weights(rule.nodes)
     np.testing.assert_allclose(weights[0], 0, atol=1e-13)
     np.testing.assert_allclose(weights[-1], rule.weights, atol=1e-12)
