@@ -17,7 +17,7 @@ $(STAMP): pyproject.toml constraints.txt
 	  { echo "attattr_batch needs Python >= 3.11, got $$($(PYTHON) --version); set PYTHON=..."; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0 -c constraints.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]' -c constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,bench]' -c constraints.txt
 	touch $@
 
 demo: $(STAMP)  ## attribute the bundled data, build the report, say where it is

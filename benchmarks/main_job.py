@@ -12,22 +12,17 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
 import time
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import psutil
+from document import RESULTS, provenance, save
 
-ROOT = Path(__file__).resolve().parents[1]
-RESULTS = ROOT / "benchmarks" / "results"
 MODELS = {"sst2": "SST-2", "rte": "RTE", "mnli": "MNLI"}
-VERSIONS = ("torch", "transformers", "duckdb", "ray")
 
 
 def main() -> None:
@@ -40,14 +35,12 @@ def main() -> None:
     options = parser.parse_args()
     real = os.environ.get("ATTATTR_REAL_DATA")
     tasks = options.task or ([] if real else ["sst2", "mrpc", "rte", "mnli"]) or list(MODELS)[:2]
-    RESULTS.mkdir(exist_ok=True)
     for task in tasks:
         result = time_run(task, Path(real) if real else None, options)
         name = (
             f"main-{'real' if real else 'bundled'}-{task}{'-' + str(options.limit) if options.limit else ''}"
         )
-        (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    write_markdown()
+        save(RESULTS, name, result)
 
 
 def time_run(task: str, real: Path | None, options: argparse.Namespace) -> dict[str, Any]:
@@ -66,7 +59,7 @@ def time_run(task: str, real: Path | None, options: argparse.Namespace) -> dict[
     with tempfile.TemporaryDirectory() as scratch:
         database = str(Path(scratch) / "bench.duckdb")
         command = [sys.executable, "-m", "attattr_batch", "run", *flags, *places, "--db", database]
-        started = time.perf_counter()
+        where, started = provenance(), time.perf_counter()
         process = subprocess.Popen([*command, "--format", "json", "-q"], stdout=subprocess.PIPE, text=True)
         peak = sample_memory(process)
         output = process.communicate()[0]
@@ -85,11 +78,7 @@ def time_run(task: str, real: Path | None, options: argparse.Namespace) -> dict[
         "head_scores": {row["target"]: row["n"] for row in rows},
         "mean_nodes": nodes,
         "store_mib": megabytes,
-        "machine": f"{os.cpu_count()} CPUs, {platform.machine()}, no GPU used",
-        "load_before": os.getloadavg()[2],
-        "versions": {name: version(name) for name in VERSIONS},
-        "python": platform.python_version(),
-        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+        **where,
     }
 
 
@@ -111,51 +100,6 @@ def sample_memory(process: subprocess.Popen[str]) -> int:
 def ask(database: str, sql: str) -> list[dict[str, Any]]:
     command = [sys.executable, "-m", "attattr_batch", "sql", sql, "--db", database, "--format", "json"]
     return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-
-
-def write_markdown() -> None:
-    results = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("main-*.json"))]
-    lines = [
-        "# Measurements",
-        "",
-        "Made by `benchmarks/main_job.py` (`make bench`) from the files in `benchmarks/results/`. Wall time"
-        " includes start-up; memory is the largest resident sum of the whole process tree; the load average"
-        " before the run says how quiet the machine was.",
-        "",
-        "| command | rows | accuracy (checkpoint's own) | head_scores gold / predicted | largest completeness"
-        " error | mean nodes | wall s | rows/s | peak MiB | store MiB | load before |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    lines += [table_row(result) for result in results]
-    machines = sorted({machine(result) for result in results})
-    lines += ["", *(f"- {line}" for line in machines)]
-    (ROOT / "BENCHMARKS.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    print("\n".join(lines))
-
-
-def table_row(result: dict[str, Any]) -> str:
-    summary, heads = result["summary"], result["head_scores"]
-    own = "" if result["expected_accuracy"] is None else f" ({result['expected_accuracy']:.6f})"
-    note = f" {result['note']}" if "note" in result else ""
-    cells = [
-        f"`{result['command']}`{note}",
-        summary["committed"],
-        f"{summary['accuracy']:.6f}{own}",
-        f"{heads.get('gold', 0)} / {heads.get('predicted', 0)}",
-        f"{summary['worst_completeness_error']:.1e}",
-        f"{result['mean_nodes']:.1f}",
-        f"{result['wall_seconds']:.0f}",
-        f"{summary['committed'] / result['wall_seconds']:.1f}",
-        f"{result['peak_mib']:.0f}",
-        f"{result['store_mib']:.0f}",
-        f"{result['load_before']:.1f}",
-    ]
-    return f"| {' | '.join(map(str, cells))} |"
-
-
-def machine(result: dict[str, Any]) -> str:
-    packages = ", ".join(f"{name} {number}" for name, number in result["versions"].items())
-    return f"{result['date']}: {result['machine']}; Python {result['python']}, {packages}"
 
 
 if __name__ == "__main__":

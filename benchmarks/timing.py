@@ -1,0 +1,60 @@
+"""Timing several ways of doing the same, round by round, beside the machine's matrix-product rate."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+from arithmetic import DTYPES, Shape, matrix_rate
+
+
+@dataclass(frozen=True)
+class Way:
+    """Something to time: how many rows a call attributes, and the call."""
+
+    rows: int
+    call: Callable[[], Any]
+
+
+@dataclass(frozen=True)
+class Timings:
+    """Seconds a row by way, and operations a second by dtype, one value a round."""
+
+    seconds: dict[str, list[float]]
+    rates: dict[str, list[float]]
+
+    def seconds_a_row(self, name: str) -> float:
+        """Median over rounds."""
+        return median(self.seconds[name])
+
+    def ratio(self, slow: str, fast: str) -> float:
+        """How many times as long `slow` takes, median over rounds."""
+        pairs = zip(self.seconds[slow], self.seconds[fast], strict=True)
+        return median(one / other for one, other in pairs)
+
+    def share(self, name: str, dtype: str, operations: float) -> float:
+        """Operations needed a row, over time, over the rate; median over rounds."""
+        pairs = zip(self.seconds[name], self.rates[dtype], strict=True)
+        return median(operations / seconds / rate for seconds, rate in pairs)
+
+    def rates_shown(self) -> str:
+        """The matrix-product rates in words."""
+        shown = ", ".join(f"{median(rates) / 1e9:.0f} {dtype}" for dtype, rates in self.rates.items())
+        return f"Matrix products, GFLOP/s: {shown}."
+
+
+def time_rounds(ways: Mapping[str, Way], shape: Shape, rounds: int) -> Timings:
+    """Times every way once a round, and the encoder's widest matrix product before and after them."""
+    timings = Timings({name: [] for name in ways}, {dtype: [] for dtype in DTYPES})
+    for _ in range(rounds):
+        before = {name: matrix_rate(shape, dtype) for name, dtype in DTYPES.items()}
+        for name, way in ways.items():
+            started = time.perf_counter()
+            way.call()
+            timings.seconds[name].append((time.perf_counter() - started) / way.rows)
+        for name, dtype in DTYPES.items():
+            timings.rates[name].append(max(before[name], matrix_rate(shape, dtype)))
+    return timings

@@ -1,0 +1,107 @@
+"""The engine benchmark: what it compares with is right, what it counts is right, and it runs."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import arithmetic
+import baselines
+import numpy as np
+import pytest
+import tiny
+import torch
+from attributing import attribute, distance
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+from attattr_batch.engine.attribution import Method
+from attattr_batch.engine.families import collate, encoder_for
+from attattr_batch.engine.path import Items, removed_value, replayed_nodes
+from attattr_batch.engine.statistics import full_scores
+
+ROOT = Path(__file__).resolve().parents[2]
+SHAPE = arithmetic.Shape(3, 16, 24)
+LENGTH = 12
+
+
+def ours(method: Method) -> list[torch.Tensor]:
+    (example,) = tiny.examples((LENGTH,))
+    batch = collate([example], 1, torch.device("cpu"))
+    items = Items(torch.tensor([0]), torch.tensor([1]))
+    return [full_scores(result)[0] for result in attribute(tiny.classifier("bert"), batch, items, method)]
+
+
+def theirs(way: Any, *steps: int) -> list[torch.Tensor]:
+    (example,) = tiny.examples((LENGTH,))
+    assert example.token_type_ids is not None
+    found: list[torch.Tensor] = way(
+        tiny.classifier("bert"), list(example.input_ids), list(example.token_type_ids), 1, *steps
+    )
+    return [scores[:, :LENGTH, :LENGTH] for scores in found]
+
+
+@pytest.mark.parametrize(
+    ("way", "steps", "method"),
+    [
+        (baselines.released, (), Method("left-riemann", 20)),
+        (baselines.captum, (7,), Method("gauss-legendre", 7)),
+    ],
+    ids=["released", "captum"],
+)
+def test_compared_implementations_compute_the_same(way: Any, steps: tuple[int, ...], method: Method) -> None:
+    for mine, other in zip(ours(method), theirs(way, *steps), strict=True):
+        assert distance(mine, other) < 1e-5
+
+
+class Counting(TorchDispatchMode):
+    """Operations of matrix products; FlopCounterMode itself cannot count a backward down to a leaf."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.total = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if func._overloadpacket in flop_registry:
+            self.total += flop_registry[func._overloadpacket](*args, **(kwargs or {}), out_val=out)
+        return out
+
+
+@pytest.mark.parametrize("layer", range(SHAPE.layers))
+def test_operations_of_a_replay_are_those_that_torch_counts(layer: int) -> None:
+    trace = encoder_for(tiny.classifier("bert")).trace(
+        collate(tiny.examples((LENGTH,)), 1, torch.device("cpu"))
+    )
+    items = Items(torch.tensor([0]), torch.tensor([1]))
+    with Counting() as forward:
+        removed_value(trace, layer, items, 4096)
+    with Counting() as whole:
+        replayed_nodes(trace, layer, items, [0.5], 4096)
+    head = 2 * (SHAPE.width**2 + SHAPE.width * 3)  # pooler and classifier are left out of the count
+    # torch knows no count for the fused kernel of the CPU, forward or backward.
+    above = range(layer + 1, SHAPE.layers)
+    fused = sum(4 * (1 if upper == SHAPE.layers - 1 else LENGTH) * LENGTH * SHAPE.width for upper in above)
+    assert forward.total - head + fused == arithmetic.replay(SHAPE, layer, LENGTH, backward=False)
+    assert whole.total - 2 * head + 3 * fused == arithmetic.replay(SHAPE, layer, LENGTH)
+
+
+def test_smoke(tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "benchmarks" / "engine.py"), "--smoke", "--task", "sst2"]
+    environment = {"PATH": "", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    subprocess.run([*command, "--out", str(tmp_path)], env=environment, check=True, capture_output=True)
+    result = json.loads((tmp_path / "engine.json").read_text())
+    task, growth, memory = result["tables"]
+    for part in (task, growth, memory):
+        assert all(len(row) == len(part["columns"]) for row in part["rows"])
+    by_name = {row[0]: dict(zip(task["columns"], row, strict=True)) for row in task["rows"]}
+    assert by_name["released"]["x released"] == "1.0"
+    errors = {name: row["completeness error mean / largest"].split(" / ") for name, row in by_name.items()}
+    bound = np.array(errors["released"], float)
+    fixed = [name for name in by_name if name.startswith("ours, gauss")]
+    assert any("float32" in name for name in fixed)
+    for name in fixed:
+        assert (np.array(errors[name], float) <= bound).all(), name
