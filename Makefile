@@ -43,8 +43,11 @@ docs: $(STAMP)  ## write the generated documents
 	$(BIN)/python -m attattr_batch.store.dictionary --write
 	$(BIN)/python -m attattr_batch.analysis.dictionary --write
 
-bench: $(STAMP)  ## time the main job; writes benchmarks/results
+bench: $(STAMP)  ## run every benchmark; writes benchmarks/results and BENCHMARKS.md (an hour; ATTATTR_REAL_DATA)
 	$(BIN)/python benchmarks/main_job.py
+	$(BIN)/python benchmarks/engine.py
+	$(BIN)/python benchmarks/scheduler.py
+	$(BIN)/python benchmarks/store.py
 
 clean:  ## remove the environment and everything made
 	rm -rf $(VENV) $(DEMO) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info

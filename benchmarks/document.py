@@ -18,7 +18,9 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 VERSIONS = ("torch", "transformers", "duckdb", "ray")
-ORDER = ("engine", "scheduler", "store")
+ENGINE = ("sst2", "mnli", "rte", "shapes", "growth", "memory")
+ORDER = (*(f"engine-{part}" for part in ENGINE), "scheduler", "store")
+"""Results in the order of BENCHMARKS.md."""
 
 INTRODUCTION = (
     "# Measurements",

@@ -4,9 +4,9 @@
     ATTATTR_REAL_DATA=DIR python benchmarks/engine.py      # real checkpoints and random shapes
     python benchmarks/engine.py --smoke --out FOLDER       # a few rows, to see that it works
 
-Each round runs every implementation once; ratios are taken within a round and the median of the rounds is
-shown, so that they hold on a noisy machine. `released` costs the same for every row (it pads to 128), so a
-few rows stand for all.
+Each round runs every implementation once; ratios are taken within a round, in processor time of one thread,
+and the median of the rounds is shown, so that they hold on a noisy machine. `released` costs the same for
+every row (it pads to 128), so one row stands for all.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import torch
 from arithmetic import DTYPES, DType
 from baselines import captum, released
 from document import RESULTS, provenance, save, table
-from growth import growth_tables
+from growth import growth_of_time, memory
 from ours import Attributed, attribute, attribute_for_the_store
 from timing import Timings, Way, time_rounds
 from workloads import SHAPES, Workload, random_workload, task_workload
@@ -31,6 +31,7 @@ from workloads import SHAPES, Workload, random_workload, task_workload
 from attattr_batch.engine.attribution import Method
 from attattr_batch.records import EncodedExample
 
+PARTS = ("sst2", "mnli", "rte", "shapes", "growth", "memory")
 LEFT_RIEMANN = Method("left-riemann", 20)
 CANDIDATES = (
     ("gauss-lobatto", 3),
@@ -50,7 +51,7 @@ CANDIDATES = (
 
 TASK_COLUMNS = (
     "implementation",
-    "s a row",
+    "CPU s a row",
     "x released",
     "x Captum 20",
     "x Captum 50",
@@ -65,10 +66,10 @@ class Size:
     """How much is measured: chunks of a task, rows of each, rounds, and rows of the slow comparisons."""
 
     chunks: int = 2
-    rows: int = 64
-    rounds: int = 3
-    slow_rows: int = 2
-    shapes: tuple[tuple[str, int, int], ...] = (("BERT-base", 128, 8), ("BERT-large", 128, 2))
+    rows: int = 24
+    rounds: int = 2
+    slow_rows: int = 1
+    shapes: tuple[tuple[str, int, int], ...] = (("BERT-base", 128, 4), ("BERT-large", 64, 1))
 
 
 SMOKE = Size(chunks=1, rows=2, rounds=1, slow_rows=1, shapes=())
@@ -79,15 +80,26 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--smoke", action="store_true", help="a few rows, one round")
-    parser.add_argument("--task", action="append", choices=("sst2", "mnli", "rte"), help="default: all")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="folder for engine.json")
+    parser.add_argument("--part", action="append", choices=PARTS, help="may be repeated; default: all")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="folder for the results")
     options = parser.parse_args()
-    size, where = SMOKE if options.smoke else Size(), provenance()
-    tables = [task_table(task, size) for task in options.task or ("sst2", "mnli", "rte")]
-    tables += [shape_table(name, length, rows, size.rounds) for name, length, rows in size.shapes]
-    tables += growth_tables(smoke=options.smoke)
-    command = "python benchmarks/engine.py" + (" --smoke" if options.smoke else "")
-    save(options.out, "engine", {"title": "The engine", "command": command, **where, "tables": tables})
+    for part in options.part or PARTS:
+        where = provenance()
+        command = f"python benchmarks/engine.py --part {part}" + (" --smoke" if options.smoke else "")
+        tables = measure(part, SMOKE if options.smoke else Size(), smoke=options.smoke)
+        result = {"title": f"The engine: {part}", "command": command, **where, "tables": tables}
+        save(options.out, f"engine-{part}", result)
+
+
+def measure(part: str, size: Size, *, smoke: bool) -> list[dict[str, Any]]:
+    """The tables of one part."""
+    if part == "shapes":
+        return [shape_table(name, length, rows, size.rounds) for name, length, rows in size.shapes]
+    if part == "growth":
+        return [growth_of_time(smoke=smoke)]
+    if part == "memory":
+        return [memory(smoke=smoke)]
+    return [task_table(part, size)]
 
 
 def task_table(task: str, size: Size) -> dict[str, Any]:
@@ -155,7 +167,7 @@ def shape_table(name: str, length: int, n_rows: int, rounds: int) -> dict[str, A
     timings = time_rounds(ways, work.shape, rounds)
     return table(
         f"{name}, random weights, gauss-lobatto 4",
-        ("dtype", "s a row", "GFLOP needed a row", "share of the matrix rate"),
+        ("dtype", "CPU s a row", "GFLOP needed a row", "share of the matrix rate"),
         [
             [
                 dtype,
@@ -190,5 +202,5 @@ def _spread(rows: list[EncodedExample], count: int) -> list[EncodedExample]:
 
 
 if __name__ == "__main__":
-    torch.manual_seed(0)
+    torch.set_num_threads(1)
     main()

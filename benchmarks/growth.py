@@ -22,17 +22,6 @@ _TINY = Shape(2, 32, 64)
 _MIB = 1024  # ru_maxrss is in KiB
 
 
-def growth_tables(*, smoke: bool) -> list[dict[str, Any]]:
-    """One table of times and one of memory, on random weights."""
-    if smoke:
-        return [_times(_cases(_TINY, 16, lengths=(8,), layers=(2,), rows=(1,))), _memory([("smoke", 16)])]
-    times = _times(
-        _cases(_SIX, 2048, lengths=(16, 32, 64, 128, 256, 512), layers=(3, 6, 12), rows=(1, 4, 16, 64))
-    )
-    shapes = [("six layers, 384", 128), ("BERT-base", 128), ("BERT-base", 512), ("BERT-large", 128)]
-    return [times, _memory(shapes)]
-
-
 Case = tuple[str, Shape, int, int, int]
 """What grows, shape, length, rows, nodes."""
 
@@ -50,7 +39,13 @@ def _cases(
     return cases + [(f"rows {count}", shape, usual, count, 5) for count in rows]
 
 
-def _times(cases: list[Case]) -> dict[str, Any]:
+def growth_of_time(*, smoke: bool) -> dict[str, Any]:
+    """Time a row against nodes, length, layers and rows at once, on random weights."""
+    if smoke:
+        cases = _cases(_TINY, 16, lengths=(8,), layers=(2,), rows=(1,))
+    else:
+        lengths = (16, 32, 64, 128, 256, 512)
+        cases = _cases(_SIX, 2048, lengths=lengths, layers=(3, 6, 12), rows=(1, 4, 16, 64))
     rows = []
     for name, shape, length, n_rows, nodes in cases:
         work = random_workload(name, shape, length, n_rows)
@@ -63,14 +58,18 @@ def _times(cases: list[Case]) -> dict[str, Any]:
         rows.append([name, n_rows, length, f"{milliseconds:.1f}", f"{share:.0%}"])
     return table(
         "Growth",
-        ("what grows", "rows", "tokens a row", "ms a row", "share of the matrix rate"),
+        ("what grows", "rows", "tokens a row", "CPU ms a row", "share of the matrix rate"),
         rows,
         f"Random weights, {cases[0][1].layers} layers of width {cases[0][1].width}, gauss-lobatto 5 and as"
         " many rows as make one pass, unless the first column says otherwise; float32.",
     )
 
 
-def _memory(shapes: list[tuple[str, int]]) -> dict[str, Any]:
+def memory(*, smoke: bool) -> dict[str, Any]:
+    """Peak memory of processes that attribute one chunk each."""
+    shapes = [("six layers, 384", 128), ("BERT-base", 128), ("BERT-base", 512)]
+    if smoke:
+        shapes = [("smoke", 16)]
     rows = []
     for name, length in shapes:
         command = [sys.executable, str(Path(__file__).resolve()), name, str(length)]

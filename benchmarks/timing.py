@@ -21,7 +21,7 @@ class Way:
 
 @dataclass(frozen=True)
 class Timings:
-    """Seconds a row by way, and operations a second by dtype, one value a round."""
+    """CPU seconds a row by way, and operations a CPU second by dtype, one value a round."""
 
     seconds: dict[str, list[float]]
     rates: dict[str, list[float]]
@@ -47,14 +47,17 @@ class Timings:
 
 
 def time_rounds(ways: Mapping[str, Way], shape: Shape, rounds: int) -> Timings:
-    """Times every way once a round, and the encoder's widest matrix product before and after them."""
+    """Times every way once a round, and the encoder's widest matrix product before and after them.
+
+    In processor time of one thread, which other programs on the machine change little.
+    """
     timings = Timings({name: [] for name in ways}, {dtype: [] for dtype in DTYPES})
     for _ in range(rounds):
         before = {name: matrix_rate(shape, dtype) for name, dtype in DTYPES.items()}
         for name, way in ways.items():
-            started = time.perf_counter()
+            started = time.process_time()
             way.call()
-            timings.seconds[name].append((time.perf_counter() - started) / way.rows)
+            timings.seconds[name].append((time.process_time() - started) / way.rows)
         for name, dtype in DTYPES.items():
             timings.rates[name].append(max(before[name], matrix_rate(shape, dtype)))
     return timings

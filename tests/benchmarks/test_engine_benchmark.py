@@ -90,11 +90,12 @@ def test_operations_of_a_replay_are_those_that_torch_counts(layer: int) -> None:
 
 
 def test_smoke(tmp_path: Path) -> None:
-    command = [sys.executable, str(ROOT / "benchmarks" / "engine.py"), "--smoke", "--task", "sst2"]
+    command = [sys.executable, str(ROOT / "benchmarks" / "engine.py"), "--smoke", "--out", str(tmp_path)]
+    parts = [argument for part in ("sst2", "growth", "memory") for argument in ("--part", part)]
     environment = {"PATH": "", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    subprocess.run([*command, "--out", str(tmp_path)], env=environment, check=True, capture_output=True)
-    result = json.loads((tmp_path / "engine.json").read_text())
-    task, growth, memory = result["tables"]
+    subprocess.run([*command, *parts], env=environment, check=True, capture_output=True)
+    files = [tmp_path / f"engine-{part}.json" for part in ("sst2", "growth", "memory")]
+    task, growth, memory = (json.loads(file.read_text())["tables"][0] for file in files)
     for part in (task, growth, memory):
         assert all(len(row) == len(part["columns"]) for row in part["rows"])
     by_name = {row[0]: dict(zip(task["columns"], row, strict=True)) for row in task["rows"]}
