@@ -12,8 +12,9 @@ every row (it pads to 128), so one row stands for all.
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -81,12 +82,21 @@ def main() -> None:
     )
     parser.add_argument("--smoke", action="store_true", help="a few rows, one round")
     parser.add_argument("--part", action="append", choices=PARTS, help="may be repeated; default: all")
+    parser.add_argument("--rows", type=int, help="rows of each of a task's two chunks, or of a shape")
+    parser.add_argument("--rounds", type=int, help="rounds")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder for the results")
     options = parser.parse_args()
+    size, flags = SMOKE if options.smoke else Size(), " --smoke" if options.smoke else ""
+    if options.rows:
+        shapes = tuple((name, length, options.rows) for name, length, _ in size.shapes)
+        size, flags = replace(size, rows=options.rows, shapes=shapes), f"{flags} --rows {options.rows}"
+    if options.rounds:
+        size, flags = replace(size, rounds=options.rounds), f"{flags} --rounds {options.rounds}"
     for part in options.part or PARTS:
         where = provenance()
-        command = f"python benchmarks/engine.py --part {part}" + (" --smoke" if options.smoke else "")
-        tables = measure(part, SMOKE if options.smoke else Size(), smoke=options.smoke)
+        real = "ATTATTR_REAL_DATA=DIR " if "ATTATTR_REAL_DATA" in os.environ else ""
+        command = f"{real}python benchmarks/engine.py --part {part}{flags}"
+        tables = measure(part, size, smoke=options.smoke)
         result = {"title": f"The engine: {part}", "command": command, **where, "tables": tables}
         save(options.out, f"engine-{part}", result)
 

@@ -29,6 +29,18 @@ MNLI = 9_815
 CHUNK = 64
 REPEATS = 5
 
+FILLING = (
+    "examples a commit",
+    "commits",
+    "ms a commit, median",
+    "95 %",
+    "head_scores rows/s",
+    "all rows/s",
+    "checkpoint s",
+    "MiB",
+    "bytes a row",
+)
+
 QUESTIONS = {
     "importance of every head of a run": """
         SELECT layer, head, avg(attr_max) FROM head_scores
@@ -87,35 +99,19 @@ def measure(facts: Facts, n_runs: int, n_examples: int, chunk: int) -> list[dict
         total = stored_rows(store)
         size = os.path.getsize(store.path)
         asked = ask(store, edges=facts.edges)
-    filled = table(
-        f"Filling, {heads / 1e6:.1f} million head_scores rows",
-        (
-            "examples a commit",
-            "commits",
-            "ms a commit, median",
-            "95 %",
-            "head_scores rows/s",
-            "all rows/s",
-            "checkpoint s",
-            "MiB",
-            "bytes a row",
-        ),
-        [
-            [
-                chunk,
-                len(latencies),
-                f"{1e3 * median(latencies):.0f}",
-                f"{1e3 * float(np.quantile(latencies, 0.95)):.0f}",
-                f"{heads / sum(latencies):,.0f}",
-                f"{total / sum(latencies):,.0f}",
-                f"{checkpoint:.1f}",
-                f"{size / 2**20:.0f}",
-                f"{size / total:.1f}",
-            ]
-        ],
-        f"{n_runs} runs of {n_examples} examples; {total / 1e6:.1f} million rows in all tables.",
-    )
-    return [filled, asked]
+    row = [
+        chunk,
+        len(latencies),
+        f"{1e3 * median(latencies):.0f}",
+        f"{1e3 * float(np.quantile(latencies, 0.95)):.0f}",
+        f"{heads / sum(latencies):,.0f}",
+        f"{total / sum(latencies):,.0f}",
+        f"{checkpoint:.1f}",
+        f"{size / 2**20:.0f}",
+        f"{size / total:.1f}",
+    ]
+    note = f"{n_runs} runs of {n_examples} examples; {total / 1e6:.1f} million rows in all tables."
+    return [table(f"Filling, {heads / 1e6:.1f} million head_scores rows", FILLING, [row], note), asked]
 
 
 def fill(store: Store, facts: Facts, n_examples: int, chunk: int, name: str) -> list[float]:
