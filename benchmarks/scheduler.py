@@ -158,8 +158,8 @@ def ray_on_real_work(n_rows: int) -> dict[str, Any]:
     rows, base = [], 0.0
     ways: dict[str, Callable[[], LocalExecutor | RayExecutor]] = {
         "in process": lambda: LocalExecutor(work),
-        "Ray, 1 worker": lambda: RayExecutor(work, Pool(1)),
-        "Ray, 2 workers": lambda: RayExecutor(work, Pool(2)),
+        "Ray, 1 worker": lambda: RayExecutor([(work, Pool(1))]),
+        "Ray, 2 workers": lambda: RayExecutor([(work, Pool(2))]),
     }
     for name, make in ways.items():
         started = time.perf_counter()

@@ -1,4 +1,4 @@
-"""`attattr report`, `export` and `snapshot`: taking results elsewhere."""
+"""`attattr export` and `snapshot`: taking results elsewhere."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ def register(app: typer.Typer) -> None:
     """Adds the commands."""
     app.command(epilog="Example:  attattr export sst2 --to exported/sst2")(export)
     app.command(epilog="Example:  attattr snapshot backup.duckdb")(snapshot)
-    app.command(epilog="Example:  attattr report -o report.html")(report)
 
 
 def export(
@@ -41,15 +40,3 @@ def snapshot(
 
     copy(Store(db), path, overwrite=overwrite)
     stderr.print(f"wrote {path} ({path.stat().st_size / 2**20:.1f} MiB)")
-
-
-def report(
-    output: Annotated[Path, typer.Option("--output", "-o", help="The HTML file.")] = Path("report.html"),
-    db: DbOption = DEFAULT_DB,
-) -> None:
-    """Write one self-contained HTML file about every run: head maps, strongest heads and token pairs."""
-    from attattr_batch.report.html import write_report
-    from attattr_batch.store.connection import Store
-
-    path = write_report(Store(db), output)
-    stderr.print(f"report: {path.resolve()}", soft_wrap=True)

@@ -13,7 +13,18 @@ from types import FrameType
 
 import typer
 
-from attattr_batch.cli import compare, data, doctor, finetune, inspect, jobs, run, schedule, submit
+from attattr_batch.cli import (
+    compare,
+    data,
+    doctor,
+    figures,
+    finetune,
+    inspect,
+    jobs,
+    run,
+    schedule,
+    submit,
+)
 from attattr_batch.cli.output import stderr
 from attattr_batch.errors import AttattrError
 
@@ -33,7 +44,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for module in (run, jobs, inspect, compare, data, schedule, submit, finetune, doctor):
+for module in (run, jobs, inspect, compare, figures, data, schedule, submit, finetune, doctor):
     module.register(app)
 
 

@@ -1,0 +1,75 @@
+"""`attattr plot`, `report`, `dashboard`: looking at results."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from attattr_batch.cli.output import DEFAULT_DB, DbOption, stderr
+
+
+class ThemeName(StrEnum):
+    """What page the picture is for."""
+
+    light = "light"
+    dark = "dark"
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands."""
+    app.command(
+        epilog="Examples:  attattr plot universality -o universality.svg   |   "
+        "attattr plot pruning --run sst2 --run rte -o pruning.png   |   "
+        "attattr plot scatter --criterion taylor --theme dark -o scatter.svg"
+    )(plot)
+    app.command(epilog="Example:  attattr report -o report.html")(report)
+
+
+def plot(
+    kind: Annotated[
+        str,
+        typer.Argument(
+            help="heads, importance, universality, scatter, pruning, area, effectiveness, distance, triggers,"
+            " completeness or nodes."
+        ),
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Picture (.svg, .png) or Vega-Lite (.json).")
+    ],
+    runs: Annotated[
+        list[str] | None, typer.Option("--run", help="Name or id of a run (repeatable); none: every run.")
+    ] = None,
+    criterion: Annotated[
+        str, typer.Option(help="Criterion of importance, in figures that show one at a time.")
+    ] = "attattr",
+    theme: Annotated[ThemeName, typer.Option(help="For a light or a dark page.")] = ThemeName.light,
+    db: DbOption = DEFAULT_DB,
+) -> None:
+    """Draw one figure of the results, sized for a paper."""
+    from attattr_batch.report.figures import chosen_runs, figure_rows, find_figure, with_criterion
+    from attattr_batch.report.saving import save_chart
+    from attattr_batch.report.theme import themed
+    from attattr_batch.store.connection import Store
+
+    figure = find_figure(kind)
+    with Store(db).read() as connection:
+        rows = figure_rows(connection, figure, chosen_runs(connection, runs or ()))
+    if figure.by_criterion:
+        rows = with_criterion(rows, criterion)
+    save_chart(themed(figure.draw(rows), theme.value), output)
+    stderr.print(f"wrote {output}: {figure.query.description}", markup=False)
+
+
+def report(
+    output: Annotated[Path, typer.Option("--output", "-o", help="The HTML file.")] = Path("report.html"),
+    db: DbOption = DEFAULT_DB,
+) -> None:
+    """Write one self-contained HTML file about every run: figures, tables, and how to reproduce them."""
+    from attattr_batch.report.html import write_report
+    from attattr_batch.store.connection import Store
+
+    path = write_report(Store(db), output)
+    stderr.print(f"report: {path.resolve()}", soft_wrap=True)

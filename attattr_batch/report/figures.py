@@ -1,0 +1,138 @@
+"""The kinds of figures: what each reads from the store (dashboards/figures/*.sql), and how it is drawn."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from sqlalchemy import Connection
+
+from attattr_batch.analysis.jobs import load_catalogue
+from attattr_batch.errors import UserError, unknown_name
+from attattr_batch.report.curves import effectiveness_curves, pruning_areas, pruning_curves, trigger_effects
+from attattr_batch.report.heads import head_maps, universality_matrix, universality_scatter
+from attattr_batch.report.layers import completeness, distance_map, nodes_by_layer
+from attattr_batch.report.theme import Chart
+from attattr_batch.resources import data_folder
+from attattr_batch.store.connection import raw
+from attattr_batch.store.jobs import table_names
+from attattr_batch.store.runs import list_runs, resolve_run
+from attattr_batch.store.sqlfile import SqlFile, load_file
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One kind of figure.
+
+    Attributes:
+        name: What it is called in `attattr plot`.
+        title: Its heading.
+        draw: Makes the chart of the query's rows.
+        by_criterion: Whether it shows one criterion at a time.
+    """
+
+    name: str
+    title: str
+    draw: Callable[[pa.Table], Chart]
+    by_criterion: bool = False
+
+    @property
+    def query(self) -> SqlFile:
+        """Its query, which takes `$runs`, a list of run ids; the header describes the figure."""
+        return _query(self.name)
+
+
+FIGURES = {
+    figure.name: figure
+    for figure in (
+        Figure("heads", "Head importance so far", head_maps),
+        Figure("importance", "Head importance", head_maps),
+        Figure("universality", "Universality of heads", universality_matrix),
+        Figure("scatter", "Heads of one run against another", universality_scatter, by_criterion=True),
+        Figure("pruning", "Pruning heads", pruning_curves),
+        Figure("area", "Area under the pruning curves", pruning_areas),
+        Figure("effectiveness", "Effectiveness analysis", effectiveness_curves),
+        Figure("distance", "Interaction distance", distance_map),
+        Figure("triggers", "Trigger patterns", trigger_effects),
+        Figure("completeness", "Completeness", completeness),
+        Figure("nodes", "Quadrature nodes", nodes_by_layer),
+    )
+}
+
+
+def find_figure(name: str) -> Figure:
+    """The kind of this name.
+
+    Raises:
+        UserError: there is none; names the nearest.
+    """
+    if name not in FIGURES:
+        raise unknown_name("kind of figure", name, FIGURES)
+    return FIGURES[name]
+
+
+def missing_jobs(connection: Connection, figure: Figure) -> list[str]:
+    """Jobs to run before the figure can be drawn."""
+    known = table_names(connection)
+    return [name for name in figure.query.depends if name not in known]
+
+
+def figure_rows(connection: Connection, figure: Figure, run_ids: Sequence[int]) -> pa.Table:
+    """Rows that the figure is drawn from.
+
+    Args:
+        connection: From `Store.read()`.
+        figure: The kind.
+        run_ids: Runs to show.
+
+    Raises:
+        UserError: a job has to be run first, or there is nothing about these runs.
+    """
+    missing = missing_jobs(connection, figure)
+    if missing:
+        raise UserError(
+            f"figure {figure.name!r} needs what a job makes",
+            got=f"no table {', '.join(missing)} in the store",
+            hint=f"attattr jobs run {' '.join(missing)}",
+        )
+    rows = raw(connection).sql(figure.query.query, params={"runs": list(run_ids)}).to_arrow_table()
+    if rows.num_rows == 0:
+        jobs = [name for name in figure.query.depends if name in load_catalogue().jobs]
+        hint = f"attattr jobs run {' '.join(jobs)}" if jobs else "attattr status"
+        raise UserError(f"there is nothing to draw in figure {figure.name!r} for these runs", hint=hint)
+    return rows
+
+
+def with_criterion(rows: pa.Table, criterion: str) -> pa.Table:
+    """The rows about one criterion.
+
+    Raises:
+        UserError: there are none.
+    """
+    known = sorted(set(rows["criterion"].to_pylist()))
+    if criterion not in known:
+        raise unknown_name("criterion", criterion, known)
+    return rows.filter(pc.field("criterion") == criterion)
+
+
+def chosen_runs(connection: Connection, names: Sequence[str]) -> list[int]:
+    """Ids of the runs named, or of every run.
+
+    Raises:
+        StoreError: there is no such run.
+        UserError: the store holds no run.
+    """
+    if names:
+        return [int(resolve_run(connection, name).run_id) for name in names]
+    runs = [int(run.run_id) for run in list_runs(connection)]
+    if not runs:
+        raise UserError("the store holds no run yet", hint="attattr run")
+    return runs
+
+
+@functools.cache
+def _query(name: str) -> SqlFile:
+    return load_file(data_folder("dashboards") / "figures" / f"{name}.sql")

@@ -1,0 +1,23 @@
+-- name: triggers
+-- description: What the chosen trigger patterns do on rows that did not choose them: share of rows answered correctly
+--   (drop), or with the pattern's class (push): without an insertion, with random tokens at the same places, with the
+--   pattern.
+-- depends: trigger_effects
+SELECT
+    r.name AS run,
+    e.ranking,
+    r.labels[e.label + 1] AS class,
+    e.place,
+    array_to_string(e.tokens, ' ') AS pattern,
+    e.n,
+    e.clean,
+    e.control,
+    e.pattern AS inserted,
+    e.over_control,
+    e.ci_low,
+    e.ci_high,
+    e.draws
+FROM trigger_effects AS e
+JOIN runs AS r USING (run_id)
+WHERE list_contains($runs, e.run_id)
+ORDER BY e.run_id, e.ranking, e.label, e.place
