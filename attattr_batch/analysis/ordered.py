@@ -12,6 +12,7 @@ from sqlalchemy import Row
 
 from attattr_batch.analysis.jobs import Job
 from attattr_batch.errors import UserError
+from attattr_batch.identity import content_key
 from attattr_batch.passes.order import attack_order, mask_order
 from attattr_batch.passes.plan import default_batch_tokens
 from attattr_batch.passes.stored import OrderedPlan, StoredRun, plan_attack, plan_masked_accuracy, stored_run
@@ -64,7 +65,8 @@ def answer_order(store: Store, job: Job, run: Row[Any], rows: pa.Table, how: How
     example_ids = [example.example_id for example in plan.examples]
     kind = cast(PassKind, job.materialized)
     with store.write() as connection:
-        order = (job.name, plan.order_key, len(example_ids))
+        # With the job's name: another job may want the very same answers under its own.
+        order = (job.name, content_key([job.name, plan.order_key]), len(example_ids))
         pass_id, sealed = register_ordered_pass(connection, run.run_id, kind, order)
         if how.retry_errors and clear_failures(connection, pass_id):
             sealed = False

@@ -104,7 +104,8 @@ class zeroed:
     """Hooks every self-attention module of a BERT so that removed heads give zero context."""
 
     def __init__(self, model: Any, removed: torch.Tensor):
-        self._model, self._removed, self._handles = model, removed, []
+        self._model, self._removed = model, removed
+        self._handles: list[Any] = []
 
     def __enter__(self) -> None:
         for layer, block in enumerate(self._model.bert.encoder.layer):
