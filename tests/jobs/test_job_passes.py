@@ -1,4 +1,4 @@
-"""Passes that jobs order: each has its own answers, replaced when the order changes; bad orders fail alone."""
+"""Passes that jobs order: each has its own answers; another order replaces them, a bad one fails alone."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from attattr_batch.spec import make_spec
 from attattr_batch.store.connection import Store
 
 N_ROWS = 60
-ANSWERS = "SELECT job, example_id, mask, predicted, prob_gold FROM mask_outcomes ORDER BY ALL"
 ORDER = "SELECT 1 AS run_id, '{}' AS mask, [0, 5] AS example_ids, {} AS heads"
 
 
