@@ -216,8 +216,8 @@ def test_serve_calls_run_due_only_when_something_is_due(
         said.append("nap")
         clock.forward(hours=1.5)
 
-    monkeypatch.setattr(attattr_batch.cli.schedule.subprocess, "Popen", lambda command: Child(command, said))
-    monkeypatch.setattr(attattr_batch.cli.schedule.time, "sleep", nap)
+    monkeypatch.setattr("attattr_batch.cli.schedule.subprocess.Popen", lambda command: Child(command, said))
+    monkeypatch.setattr("attattr_batch.cli.schedule.time.sleep", nap)
     answer = cli.bare("schedule", "serve", "--quiet")
     assert answer.code == 130
     call = "attattr_batch schedule run-due --schedules attattr-schedules.sqlite --quiet"

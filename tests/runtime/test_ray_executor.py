@@ -1,5 +1,6 @@
 """The Ray executor against the local one: same rows, survived deaths, clear errors, nothing left behind."""
 
+import logging
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 from fabricate import contents, new_store, register, rows
 from toy_work import ToyWork, chunks
 
+import attattr_batch.runtime.executors.ray
 from attattr_batch.errors import UserError
 from attattr_batch.runtime.driver import Driver, Progress
 from attattr_batch.runtime.executors.local import LocalExecutor
@@ -75,6 +77,21 @@ def test_a_worker_that_cannot_start_says_why(tmp_path: Path) -> None:
     _, pass_id = register(store, N)
     with pytest.raises(UserError, match="no such model here"):
         execute(store, pass_id, ToyWork(start_error="no such model here"))
+
+
+def test_workers_that_find_no_room_are_said_and_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(attattr_batch.runtime.executors.ray, "_NO_WORKER_S", 1.0)
+    monkeypatch.setattr(attattr_batch.runtime.executors.ray, "_GIVE_UP_S", 3.0)
+    monkeypatch.setattr(logging.getLogger("attattr_batch"), "propagate", True)
+    store = new_store(tmp_path)
+    _, pass_id = register(store, N)
+    with closing(RayExecutor([(ToyWork(), Pool(2, cpus=1, gpus=7.0))])) as executor:
+        driver = Driver(store, pass_id, executor, lambda progress: None)
+        with pytest.raises(UserError, match=r"no room for any worker(.|\n)*one of 2 x 1 CPUs, 7 GPUs"):
+            driver.execute(chunks(N, 3), Progress(N, 0, 0))
+    assert "waiting for room for 2 x 1 CPUs, 7 GPUs; the cluster has 2 CPUs, 0 GPUs" in caplog.text
 
 
 def test_an_unreachable_cluster_is_a_clear_error() -> None:

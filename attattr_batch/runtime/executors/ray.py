@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 
 _FAILED_STARTS = 3
 _NO_WORKER_S = 60.0
+_GIVE_UP_S = 1200.0  # an autoscaler may have to fetch a machine, and the machine an image
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,8 @@ class RayExecutor:
         self._idle: list[_Handle] = []
         self._busy: dict[Any, tuple[_Handle, Chunk]] = {}
         self._failed_starts = 0
-        self._worked_at = time.monotonic()
+        self._started_at = self._worked_at = time.monotonic()
+        self._ever_worked = False
         for shape, (_, pool) in enumerate(self._shapes):
             for _ in range(pool.workers):
                 self._start_actor(shape)
@@ -140,7 +142,7 @@ class RayExecutor:
         """Waits for workers to start, to finish, or to die.
 
         Raises:
-            UserError: no worker can start.
+            UserError: no worker can start, or none has found room for twenty minutes.
             TransientError: workers die again and again while starting.
         """
         waiting = [*self._starting, *self._busy]
@@ -153,7 +155,7 @@ class RayExecutor:
                 self._started(reference)
             else:
                 outcomes.append(self._ended(reference))
-        self._say_if_nobody_works()
+        self._mind_the_wait()
         return outcomes
 
     def close(self) -> None:
@@ -210,20 +212,23 @@ class RayExecutor:
         self._idle.append(handle)
         return outcome
 
-    def _say_if_nobody_works(self) -> None:
-        """Says so where every worker waits for a machine: one may be coming, or none may ever fit."""
+    def _mind_the_wait(self) -> None:
+        """Says where every worker waits for a machine, and gives up on one that never had any."""
+        now = time.monotonic()
         if self._idle or self._busy:
-            self._worked_at = time.monotonic()
-        elif time.monotonic() - self._worked_at > _NO_WORKER_S:
-            wanted = ", ".join(
-                f"{pool.workers} x {pool.cpus} CPUs, {pool.gpus:g} GPUs" for _, pool in self._shapes
+            self._ever_worked, self._worked_at = True, now
+            return
+        if now - self._worked_at < _NO_WORKER_S:
+            return
+        pools = (f"{pool.workers} x {pool.cpus} CPUs, {pool.gpus:g} GPUs" for _, pool in self._shapes)
+        wanted, there = "; ".join(pools), self._ray.cluster_resources()
+        has = f"{there.get('CPU', 0):g} CPUs, {there.get('GPU', 0):g} GPUs"
+        if not self._ever_worked and now - self._started_at > _GIVE_UP_S:
+            raise UserError(
+                "the cluster has no room for any worker",
+                got=f"{has} in all, after {_GIVE_UP_S / 60:g} minutes",
+                allowed=f"room for one of {wanted}",
+                hint="`workers` in the spec says what is asked for; `ray status` what there is",
             )
-            there = self._ray.cluster_resources()
-            cpus, gpus = there.get("CPU", 0), there.get("GPU", 0)
-            log.warning(
-                "no worker runs yet: waiting for room for %s; the cluster has %g CPUs, %g GPUs",
-                wanted,
-                cpus,
-                gpus,
-            )
-            self._worked_at = time.monotonic()
+        log.warning("no worker runs: waiting for room for %s; the cluster has %s in all", wanted, has)
+        self._worked_at = now
