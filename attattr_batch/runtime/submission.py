@@ -6,7 +6,6 @@ however often it is asked for. A job that ended badly is submitted again, and re
 
 from __future__ import annotations
 
-import asyncio
 import json
 import shlex
 import sys
@@ -30,7 +29,7 @@ from attattr_batch.runtime.executors.ray_session import (
 from attattr_batch.spec import RunSpec
 
 _DASHBOARD_PORT = 8265
-_POLL_S = 0.5
+_POLL_S = 1.0
 _NO_AGENT = "No available agent"
 _AGENT_S = 120.0
 
@@ -129,14 +128,13 @@ class Jobs:
 
     def follow(self, submission_id: str, write: Callable[[str], Any] = sys.stderr.write) -> int:
         """Writes the job's log as it comes, and returns the exit code of `attattr run` there."""
-
-        async def tail() -> None:
-            async for lines in self._client.tail_job_logs(submission_id):
-                write(lines)
-
-        asyncio.run(tail())
+        # Asked for again and again: Ray's own stream of the log stays open after a job that failed.
+        shown = 0
         while True:
             job = self._client.get_job_info(submission_id)
+            text = self._client.get_job_logs(submission_id)
+            write(text[shown:])
+            shown = len(text)
             if job.status.is_terminal():
                 break
             time.sleep(_POLL_S)
