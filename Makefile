@@ -20,9 +20,10 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,bench]' -c constraints.txt
 	touch $@
 
-demo: $(STAMP)  ## attribute the bundled data, build the report, say where it is
+demo: $(STAMP)  ## attribute the bundled data, run every experiment, write the report, say where it is
 	mkdir -p $(DEMO)
 	$(BIN)/attattr run --db $(DEMO)/attattr.duckdb
+	$(BIN)/attattr jobs run --db $(DEMO)/attattr.duckdb
 	$(BIN)/attattr verify --db $(DEMO)/attattr.duckdb
 	$(BIN)/attattr report --db $(DEMO)/attattr.duckdb -o $(DEMO)/report.html
 

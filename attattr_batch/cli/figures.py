@@ -1,4 +1,4 @@
-"""`attattr plot`, `report`, `dashboard`: looking at results."""
+"""`attattr plot` and `report`: results as pictures."""
 
 from __future__ import annotations
 

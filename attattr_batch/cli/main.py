@@ -15,6 +15,7 @@ import typer
 
 from attattr_batch.cli import (
     compare,
+    dashboard,
     data,
     doctor,
     figures,

@@ -192,13 +192,18 @@ def edge_map(rows: pa.Table, tokens: list[str], title: str) -> alt.Chart:
         {"query": names[row["query_pos"]], "key": names[row["key_pos"]], "attr": row["attr"]}
         for row in rows.to_pylist()
     ]
-    axis = alt.Axis(labelAngle=-60, labelLimit=130)
+    axis = alt.Axis(labelAngle=-60, labelLimit=130, labelOverlap=False)
     return (
         alt.Chart(alt.Data(values=cells), title=title)
         .mark_rect()
         .encode(
             x=alt.X("key:N", title="key (attended)", scale=alt.Scale(domain=names), axis=axis),
-            y=alt.Y("query:N", title="query (attending)", scale=alt.Scale(domain=names)),
+            y=alt.Y(
+                "query:N",
+                title="query (attending)",
+                scale=alt.Scale(domain=names),
+                axis=alt.Axis(labelOverlap=False),
+            ),
             color=alt.Color("attr:Q", title="attribution", scale=alt.Scale(scheme=AMOUNT)),
             tooltip=["query:N", "key:N", alt.Tooltip("attr:Q", title="attribution", format=".4g")],
         )

@@ -1,9 +1,14 @@
-"""The report: one self-contained HTML file, with pictures as SVG and the numbers beside them as tables."""
+"""The report: one self-contained HTML file with every figure, its numbers, and how to make it again.
+
+The charts are drawn in the browser by Vega, which is written into the file; nothing is fetched when it is
+opened, and its content security policy forbids it.
+"""
 
 from __future__ import annotations
 
 import html
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,21 +18,52 @@ import vl_convert
 from sqlalchemy import Connection
 
 from attattr_batch.errors import UserError
-from attattr_batch.report.charts import head_map, nodes_by_layer
+from attattr_batch.report.figures import FIGURES, Figure, figure_rows, missing_jobs, with_criterion
+from attattr_batch.report.reproduce import commands, run_spec_yaml
+from attattr_batch.report.saving import write_file
+from attattr_batch.report.theme import colour_config
 from attattr_batch.store.connection import Store, arrow_result
 from attattr_batch.store.runs import list_runs
 
-_TOP = 8
+_MAX_TABLE_ROWS = 300
+_MAX_PAIRS = 15
 
 _STYLE = """
-:root { color-scheme: light; }
-body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 62rem; padding: 0 1rem;
-  color: #1b1b1f; background: #fff; }
-h1 { font-size: 1.6rem; } h2 { margin-top: 2.5rem; border-bottom: 1px solid #ccd; }
-figure { display: inline-block; margin: 0.5rem 1.5rem 0.5rem 0; vertical-align: top; }
-table { border-collapse: collapse; margin: 0.8rem 0; } th, td { padding: 0.15rem 0.7rem; text-align: left; }
-th { border-bottom: 1px solid #889; } td.number { text-align: right; font-variant-numeric: tabular-nums; }
-code { background: #f2f2f6; padding: 0 0.25rem; overflow-wrap: anywhere; }
+:root { color-scheme: light dark; --ink: #1b1b1f; --ground: #fff; --line: #c9c9d6; --soft: #f2f2f6; }
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #e8e8ee; --ground: #16161a; --line: #44444e; --soft: #24242a; }
+}
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 68rem; padding: 0 1rem;
+  color: var(--ink); background: var(--ground); }
+h1 { font-size: 1.6rem; } h2 { margin-top: 2.5rem; border-bottom: 1px solid var(--line); }
+
+.chart, .wide { overflow-x: auto; }
+table { border-collapse: collapse; margin: 0.8rem 0; font-size: 0.9rem; }
+th, td { padding: 0.15rem 0.7rem; text-align: left; } th { border-bottom: 1px solid var(--line); }
+td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
+code, pre { background: var(--soft); padding: 0 0.25rem; overflow-wrap: anywhere; }
+pre { padding: 0.6rem; overflow-x: auto; white-space: pre-wrap; }
+summary { cursor: pointer; } .missing { opacity: 0.75; }
+"""
+
+_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; img-src data: blob:;"
+    # Vega compiles expressions.
+    " script-src 'unsafe-inline' 'unsafe-eval'"
+)
+
+_DRAW = """
+const charts = JSON.parse(document.getElementById("charts").textContent);
+const looks = JSON.parse(document.getElementById("looks").textContent);
+const dark = window.matchMedia("(prefers-color-scheme: dark)");
+function draw() {
+  const config = looks[dark.matches ? "dark" : "light"];
+  for (const [name, chart] of Object.entries(charts)) {
+    vegaEmbed("#chart-" + name, chart, {config, renderer: "svg", actions: false});
+  }
+}
+dark.addEventListener("change", draw);
+draw();
 """
 
 
@@ -42,87 +78,137 @@ def write_report(store: Store, path: Path) -> Path:
         runs = list_runs(connection)
         if not runs:
             raise UserError("the store holds no run yet", got=store.path, hint="attattr run")
-        body = "".join(_run_section(connection, run) for run in runs)
-        overview = _overview(connection)
-    made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    page = (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>attattr report</title>'
-        f"<style>{_STYLE}</style><h1>Self-attention attribution</h1>"
-        f"<p>Written {made}. Attribution of a head is the largest entry of its ATTATTR matrix, averaged over"
-        f" examples, in units of class probability.</p>{overview}{body}</html>"
-    )
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise UserError("the report cannot be written", got=f"{path}: {error}") from error
+        run_ids = [int(run.run_id) for run in runs]
+        sections, charts = _figures(connection, run_ids)
+        body = [_overview(connection), *sections, _tokens(connection), _origins(connection, runs)]
+    write_file(path, _page(body, charts).encode())
     return path
+
+
+def _page(body: Sequence[str], charts: dict[str, Any]) -> str:
+    made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    looks = {theme: colour_config(theme) for theme in ("light", "dark")}
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>attattr report</title>'
+        '<meta name="viewport" content="width=device-width">'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
+        f"<style>{_STYLE}</style></head><body><h1>Self-attention attribution</h1>"
+        f"<p>Written {made}. Attribution of a head is the largest entry of its ATTATTR matrix (Hao et al.,"
+        " AAAI-21), averaged over examples, in units of class probability. Layers and heads count from 0;"
+        " layer 0 is next to the input.</p>"
+        f"{''.join(body)}"
+        f'<script type="application/json" id="charts">{_json(charts)}</script>'
+        f'<script type="application/json" id="looks">{_json(looks)}</script>'
+        f"<script>{vl_convert.javascript_bundle()}</script><script>{_DRAW}</script></body></html>"
+    )
+
+
+def _json(value: Any) -> str:
+    """JSON that cannot end the script element it stands in, whatever the texts hold."""
+    return json.dumps(value).replace("<", "\\u003c")
+
+
+def _figures(connection: Connection, run_ids: list[int]) -> tuple[list[str], dict[str, Any]]:
+    """Sections of all figures, and the Vega-Lite specification of each that could be drawn, by name."""
+    sections, charts = [], {}
+    built = not missing_jobs(connection, FIGURES["importance"])
+    for figure in FIGURES.values():
+        if figure.name == ("heads" if built else "importance"):
+            continue  # one shows what the other does
+        heading = f'<h2 id="{figure.name}">{figure.title}</h2>'
+        text = f"{heading}<p>{_escape(figure.query.description)}</p>"
+        try:
+            rows = _limited(figure, figure_rows(connection, figure, run_ids))
+        except UserError as error:
+            sections.append(f'{text}<pre class="missing">{_escape(str(error))}</pre>')
+            continue
+        charts[figure.name] = figure.draw(rows).to_dict()
+        sections.append(f'{text}<div class="chart" id="chart-{figure.name}"></div>{_numbers(rows)}')
+    return sections, charts
+
+
+def _limited(figure: Figure, rows: pa.Table) -> pa.Table:
+    """The rows of the paper's criterion, where a figure shows one; refuses more panels than one can read."""
+    if not figure.by_criterion:
+        return rows
+    rows = with_criterion(rows, "attattr")
+    pairs = set(zip(rows["run_a"].to_pylist(), rows["run_b"].to_pylist(), strict=True))
+    if len(pairs) > _MAX_PAIRS:
+        raise UserError(
+            "there are too many pairs of runs for one page",
+            got=len(pairs),
+            allowed=f"at most {_MAX_PAIRS}",
+            hint="attattr plot scatter --run A --run B -o scatter.svg",
+        )
+    return rows
 
 
 def _overview(connection: Connection) -> str:
     columns = (
-        'name AS run, task, model, layers_x_heads AS "layers x heads", committed, quarantined, accuracy,'
-        ' worst_completeness_error AS "largest completeness error", status'
+        'name AS run, task, split, model, layers_x_heads AS "layers x heads", committed, quarantined,'
+        ' accuracy, worst_completeness_error AS "largest completeness error", uncertified, status'
     )
-    return _table(arrow_result(connection, f"SELECT {columns} FROM run_summary ORDER BY run_id"))
+    rows = arrow_result(connection, f"SELECT {columns} FROM run_summary ORDER BY run_id")
+    return f"<h2>Runs</h2>{_table(rows)}"
 
 
-def _run_section(connection: Connection, run: Any) -> str:
-    target = "predicted" if run.target == "predicted" else "gold"
-    where = [run.run_id, target]
-    summary = arrow_result(connection, "SELECT * FROM head_summary WHERE run_id = ? AND target = ?", where)
-    if summary.num_rows == 0:
-        return f"<h2>{_escape(run.name)}</h2><p>No example is committed yet.</p>"
-    nodes = arrow_result(
+def _tokens(connection: Connection) -> str:
+    rows = arrow_result(
         connection,
-        "SELECT layer, nodes, count(*) AS rows FROM layer_scores WHERE run_id = ? AND target = ?"
-        " GROUP BY ALL ORDER BY ALL",
-        where,
+        "SELECT r.name AS run, e.query, e.key, count(DISTINCT e.example_id) AS examples,"
+        ' avg(e.attr)::DOUBLE AS "mean attribution"'
+        " FROM edge_tokens AS e JOIN runs AS r USING (run_id)"
+        " WHERE e.rank = 0 AND e.target = if(r.target = 'predicted', 'predicted', 'gold')"
+        " GROUP BY e.run_id, r.name, e.query, e.key HAVING examples > 2"
+        " QUALIFY row_number() OVER (PARTITION BY e.run_id ORDER BY avg(e.attr) DESC, e.query, e.key) <= 8"
+        ' ORDER BY e.run_id, "mean attribution" DESC',
     )
-    heads = arrow_result(
+    text = (
+        "Pairs of tokens on the strongest edge of any head, in more than two examples, by mean attribution."
+    )
+    return f"<h2>Token pairs</h2><p>{text}</p>{_table(rows)}"
+
+
+def _origins(connection: Connection, runs: Sequence[Any]) -> str:
+    identities = "".join(
+        f"<p><b>{_escape(run.name)}</b>: key <code>{_escape(run.run_key)}</code>, identity"
+        f" <code>{_escape(run.identity)}</code>, made with <code>{_escape(run.provenance)}</code></p>"
+        for run in runs
+    )
+    jobs = arrow_result(
         connection,
-        "SELECT layer, head, attr_max, attr_sum, attn_confidence, taylor, n FROM head_summary"
-        f" WHERE run_id = ? AND target = ? ORDER BY attr_max DESC LIMIT {_TOP}",
-        where,
+        "SELECT job, params, rows, finished_at::VARCHAR AS built FROM job_runs WHERE status = 'built'"
+        " QUALIFY row_number() OVER (PARTITION BY job ORDER BY finished_at DESC) = 1 ORDER BY finished_at",
     )
-    pairs = arrow_result(
-        connection,
-        "SELECT query, key, count(DISTINCT example_id) AS examples,"
-        ' avg(attr) AS "mean attribution" FROM edge_tokens WHERE run_id = ? AND target = ? AND rank = 0'
-        f" GROUP BY ALL HAVING examples > 2 ORDER BY avg(attr) DESC LIMIT {_TOP}",
-        where,
-    )
-    charts = [
-        head_map(summary, title=f"attribution, {target} class"),
-        head_map(summary, value="attn_confidence", title="attention confidence"),
-        nodes_by_layer(nodes, title="quadrature nodes needed"),
-    ]
-    pictures = "".join(f"<figure>{_svg(chart)}</figure>" for chart in charts)
-    identity = json.dumps(json.loads(run.identity), indent=None, sort_keys=True)
     return (
-        f"<h2>{_escape(run.name)}</h2>{pictures}"
-        f"<h3>Heads with the largest attribution</h3>{_table(heads)}"
-        f"<h3>Token pairs on the heads' strongest edges</h3>{_table(pairs)}"
-        f"<p>Identity <code>{run.run_key}</code>: <code>{_escape(identity)}</code></p>"
+        f"<h2>Identity of the runs</h2>{identities}<h2>Jobs</h2>{_table(jobs)}"
+        "<h2>How to make this again</h2><p>Save as <code>runs.yaml</code>:</p>"
+        f"<pre>{_escape(run_spec_yaml(runs))}</pre><p>Then:</p><pre>{_escape(commands(connection))}</pre>"
     )
 
 
-def _svg(chart: Any) -> str:
-    svg: str = vl_convert.vegalite_to_svg(chart.to_json())
-    return svg
+def _numbers(rows: pa.Table) -> str:
+    shown = rows.slice(0, _MAX_TABLE_ROWS)
+    more = f"; the first {_MAX_TABLE_ROWS} are shown" if rows.num_rows > _MAX_TABLE_ROWS else ""
+    return f"<details><summary>The numbers ({rows.num_rows} rows{more})</summary>{_table(shown)}</details>"
 
 
 def _table(rows: pa.Table) -> str:
-    head = "".join(f"<th>{_escape(name)}</th>" for name in rows.column_names)
-    body = "".join(f"<tr>{''.join(_cell(value) for value in row.values())}</tr>" for row in rows.to_pylist())
-    return f"<table><tr>{head}</tr>{body}</table>"
+    types = dict(zip(rows.column_names, rows.schema.types, strict=True))
+    numeric = {
+        name for name, kind in types.items() if pa.types.is_floating(kind) or pa.types.is_integer(kind)
+    }
+    classes = {name: ' class="number"' if name in numeric else "" for name in types}
+    lines = ["".join(f"<th{classes[name]}>{_escape(name)}</th>" for name in types)]
+    for row in rows.to_pylist():
+        lines.append("".join(f"<td{classes[name]}>{_cell(value)}</td>" for name, value in row.items()))
+    return f'<div class="wide"><table>{"".join(f"<tr>{line}</tr>" for line in lines)}</table></div>'
 
 
 def _cell(value: Any) -> str:
-    if isinstance(value, float):
-        return f'<td class="number">{value:.4g}</td>'
-    kind = ' class="number"' if isinstance(value, int) else ""
-    return f"<td{kind}>{_escape('' if value is None else str(value))}</td>"
+    if value is None:
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else _escape(str(value))
 
 
 def _escape(text: str) -> str:

@@ -69,11 +69,10 @@ def distance_map(rows: pa.Table) -> Chart:
     """
     links = [link for link in _LINKS if link in unique(rows, "link")]
     height = _ROW_PX * len(unique(rows, "layer"))
+    largest = max(rows["share"].to_pylist())
     # Panels of our own, not facets: Vega-Lite mislabels the columns of a grid in which some are empty.
     panels = [
-        _distance_panel(
-            rows.filter((pc.field("run") == run) & (pc.field("link") == link)), f"{run}: {link}", height
-        )
+        _distance_panel(_part(rows, run, link), f"{run}: {link}", height, largest)
         for run in unique(rows, "run")
         for link in links
     ]
@@ -83,7 +82,11 @@ def distance_map(rows: pa.Table) -> Chart:
 _LINKS = ("within a text", "across the texts", "to a special token")
 
 
-def _distance_panel(rows: pa.Table, title: str, height: int) -> alt.Chart:
+def _part(rows: pa.Table, run: str, link: str) -> pa.Table:
+    return rows.filter((pc.field("run") == run) & (pc.field("link") == link))
+
+
+def _distance_panel(rows: pa.Table, title: str, height: int, largest: float) -> alt.Chart:
     return (
         alt.Chart(inline(rows), title=title)
         .mark_rect()
@@ -97,7 +100,7 @@ def _distance_panel(rows: pa.Table, title: str, height: int) -> alt.Chart:
             color=alt.Color(
                 "share:Q",
                 title=["share of the", "layer's edges"],
-                scale=alt.Scale(scheme=AMOUNT),
+                scale=alt.Scale(scheme=AMOUNT, domain=[0, largest]),
                 legend=alt.Legend(format="%", tickCount=4),
             ),
             tooltip=[

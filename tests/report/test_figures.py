@@ -1,0 +1,158 @@
+"""Figures: every kind is drawn from the store, says what its axes are, and shows the store's numbers."""
+
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from calling import Cli
+from fabricate import filled_store, new_store
+
+from attattr_batch.errors import UserError
+from attattr_batch.report.figures import FIGURES, chosen_runs, figure_rows, find_figure, with_criterion
+from attattr_batch.report.heads import head_maps
+from attattr_batch.report.layers import distance_map
+from attattr_batch.report.theme import themed
+from attattr_batch.store.connection import Store
+
+
+def drawn(store: Store, name: str) -> dict[str, Any]:
+    figure = find_figure(name)
+    with store.read() as connection:
+        rows = figure_rows(connection, figure, chosen_runs(connection, ()))
+    if figure.by_criterion:
+        rows = with_criterion(rows, "attattr")
+    return themed(figure.draw(rows)).to_dict()
+
+
+def channels(node: Any) -> list[tuple[str, dict[str, Any]]]:
+    """Every x, y and colour encoding of a specification that shows a field."""
+    found: list[tuple[str, dict[str, Any]]] = []
+    if isinstance(node, dict):
+        for name, channel in node.get("encoding", {}).items():
+            if name in ("x", "y", "color") and isinstance(channel, dict) and "field" in channel:
+                found.append((name, channel))
+        for value in node.values():
+            found += channels(value)
+    elif isinstance(node, list):
+        for value in node:
+            found += channels(value)
+    return found
+
+
+def data_rows(spec: dict[str, Any]) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = list(spec.get("data", {}).get("values", []))
+    for rows in spec.get("datasets", {}).values():
+        found += rows
+    for key in ("concat", "layer"):
+        for part in spec.get(key, []):
+            found += data_rows(part)
+    return found
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_every_figure_names_its_axes(built_store: Store, name: str) -> None:
+    spec = drawn(built_store, name)
+    encodings = channels(spec)
+    assert {"x", "y"} <= {channel for channel, _ in encodings}
+    # A title of null is meant: the labels say what they are. None at all would be a column's name.
+    bare = [encoding for channel, encoding in encodings if "title" not in encoding]
+    assert [one["field"] for one in bare if one["field"] not in ("ci_low", "control")] == []
+    assert data_rows(spec)
+
+
+def test_a_head_map_shows_the_importance_of_the_store(built_store: Store) -> None:
+    with built_store.read() as connection:
+        expected = connection.exec_driver_sql(
+            "SELECT layer, head, importance FROM head_importance JOIN runs USING (run_id)"
+            " WHERE name = 'mrpc' AND criterion = 'attattr'"
+        ).all()
+    shown = {
+        (row["layer"], row["head"], row["importance"])
+        for row in data_rows(drawn(built_store, "importance"))
+        if row["run"] == "mrpc" and row["criterion"] == "attattr"
+    }
+    assert shown == {tuple(row) for row in expected}
+
+
+def test_criteria_keep_their_colours_whatever_is_shown(built_store: Store) -> None:
+    ranges = {}
+    for name in ("pruning", "effectiveness"):
+        scale = next(
+            one["scale"] for channel, one in channels(drawn(built_store, name)) if channel == "color"
+        )
+        ranges[name] = dict(zip(scale["domain"], scale["range"], strict=True))
+    assert ranges["effectiveness"].items() < ranges["pruning"].items()
+
+
+def test_more_rows_than_a_data_frame_may_have_are_drawn() -> None:
+    n = 144
+    rows = pa.table(
+        {
+            "run": [f"run {run}" for run in range(40) for _ in range(n)],
+            "criterion": ["attattr"] * (40 * n),
+            "layer": [head // 12 for _ in range(40) for head in range(n)],
+            "head": [head % 12 for _ in range(40) for head in range(n)],
+            "importance": [0.5] * (40 * n),
+            "n": [1] * (40 * n),
+            "ci_low": [None] * (40 * n),
+            "ci_high": [None] * (40 * n),
+        }
+    )
+    assert len(head_maps(rows).to_dict()["concat"]) == 40
+
+
+def test_a_kind_of_link_that_one_run_lacks_keeps_its_column() -> None:
+    rows = pa.table(
+        {
+            "run": ["single", "pair"],
+            "layer": [0, 0],
+            "distance": [1, 4],
+            "link": ["within a text", "across the texts"],
+            "n": [3, 5],
+            "share": [1.0, 1.0],
+        }
+    )
+    panels = distance_map(rows).to_dict()["concat"]
+    assert [panel["title"] for panel in panels] == [
+        "single: within a text",
+        "single: across the texts",
+        "pair: within a text",
+        "pair: across the texts",
+    ]
+
+
+@pytest.mark.parametrize("ending", ["svg", "png", "json"])
+def test_plot_writes_each_kind_of_file(
+    built_store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str], ending: str
+) -> None:
+    path = tmp_path / "figures" / f"u.{ending}"
+    answer = Cli(capsys, built_store.path)("plot", "universality", "-o", path, "--theme", "dark")
+    assert answer.code == 0, answer.err
+    content = path.read_bytes()
+    if ending == "svg":
+        assert content.startswith(b"<svg") and b"#16161a" in content
+    elif ending == "png":
+        width, height = struct.unpack(">II", content[16:24])
+        assert width > 600 and height > 400
+    else:
+        assert json.loads(content)["$schema"].startswith("https://vega.github.io/schema/vega-lite/")
+
+
+def test_what_cannot_be_drawn_is_said_plainly(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store = filled_store(tmp_path)
+    cli, picture = Cli(capsys, store.path), tmp_path / "x.svg"
+    assert "attattr jobs run head_universality" in cli.refuses("plot", "universality", "-o", picture)
+    assert "did you mean 'pruning'" in cli.refuses("plot", "prunning", "-o", picture)
+    assert ".svg, .png, .json" in cli.refuses("plot", "heads", "-o", tmp_path / "x.pdf")
+    assert "no such run" in cli.refuses("plot", "heads", "--run", "nobody", "-o", picture)
+    assert not picture.exists()
+
+
+def test_an_empty_store_has_nothing_to_draw(tmp_path: Path) -> None:
+    with new_store(tmp_path).read() as connection, pytest.raises(UserError, match="no run yet"):
+        chosen_runs(connection, ())
