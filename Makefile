@@ -35,6 +35,7 @@ check: $(STAMP)  ## lint, format, types, generated documents
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m attattr_batch.store.dictionary --check
+	$(BIN)/python -m attattr_batch.cli.reference --check
 	$(BIN)/python -m attattr_batch.analysis.dictionary --check
 
 bundled: $(STAMP)  ## make the bundled data and models again
@@ -42,6 +43,7 @@ bundled: $(STAMP)  ## make the bundled data and models again
 
 docs: $(STAMP)  ## write the generated documents
 	$(BIN)/python -m attattr_batch.store.dictionary --write
+	$(BIN)/python -m attattr_batch.cli.reference --write
 	$(BIN)/python -m attattr_batch.analysis.dictionary --write
 
 bench: $(STAMP)  ## run every benchmark; writes benchmarks/results and BENCHMARKS.md (an hour; ATTATTR_REAL_DATA)

@@ -44,3 +44,18 @@ def real_data() -> Path:
     if not folder:
         pytest.skip("ATTATTR_REAL_DATA is not set")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def built_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with two small runs of the bundled data and every job, made once; tests take copies."""
+    from attattr_batch.cli.main import run_command_line
+
+    db = tmp_path_factory.mktemp("built") / "built.duckdb"
+    for task in ("sst2", "mrpc"):
+        run = ["run", "--task", task, "--model", "bundled", "--data-dir", "bundled", "--limit", "12"]
+        assert run_command_line([*run, "--name", task, "--db", str(db), "--quiet"]) == 0
+    small = "replicates=5 patterns=2 victims=3 control_draws=1 report_victims=3 report_draws=1"
+    params = [argument for one in small.split() for argument in ("--param", one)]
+    assert run_command_line(["jobs", "run", "--db", str(db), "--quiet", *params]) == 0
+    return db

@@ -45,7 +45,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for module in (run, jobs, inspect, compare, figures, data, schedule, submit, finetune, doctor):
+for module in (run, jobs, inspect, compare, figures, dashboard, data, schedule, submit, finetune, doctor):
     module.register(app)
 
 

@@ -99,7 +99,7 @@ def _page(body: Sequence[str], charts: dict[str, Any]) -> str:
         f"{''.join(body)}"
         f'<script type="application/json" id="charts">{_json(charts)}</script>'
         f'<script type="application/json" id="looks">{_json(looks)}</script>'
-        f"<script>{vl_convert.javascript_bundle()}</script><script>{_DRAW}</script></body></html>"
+        f"<script>{vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")}</script><script>{_DRAW}</script></body></html>"
     )
 
 

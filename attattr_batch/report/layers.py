@@ -20,7 +20,7 @@ def completeness(rows: pa.Table) -> Chart:
             (null for fixed rules).
     """
     y = layer_axis()
-    tooltip = [
+    tooltip: list[str | alt.Tooltip] = [
         "layer:O",
         *(alt.Tooltip(f"{name}:Q", format=".2e") for name in ("median", "worst", "tolerance")),
         alt.Tooltip("n:Q", title="rows"),

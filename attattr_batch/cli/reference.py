@@ -1,0 +1,109 @@
+"""The reference of the command line, generated from the commands themselves.
+
+`python -m attattr_batch.cli.reference --write` brings docs/cli.md up to date; `--check` compares.
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from attattr_batch.cli.main import app
+
+_PATH = Path(__file__).resolve().parents[2] / "docs" / "cli.md"
+
+_INTRODUCTION = """\
+# Command line
+
+Generated from the commands by `python -m attattr_batch.cli.reference --write`; a test keeps it up to date.
+
+`attattr COMMAND --help` says the same in the terminal, and `attattr --install-completion` sets up completion
+in your shell. Data goes to stdout, everything said to a person to stderr. Exit codes: 0 all good; 1 finished,
+but with quarantined examples, failed audits or failed jobs; 2 wrong usage or input; 130 interrupted.
+"""
+
+
+def reference_markdown() -> str:
+    """The whole reference as Markdown."""
+    commands = list(_commands(typer.main.get_command(app), "attattr"))
+    index = [f"- [`{name}`](#{_anchor(name)}): {_first_line(command)}" for name, command in commands]
+    sections = [_section(name, command) for name, command in commands]
+    return "\n".join([_INTRODUCTION, *index, "", *sections])
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Entry point: writes or checks docs/cli.md; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m attattr_batch.cli.reference", description=__doc__)
+    group = parser.add_mutually_exclusive_group(required=True)
+    group.add_argument("--write", action="store_true", help="write docs/cli.md")
+    group.add_argument("--check", action="store_true", help="exit with 1 unless docs/cli.md is up to date")
+    markdown = reference_markdown()
+    if parser.parse_args(arguments).write:
+        _PATH.write_text(markdown, encoding="utf-8")
+        return 0
+    if _PATH.exists() and _PATH.read_text(encoding="utf-8") == markdown:
+        return 0
+    sys.stderr.write(f"{_PATH} is out of date: run `python -m attattr_batch.cli.reference --write`\n")
+    return 1
+
+
+def _commands(command: Any, name: str) -> Iterator[tuple[str, Any]]:
+    """Every command that does something, by its full name, in the order of `--help`."""
+    if not hasattr(command, "commands"):
+        yield name, command
+        return
+    for short, inner in command.commands.items():
+        yield from _commands(inner, f"{name} {short}")
+
+
+def _section(name: str, command: Any) -> str:
+    arguments = [one for one in command.params if one.param_type_name == "argument"]
+    options = [one for one in command.params if one.param_type_name == "option" and one.name != "help"]
+    words = [_word(one) for one in arguments]
+    usage = " ".join([name, *words, *(["[OPTIONS]"] if options else [])])
+    lines = [f"## {name}", "", f"```text\n{usage}\n```", "", inspect.cleandoc(command.help or ""), ""]
+    if command.epilog:
+        examples = re.split(r"\s{2,}\|\s{2,}", re.sub(r"^Examples?:\s*", "", command.epilog))
+        lines += ["```bash", *examples, "```", ""]
+    if arguments or options:
+        lines += ["| parameter | default | meaning |", "|---|---|---|"]
+        lines += [_row(word, one) for word, one in zip(words, arguments, strict=True)]
+        lines += [_row(", ".join([*one.opts, *one.secondary_opts]), one) for one in options]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _word(argument: Any) -> str:
+    name = argument.metavar or argument.name.upper()
+    return name if argument.required or name.startswith("[") else f"[{name}]"
+
+
+def _row(name: str, parameter: Any) -> str:
+    default = parameter.default
+    if parameter.required:
+        shown = "needed"
+    elif default is None or default is False or callable(default):
+        shown = ""
+    else:
+        shown = f"`{getattr(default, 'value', default)}`"
+    cells = (f"`{name}`", shown, " ".join((parameter.help or "").split()))
+    return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
+
+
+def _first_line(command: Any) -> str:
+    return str(command.help or "").strip().splitlines()[0]
+
+
+def _anchor(name: str) -> str:
+    return name.replace(" ", "-")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,143 @@
+"""What every page shares: short reads of the store, figures, and messages instead of tracebacks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import altair as alt
+import pyarrow as pa
+import streamlit as st
+
+from attattr_batch.errors import AttattrError, UserError
+from attattr_batch.report.figures import figure_rows, find_figure, with_criterion
+from attattr_batch.report.theme import Chart
+from attattr_batch.store.connection import Store, arrow_result
+from attattr_batch.store.jobs import table_names
+
+_WAIT_S = 10.0
+_KEPT_RESULTS = 200
+
+
+def store_path() -> Path:
+    """The store that is shown; `attattr dashboard --db` sets it."""
+    return Path(os.environ.get("ATTATTR_DB", "attattr.duckdb"))
+
+
+def rows(sql: str, *values: Any) -> pa.Table:
+    """Rows of a query; `?` stands for the values. Asked once for each state of the file.
+
+    Raises:
+        StoreError: the store cannot be read.
+    """
+    return _rows(sql, values, _state())
+
+
+def records(sql: str, *values: Any) -> list[dict[str, Any]]:
+    """The same as dictionaries."""
+    return rows(sql, *values).to_pylist()
+
+
+def has(*names: str) -> bool:
+    """Whether the store has these tables or views."""
+    return _names(_state()).issuperset(names)
+
+
+def figure_table(name: str, run_ids: Sequence[int]) -> pa.Table:
+    """Rows of a figure.
+
+    Raises:
+        UserError: a job has to be run first, or there is nothing about these runs.
+    """
+    return _figure_rows(name, tuple(run_ids), _state())
+
+
+def show_figure(name: str, run_ids: Sequence[int], *, criterion: str | None = None) -> None:
+    """Heading, chart and numbers of a figure; or what has to be run before it can be drawn."""
+    figure = find_figure(name)
+    st.subheader(figure.title)
+    st.caption(figure.query.description)
+    with messages():
+        found = figure_table(name, run_ids)
+        if criterion is not None:
+            found = with_criterion(found, criterion)
+        show_chart(figure.draw(found), key=f"figure-{name}")
+        show_numbers(found, name)
+
+
+def show_chart(chart: Chart, *, key: str, **options: Any) -> None:
+    """The chart at its own size; `options` are those of `st.altair_chart`."""
+    # Streamlit squeezes a single view, legend and all, into the size meant for its marks; no row of one.
+    row = alt.hconcat(chart) if isinstance(chart, alt.Chart | alt.LayerChart) else chart
+    st.altair_chart(row, width="content", key=key, **options)
+
+
+def show_numbers(table: pa.Table, name: str) -> None:
+    """The rows behind a chart, folded away."""
+    with st.expander(f"The numbers ({table.num_rows} rows)"):
+        st.dataframe(table, hide_index=True, key=f"numbers-{name}")
+
+
+@contextmanager
+def messages() -> Iterator[None]:
+    """Shows what the user can mend as a message in the page."""
+    try:
+        yield
+    except UserError as error:
+        st.info(_as_markdown(error))
+    except AttattrError as error:
+        st.error(_as_markdown(error))
+
+
+def all_runs() -> list[dict[str, Any]]:
+    """Every run: id, name, task, labels, layers, heads, target, status; oldest first."""
+    return records(
+        "SELECT run_id, name, task, labels, n_layers, n_heads, n_examples, target, status"
+        " FROM runs ORDER BY run_id"
+    )
+
+
+def choose_run(chosen: Sequence[dict[str, Any]], key: str, label: str = "run") -> dict[str, Any]:
+    """A box to choose one run, kept in the address of the page."""
+    names = {run["name"]: run for run in chosen}
+    picked = st.selectbox(label, list(names), key=key, bind="query-params")
+    return names[picked] if picked in names else next(iter(names.values()))
+
+
+def _as_markdown(error: AttattrError) -> str:
+    # A code block: names and texts of a data set must not be read as markup.
+    return "```text\n" + str(error).replace("```", "'''") + "\n```"
+
+
+def _state() -> tuple[int, ...]:
+    """Changes whenever the file or its log does."""
+    found = []
+    for path in (store_path(), Path(f"{store_path()}.wal")):
+        try:
+            stat = path.stat()
+        except FileNotFoundError:
+            found += [0, 0]
+        else:
+            found += [stat.st_mtime_ns, stat.st_size]
+    return tuple(found)
+
+
+@st.cache_data(show_spinner=False, max_entries=_KEPT_RESULTS)
+def _rows(sql: str, values: tuple[Any, ...], state: tuple[int, ...]) -> pa.Table:
+    with Store(store_path(), timeout_s=_WAIT_S).read() as connection:
+        return arrow_result(connection, sql, values)
+
+
+@st.cache_data(show_spinner=False, max_entries=_KEPT_RESULTS)
+def _names(state: tuple[int, ...]) -> set[str]:
+    with Store(store_path(), timeout_s=_WAIT_S).read() as connection:
+        return table_names(connection)
+
+
+@st.cache_data(show_spinner=False, max_entries=_KEPT_RESULTS)
+def _figure_rows(name: str, run_ids: tuple[int, ...], state: tuple[int, ...]) -> pa.Table:
+    with Store(store_path(), timeout_s=_WAIT_S).read() as connection:
+        return figure_rows(connection, find_figure(name), run_ids)

@@ -1,0 +1,66 @@
+"""Runs, progress while one writes, failures, jobs."""
+
+from __future__ import annotations
+
+import streamlit as st
+from reading import messages, records, rows, show_figure
+
+_REFRESH_S = 2
+
+
+def progress() -> None:
+    """Bars of unfinished passes."""
+    with messages():
+        passes = records(
+            "SELECT run, kind, committed, failed, total, share, rows_per_second FROM progress"
+            " WHERE status <> 'sealed' ORDER BY pass_id"
+        )
+        if not passes:
+            st.caption("No pass is being written.")
+        for one in passes:
+            rate = f", {one['rows_per_second']:.1f}/s" if one["rows_per_second"] else ""
+            text = f"{one['run']}, {one['kind']}: {one['committed']} of {one['total']}{rate}"
+            failed = f"; {one['failed']} quarantined" if one["failed"] else ""
+            st.progress(min(one["share"] or 0.0, 1.0), text=text + failed)
+
+
+chosen = [run["run_id"] for run in st.session_state["chosen"]]
+if not chosen:
+    st.info("The store holds no run yet. `attattr run` makes the first.")
+    st.stop()
+
+summary = rows(
+    "SELECT * EXCLUDE (run_id) FROM run_summary WHERE list_contains(?, run_id) ORDER BY run_id", chosen
+)
+left, middle, right = st.columns(3)
+left.metric("runs", summary.num_rows)
+middle.metric("examples committed", sum(summary["committed"].to_pylist()))
+right.metric("quarantined", sum(summary["quarantined"].to_pylist()))
+st.dataframe(summary, hide_index=True, key="summary")
+
+st.subheader("Progress")
+st.fragment(progress, run_every=_REFRESH_S)()
+
+failed = rows(
+    "SELECT r.name AS run, p.kind AS pass, f.example_id, f.kind, f.message, f.attempts FROM failures AS f"
+    " JOIN passes AS p USING (pass_id) JOIN runs AS r ON r.run_id = f.run_id"
+    " WHERE list_contains(?, f.run_id) ORDER BY f.failed_at DESC LIMIT 500",
+    chosen,
+)
+if failed.num_rows:
+    st.subheader("Quarantined examples")
+    st.dataframe(failed, hide_index=True, key="failures")
+
+st.subheader("Jobs")
+jobs = rows(
+    "SELECT job, status, finished_at, rows, params, error FROM job_runs"
+    " QUALIFY row_number() OVER (PARTITION BY job ORDER BY job_run_id DESC) = 1 ORDER BY finished_at"
+)
+if jobs.num_rows:
+    st.dataframe(jobs, hide_index=True, key="jobs")
+else:
+    st.info(
+        "No job has been run: `attattr jobs run` builds pruning curves, universality, trees and triggers."
+    )
+
+show_figure("completeness", chosen)

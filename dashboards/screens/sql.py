@@ -1,0 +1,99 @@
+"""A console for SQL that reads. Each query runs in a locked process of its own with a deadline."""
+
+from __future__ import annotations
+
+import io
+
+import altair as alt
+import pyarrow as pa
+import pyarrow.csv
+import streamlit as st
+from reading import messages, store_path
+
+from attattr_batch.report.theme import BLUE, inline
+from attattr_batch.resources import data_folder
+from attattr_batch.store.console import QueryResult, query
+from attattr_batch.store.sqlfile import load_folder
+
+_MAX_ROWS = 1000
+_DEADLINE_S = 20.0
+_MEMORY_MIB = 1024
+_MARKS = {"bars": alt.Chart.mark_bar, "points": alt.Chart.mark_circle, "line": alt.Chart.mark_line}
+
+
+def take_saved() -> None:
+    """Writes the saved query that was chosen into the box."""
+    if st.session_state["saved"] in saved:
+        st.session_state["query"] = saved[st.session_state["saved"]].query
+
+
+def show(result: QueryResult) -> None:
+    """Table, file to download, chart."""
+    if result.truncated:
+        st.warning(f"Only the first {_MAX_ROWS} rows are shown.")
+    names = [
+        f"{name}_{place}" if result.columns.count(name) > 1 else name
+        for place, name in enumerate(result.columns)
+    ]
+    table = result.table.rename_columns(names)
+    st.caption(f"{table.num_rows} rows")
+    st.dataframe(table, hide_index=True, key="result")
+    st.download_button("Download CSV", as_csv(table), "result.csv", "text/csv")
+    numbers = [
+        name
+        for name, kind in zip(table.column_names, table.schema.types, strict=True)
+        if pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_decimal(kind)
+    ]
+    if not numbers or not table.num_rows:
+        return
+    st.subheader("As a chart")
+    first, second, third = st.columns(3)
+    x = first.selectbox("x", table.column_names, key="x", bind="query-params")
+    y = second.selectbox("y", numbers, index=len(numbers) - 1, key="y", bind="query-params")
+    mark = third.selectbox("drawn as", list(_MARKS), key="mark", bind="query-params")
+    kind = "Q" if x in numbers and mark != "bars" else "N"
+    # Two columns alone, under names of ours: a column's name may hold what Vega reads as a path.
+    data = inline(
+        pa.table(
+            {
+                "x": table[x].cast(pa.float64() if kind == "Q" else pa.string()),
+                "y": table[y].cast(pa.float64()),
+            }
+        )
+    )
+    chart = _MARKS[mark](alt.Chart(data), color=BLUE, tooltip=True)
+    st.altair_chart(
+        chart.encode(x=alt.X(f"x:{kind}", title=x, sort=None), y=alt.Y("y:Q", title=y)), key="chart"
+    )
+
+
+def as_csv(table: pa.Table) -> bytes:
+    """The table as CSV; lists and structures as text."""
+    columns = [
+        pa.array([None if value is None else str(value) for value in column.to_pylist()])
+        if pa.types.is_nested(column.type)
+        else column
+        for column in table.columns
+    ]
+    sink = io.BytesIO()
+    pyarrow.csv.write_csv(pa.table(columns, names=table.column_names), sink)
+    return sink.getvalue()
+
+
+saved = {file.name.replace("_", " "): file for file in load_folder(data_folder("dashboards") / "cookbook")}
+st.selectbox(
+    "Saved queries", [*saved], index=None, key="saved", on_change=take_saved, placeholder="choose one"
+)
+if st.session_state["saved"] in saved:
+    st.caption(saved[st.session_state["saved"]].description)
+text = st.text_area(
+    "One statement that reads", "SELECT * FROM run_summary", height=170, key="query", bind="query-params"
+)
+if st.button("Run", type="primary"):
+    st.session_state.pop("result", None)
+    with messages(), st.spinner("running"):
+        st.session_state["result"] = query(
+            store_path(), text, max_rows=_MAX_ROWS, timeout_s=_DEADLINE_S, memory_mib=_MEMORY_MIB
+        )
+if "result" in st.session_state:
+    show(st.session_state["result"])

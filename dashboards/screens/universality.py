@@ -1,0 +1,25 @@
+"""How alike the importance of heads is between runs."""
+
+from __future__ import annotations
+
+import streamlit as st
+from reading import choose_run, messages, show_figure
+
+runs = st.session_state["chosen"]
+show_figure("universality", [run["run_id"] for run in runs])
+if len(runs) < 2:
+    st.info("A scatter needs two runs.")
+    st.stop()
+with messages():
+    first, second, third = st.columns(3)
+    with first:
+        run_a = choose_run(runs, "run_a", "one run")
+    with second:
+        run_b = choose_run([run for run in runs if run != run_a], "run_b", "another")
+    criterion = third.selectbox(
+        "criterion",
+        ["attattr", "taylor", "accuracy_difference", "attention"],
+        key="criterion",
+        bind="query-params",
+    )
+    show_figure("scatter", [run_a["run_id"], run_b["run_id"]], criterion=criterion)
