@@ -110,7 +110,9 @@ def trigger_effects(rows: pa.Table) -> Chart:
     }
     panels = [
         _trigger_panel(
-            [row for row in rows.to_pylist() if (row["run"], row["ranking"]) == (run, ranking)], title
+            [row for row in rows.to_pylist() if (row["run"], row["ranking"]) == (run, ranking)],
+            f"{run}: {ranking}",
+            title,
         )
         for run in unique(rows, "run")
         for ranking, title in rankings.items()
@@ -118,9 +120,8 @@ def trigger_effects(rows: pa.Table) -> Chart:
     return alt.concat(*panels, columns=2, spacing=20).resolve_scale(y="independent")
 
 
-def _trigger_panel(rows: list[dict[str, Any]], share: str) -> alt.LayerChart:
+def _trigger_panel(rows: list[dict[str, Any]], title: str, share: str) -> alt.LayerChart:
     labelled = [{**row, "label": f"{row['class']}: {row['pattern']}"} for row in rows]
-    title = f"{rows[0]['run']}: {rows[0]['ranking']}" if rows else "no pattern"
     y = alt.Y("label:N", title=None, sort=None, axis=alt.Axis(labelLimit=230))
     tooltip = [
         alt.Tooltip("label:N", title="class: pattern"),

@@ -87,6 +87,7 @@ def write_report(store: Store, path: Path) -> Path:
 
 def _page(body: Sequence[str], charts: dict[str, Any]) -> str:
     made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    vega = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
     looks = {theme: colour_config(theme) for theme in ("light", "dark")}
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>attattr report</title>'
@@ -99,7 +100,7 @@ def _page(body: Sequence[str], charts: dict[str, Any]) -> str:
         f"{''.join(body)}"
         f'<script type="application/json" id="charts">{_json(charts)}</script>'
         f'<script type="application/json" id="looks">{_json(looks)}</script>'
-        f"<script>{vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")}</script><script>{_DRAW}</script></body></html>"
+        f"<script>{vega}</script><script>{_DRAW}</script></body></html>"
     )
 
 
