@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import importlib
 import os
+import shutil
 import sys
 from importlib.abc import MetaPathFinder
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from jaxtyping import install_import_hook
+
+if TYPE_CHECKING:
+    from attattr_batch.store.connection import Store
 
 # Before anything imports torch: tests run beside each other, and tiny models gain nothing from threads.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -59,3 +64,13 @@ def built_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     params = [argument for one in small.split() for argument in ("--param", one)]
     assert run_command_line(["jobs", "run", "--db", str(db), "--quiet", *params]) == 0
     return db
+
+
+@pytest.fixture
+def built_store(built_file: Path, tmp_path: Path) -> Store:
+    """A copy of it for one test."""
+    from attattr_batch.store.connection import Store
+
+    copy = tmp_path / "built.duckdb"
+    shutil.copy(built_file, copy)
+    return Store(copy)

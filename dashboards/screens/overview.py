@@ -8,20 +8,35 @@ from reading import messages, records, rows, show_figure
 _REFRESH_S = 2
 
 
+def summary(chosen: list[int]) -> None:
+    """Counts and bars, which move while a run writes."""
+    with messages():
+        found = rows(
+            "SELECT * EXCLUDE (run_id) FROM run_summary WHERE list_contains(?, run_id) ORDER BY run_id",
+            chosen,
+        )
+        left, middle, right = st.columns(3)
+        left.metric("runs", found.num_rows)
+        middle.metric("examples committed", sum(found["committed"].to_pylist()))
+        right.metric("quarantined", sum(found["quarantined"].to_pylist()))
+        st.dataframe(found, hide_index=True, key="summary")
+        st.subheader("Progress")
+        progress()
+
+
 def progress() -> None:
     """Bars of unfinished passes."""
-    with messages():
-        passes = records(
-            "SELECT run, kind, committed, failed, total, share, rows_per_second FROM progress"
-            " WHERE status <> 'sealed' ORDER BY pass_id"
-        )
-        if not passes:
-            st.caption("No pass is being written.")
-        for one in passes:
-            rate = f", {one['rows_per_second']:.1f}/s" if one["rows_per_second"] else ""
-            text = f"{one['run']}, {one['kind']}: {one['committed']} of {one['total']}{rate}"
-            failed = f"; {one['failed']} quarantined" if one["failed"] else ""
-            st.progress(min(one["share"] or 0.0, 1.0), text=text + failed)
+    passes = records(
+        "SELECT run, kind, committed, failed, total, share, rows_per_second FROM progress"
+        " WHERE status <> 'sealed' ORDER BY pass_id"
+    )
+    if not passes:
+        st.caption("No pass is being written.")
+    for one in passes:
+        rate = f", {one['rows_per_second']:.1f}/s" if one["rows_per_second"] else ""
+        text = f"{one['run']}, {one['kind']}: {one['committed']} of {one['total']}{rate}"
+        failed = f"; {one['failed']} quarantined" if one["failed"] else ""
+        st.progress(min(one["share"] or 0.0, 1.0), text=text + failed)
 
 
 chosen = [run["run_id"] for run in st.session_state["chosen"]]
@@ -29,17 +44,7 @@ if not chosen:
     st.info("The store holds no run yet. `attattr run` makes the first.")
     st.stop()
 
-summary = rows(
-    "SELECT * EXCLUDE (run_id) FROM run_summary WHERE list_contains(?, run_id) ORDER BY run_id", chosen
-)
-left, middle, right = st.columns(3)
-left.metric("runs", summary.num_rows)
-middle.metric("examples committed", sum(summary["committed"].to_pylist()))
-right.metric("quarantined", sum(summary["quarantined"].to_pylist()))
-st.dataframe(summary, hide_index=True, key="summary")
-
-st.subheader("Progress")
-st.fragment(progress, run_every=_REFRESH_S)()
+st.fragment(summary, run_every=_REFRESH_S)(chosen)
 
 failed = rows(
     "SELECT r.name AS run, p.kind AS pass, f.example_id, f.kind, f.message, f.attempts FROM failures AS f"

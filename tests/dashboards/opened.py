@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from playwright.sync_api import Browser as Chromium
-from playwright.sync_api import Locator, Page, expect, sync_playwright
+from playwright.sync_api import ConsoleMessage, Locator, Page, expect, sync_playwright
 
 _START_S = 120.0
 _PATIENCE_MS = 90_000.0
@@ -70,9 +70,7 @@ class Browser:
         self.faults: list[str] = []
         page.set_default_timeout(_PATIENCE_MS)
         page.on("pageerror", lambda error: self.faults.append(f"uncaught: {error}"))
-        page.on(
-            "console", lambda one: one.type == "error" and self._fault(f"console: {one.text}", one.location)
-        )
+        page.on("console", self._hear)
         page.on("request", lambda one: self._check_target(one.url))
 
     def open(self, path: str) -> None:
@@ -115,10 +113,10 @@ class Browser:
             self.page.screenshot(path=Path(folder) / f"{name}.png")
             self.page.set_viewport_size({"width": 1400, "height": 900})
 
-    def _fault(self, text: str, location: object) -> None:
-        url = location.get("url", "") if isinstance(location, dict) else ""
-        if not _PROBES.search(str(url)):
-            self.faults.append(f"{text} {url}")
+    def _hear(self, message: ConsoleMessage) -> None:
+        url = str(message.location.get("url", ""))
+        if message.type == "error" and not _PROBES.search(url):
+            self.faults.append(f"console: {message.text} {url}")
 
     def _check_target(self, url: str) -> None:
         if not url.startswith((self.address, "data:", "blob:", self.address.replace("http", "ws"))):
