@@ -85,7 +85,7 @@ def measure(task: str, n_rows: int) -> Iterator[Pair]:
         {"task": task, "model": str(real / "models" / MODELS[task]), "data_dir": str(real / "data" / "glue")}
     )
     plan = plan_attribution(spec)
-    encoder = plan.work.start()._encoder
+    encoder = plan.work.load()
     chosen = np.random.default_rng(1).permutation(len(plan.encoded))[:n_rows]
     examples = sorted((plan.encoded[i] for i in chosen), key=lambda example: example.n_tokens)
     outputs = torch.tensor(plan.work.outputs)

@@ -32,7 +32,8 @@ from attattr_batch.records import Chunk
 from attattr_batch.runtime.driver import Driver, Progress
 from attattr_batch.runtime.executors import Executor, Finished, Outcome
 from attattr_batch.runtime.executors.local import LocalExecutor
-from attattr_batch.runtime.executors.ray import Pool, RayExecutor
+from attattr_batch.runtime.executors.pools import Pool
+from attattr_batch.runtime.executors.ray import RayExecutor
 from attattr_batch.spec import make_spec
 from attattr_batch.store.connection import Store
 

@@ -81,7 +81,7 @@ def task_workload(task: str, n_chunks: int, n_rows: int) -> Workload:
     at = [len(chunks) * (2 * i + 1) // (2 * n_chunks) for i in range(n_chunks)]
     chosen = [Chunk(chunks[i].examples[:n_rows]) for i in dict.fromkeys(at)]
     name = f"{task}, {'fine-tuned checkpoint' if real else 'bundled model'}"
-    return Workload(name, plan.work.start(), chosen, plan.work.outputs)
+    return Workload(name, plan.work.worker(plan.work.load()), chosen, plan.work.outputs)
 
 
 def random_workload(name: str, shape: Shape, length: int, n_rows: int) -> Workload:
@@ -103,5 +103,7 @@ def random_workload(name: str, shape: Shape, length: int, n_rows: int) -> Worklo
     )
     method = Method(batch_tokens=default_batch_tokens("cpu", shape.width))
     source = ModelSource("random", Path())
-    work = AttributeWork(source, "cpu", None, method, Keep(), "gold", (0, 1))
+    work = AttributeWork(
+        source=source, device="cpu", outputs=(0, 1), method=method, keep=Keep(), target="gold"
+    )
     return Workload(name, AttributeWorker(work, encoder_for(model)), [Chunk(examples)], (0, 1))

@@ -64,14 +64,18 @@ class ModelWork(ABC):
     outputs: tuple[int, ...]
 
     def start(self) -> Worker:
-        """Loads the model.
+        """Loads the model and makes the worker.
 
         Raises:
             UserError: the model cannot be loaded, or its family is not supported.
         """
+        return self.worker(self.load())
+
+    def load(self) -> Encoder:
+        """Loads the model; raises as `start` does."""
         if self.threads is not None:
             torch.set_num_threads(self.threads)
-        return self.worker(encoder_for(load_model(self.source.settled(), choose_device(self.device))))
+        return encoder_for(load_model(self.source.settled(), choose_device(self.device)))
 
     @abstractmethod
     def worker(self, encoder: Encoder) -> Worker:
