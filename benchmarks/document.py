@@ -115,7 +115,7 @@ def _main_row(result: dict[str, Any]) -> list[str]:
         f"{result['mean_nodes']:.1f}",
         f"{result['wall_seconds']:.0f}",
         f"{summary['committed'] / result['wall_seconds']:.1f}",
-        f"{result['peak_mib']:.0f}",
+        "" if result["peak_mib"] is None else f"{result['peak_mib']:.0f}",
         f"{result['store_mib']:.0f}",
         f"{result['load_before']:.1f}",
     ]
