@@ -74,3 +74,18 @@ def built_store(built_file: Path, tmp_path: Path) -> Store:
     copy = tmp_path / "built.duckdb"
     shutil.copy(built_file, copy)
     return Store(copy)
+
+
+@pytest.fixture(scope="session")
+def quickstart_db(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with the bundled runs, made once; copy it before you write to it."""
+    from attattr_batch.resources import data_folder
+    from attattr_batch.runtime.run import run_spec
+    from attattr_batch.spec import load_spec
+    from attattr_batch.store.connection import Store
+
+    store = Store(tmp_path_factory.mktemp("quickstart") / "attattr.duckdb", create=True)
+    for spec in load_spec(data_folder("jobs") / "runs" / "quickstart.yaml"):
+        run_spec(spec, store, lambda progress: None)
+    store.checkpoint()
+    return store.path

@@ -1,20 +1,29 @@
-"""Passes that jobs order: each has its own answers; another order replaces them, a bad one fails alone."""
+"""Passes that jobs order: exact, computed once, resumed after a kill, replaced when the order changes."""
 
 from __future__ import annotations
 
 import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from folders import build, write_job
-from toy import rows_of, toy_model, toy_rows, write_sst2
+from toy import ATTATTR, rows_of, toy_model, toy_rows, write_sst2
+from zeroing import ZeroedBert
 
 from attattr_batch.runtime.run import run_spec
 from attattr_batch.spec import make_spec
 from attattr_batch.store.connection import Store
+from attattr_batch.store.jobs import prepare, query_rows
 
 N_ROWS = 60
+ANSWERS = "SELECT job, example_id, mask, predicted, prob_gold FROM mask_outcomes ORDER BY ALL"
 ORDER = "SELECT 1 AS run_id, '{}' AS mask, [0, 5] AS example_ids, {} AS heads"
 
 
@@ -41,6 +50,102 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Filled:
 @pytest.fixture
 def store(filled: Filled, tmp_path: Path) -> Store:
     return Store(shutil.copy(filled.db, tmp_path / "store.duckdb"))
+
+
+def assert_same_answers(found: Sequence[Sequence[Any]], expected: Sequence[Sequence[Any]]) -> None:
+    """The same rows; probabilities as far as batches of other shapes round alike."""
+    assert [row[:-1] for row in found] == [row[:-1] for row in expected]
+    np.testing.assert_allclose([row[-1] for row in found], [row[-1] for row in expected], atol=1e-5)
+
+
+def same(one: object, other: object) -> bool:
+    """Equal; sums may be added up in another order."""
+    return one == (pytest.approx(other, rel=1e-12, abs=1e-12) if isinstance(other, float) else other)
+
+
+def test_the_pruning_experiment_twice_gives_the_same_and_computes_once(store: Store) -> None:
+    jobs = ("head_universality", "pruning_area", "effectiveness", "tree_edges")
+    results = build(store, *jobs)
+    assert {one.status for one in results.values()} == {"built"}, results
+    n_masks = {"head_ablation": N_ROWS * 5, "layerwise_accuracy": N_ROWS * 12, "pruned_accuracy": 30 * 11 * 9}
+    assert {job: results[job].rows for job in n_masks} == n_masks
+    tables = [name for name in results if name not in n_masks and name != "head_values"]
+    first = {name: rows_of(store.path, f"FROM {name} ORDER BY ALL") for name in tables}
+    ledger = rows_of(store.path, "FROM ledger ORDER BY ALL")
+
+    assert {one.status for one in build(store, *jobs).values()} == {"built"}
+    for name in tables:
+        again = rows_of(store.path, f"FROM {name} ORDER BY ALL")
+        for before, after in zip(first[name], again, strict=True):
+            assert all(map(same, before, after)), (name, before, after)
+    assert rows_of(store.path, "FROM ledger ORDER BY ALL") == ledger, "a pass was computed again"
+
+
+def test_pruning_curve_equals_a_forward_with_those_contexts_zeroed(filled: Filled, store: Store) -> None:
+    build(store, "pruning_curve", params={"rows": "released", "draws": "1"})
+    model = ZeroedBert(filled.model)
+    examples = rows_of(store.path, "SELECT text_a, gold FROM examples ORDER BY example_id")
+    texts, gold = [(text,) for text, _ in examples], [label for _, label in examples]
+    query = "SELECT criterion, list((layer, head) ORDER BY rank) FROM pruning_order GROUP BY criterion"
+    accuracies = set()
+    for criterion, order in rows_of(store.path, query):
+        query = f"SELECT n_pruned, correct, n FROM pruning_curve WHERE criterion = '{criterion}'"
+        points = rows_of(store.path, query)
+        assert len(points) == 11
+        for n_pruned, correct, n in points:
+            answers = model.predictions(texts, order[:n_pruned])
+            assert correct == sum(one == other for one, other in zip(answers, gold, strict=True))
+            assert n == N_ROWS
+            accuracies.add(correct / n)
+    assert len(accuracies) > 2, "pruning made no difference, so nothing was tested"
+
+
+LEAST_IMPORTANT = """
+WITH ranked AS (
+    SELECT run_id, layer, head, row_number() OVER (ORDER BY avg(attr_max), layer, head) - 1 AS place
+    FROM head_scores JOIN selected_runs USING (run_id)
+    WHERE head_scores.target = 'gold' GROUP BY run_id, layer, head
+)
+SELECT run_id, tenths::TEXT AS mask, (SELECT list(example_id) FROM predictions) AS example_ids,
+    list(layer::INTEGER * 12 + head) FILTER (place < tenths * 72 // 10) AS heads
+FROM ranked CROSS JOIN (SELECT unnest([2, 5, 9]) AS tenths) GROUP BY run_id, tenths
+"""
+
+
+@pytest.mark.real
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_every_row_of_rte_pruned_by_a_job(real_data: Path, tmp_path: Path) -> None:
+    """20, 50 and 90 % of the heads gone; any order serves, so that one node of attribution does."""
+    folder = real_data / "models" / "RTE"
+    settings = {"task": "rte", "model": str(folder), "data_dir": str(real_data / "data" / "glue")}
+    store = Store(tmp_path / "store.duckdb", create=True)
+    spec = make_spec({**settings, "name": "rte", "quadrature": "midpoint", "nodes": 1, "target": "gold"})
+    run_spec(spec, store, lambda progress: None)
+    write_job(tmp_path / "jobs", "mine", LEAST_IMPORTANT, materialized="masked_accuracy")
+    assert build(store, "mine", folder=tmp_path / "jobs")["mine"].rows == 3 * 277
+    texts = rows_of(store.path, "SELECT text_a, text_b FROM examples ORDER BY example_id")
+    with store.read() as connection:
+        prepare(connection, [1])
+        masks = query_rows(connection, LEAST_IMPORTANT, {}).to_pylist()
+    model = ZeroedBert(folder)
+    for row in masks:
+        query = f"SELECT predicted FROM mask_outcomes WHERE mask = '{row['mask']}' ORDER BY example_id"
+        stored = [predicted for (predicted,) in rows_of(store.path, query)]
+        assert stored == model.predictions(texts, [divmod(number, 12) for number in row["heads"]])
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_ray_workers_give_the_same_answers(filled: Filled, store: Store, tmp_path: Path) -> None:
+    other = Store(shutil.copy(filled.db, tmp_path / "ray.duckdb"))
+    build(store, "head_ablation")
+    result = build(other, "head_ablation", machine={"executor": "ray", "workers": 2})["head_ablation"]
+    assert (result.status, result.quarantined) == ("built", 0), result.error
+    workers = rows_of(other.path, "SELECT DISTINCT worker FROM ledger WHERE pass_id > 1")
+    assert workers != rows_of(other.path, "SELECT DISTINCT worker FROM ledger WHERE pass_id = 1")
+    assert_same_answers(rows_of(other.path, ANSWERS), rows_of(store.path, ANSWERS))
 
 
 def test_another_order_replaces_the_answers_to_the_one_before(store: Store) -> None:
@@ -117,3 +222,41 @@ def test_a_model_that_has_changed_or_gone(filled: Filled, store: Store, change: 
     assert message in str(result.error)
     assert "run toy" in str(result.error)
     assert rows_of(store.path, "SELECT count(*) FROM mask_outcomes") == [(0,)]
+
+
+@pytest.mark.slow
+def test_a_killed_pass_goes_on_where_it_stopped(filled: Filled, store: Store, tmp_path: Path) -> None:
+    expected = Store(shutil.copy(filled.db, tmp_path / "undisturbed.duckdb"))
+    build(expected, "pruned_accuracy")
+    build(store, "pruning_order")  # so that the killed process has little else to do
+    # A slow computation leaves time to see the first commits: each chunk waits a while.
+    boot = (
+        "import time\n"
+        "from attattr_batch.passes.masked_accuracy import MaskedAccuracyWorker as Worker\n"
+        "from attattr_batch.passes import stored\n"
+        "from attattr_batch.cli.main import main\n"
+        "stored._CHUNK_TOKENS, compute = 2000, Worker.compute\n"
+        "Worker.compute = lambda self, chunk: (time.sleep(0.5), compute(self, chunk))[1]\n"
+        "main()\n"
+    )
+    python = str(Path(ATTATTR).with_name("python"))
+    command = [python, "-c", boot, "jobs", "run", "pruned_accuracy", "--db", str(store.path)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    done = "SELECT count(*) FROM ledger JOIN passes p USING (pass_id) WHERE p.status = 'running'"
+    deadline = time.monotonic() + 120
+    while process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.3)
+        if rows_of(store.path, done)[0][0] >= 3:
+            break
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL, "it was done too soon"
+    committed = rows_of(store.path, done)[0][0]
+    assert committed >= 3
+    survivors = "SELECT pass_id, example_id, committed_at FROM ledger WHERE pass_id > 1 ORDER BY ALL"
+    before = rows_of(store.path, survivors)
+
+    results = build(store, "pruned_accuracy")
+    assert {one.status for one in results.values()} == {"built"}
+    assert set(before) <= set(rows_of(store.path, survivors)), "committed examples were computed again"
+    assert_same_answers(rows_of(store.path, ANSWERS), rows_of(expected.path, ANSWERS))
+    assert {ok for (ok,) in rows_of(store.path, "SELECT ok FROM integrity")} == {True}
