@@ -85,6 +85,7 @@ def test_workers_that_find_no_room_are_said_and_given_up(
     monkeypatch.setattr(attattr_batch.runtime.executors.ray, "_NO_WORKER_S", 1.0)
     monkeypatch.setattr(attattr_batch.runtime.executors.ray, "_GIVE_UP_S", 3.0)
     monkeypatch.setattr(logging.getLogger("attattr_batch"), "propagate", True)
+    caplog.set_level(logging.INFO, logger="attattr_batch")
     store = new_store(tmp_path)
     _, pass_id = register(store, N)
     with closing(RayExecutor([(ToyWork(), Pool(2, cpus=1, gpus=7.0))])) as executor:

@@ -16,8 +16,9 @@ from attattr_batch.store.snapshot import snapshot
 from attattr_batch.store.tables import metadata
 
 FILES = [
-    *("README.md", "edges.parquet", "examples.parquet", "failures.parquet", "head_scores.parquet"),
-    *("layer_edges.parquet", "layer_scores.parquet", "ledger.parquet", "passes.parquet"),
+    *("README.md", "attack_outcomes.parquet", "edges.parquet", "examples.parquet", "failures.parquet"),
+    *("head_scores.parquet", "layer_edges.parquet", "layer_scores.parquet", "ledger.parquet"),
+    *("mask_outcomes.parquet", "passes.parquet"),
     *("predictions.parquet", "run.json", "target_scores.parquet", "tokens.parquet", "vocabulary.parquet"),
 ]
 

