@@ -176,7 +176,7 @@ def test_an_interrupt_during_a_statement(empty: Path) -> None:
     assert RuntimeError in seen
 
 
-LOG_BYTES = 120_000
+LOG_BYTES = 330_000
 """Registering the run takes about a third of it, each commit as much again."""
 
 LIMITED = """
