@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 DEMO := demo
 export UV_NO_CONFIG := 1
 
-.PHONY: demo test test-jobserver check bench soak clean bundled docs help
+.PHONY: demo test test-jobserver check bench clean bundled docs help
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'

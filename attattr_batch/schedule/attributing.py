@@ -9,13 +9,12 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict
 from typing import Any
 
 from attattr_batch.analysis.audits import run_audits
-from attattr_batch.analysis.drift import compare_runs
+from attattr_batch.analysis.diff import diff_runs
 from attattr_batch.analysis.runner import JobRequest, run_jobs
-from attattr_batch.errors import UserError
+from attattr_batch.errors import StoreError, UserError
 from attattr_batch.report.html import write_report
 from attattr_batch.runtime.driver import Reporter
 from attattr_batch.runtime.run import RunSummary, run_spec
@@ -105,12 +104,16 @@ class Attributing:
 def _drift(store: Store, schedule: Schedule, pairs: Sequence[tuple[int, int]]) -> list[str]:
     findings = []
     for before, now in pairs:
-        change = compare_runs(store, before, now)
-        if change is None:
-            log.info("run %d cannot be compared with run %d: it is gone, or of another shape", now, before)
+        try:
+            rows = diff_runs(store, before, now, top=0).to_pylist()
+        except StoreError as error:  # the run before was deleted, say
+            log.info("run %d cannot be compared with run %d: %s", now, before, error)
             continue
-        log.info("run %d against run %d: %s", now, before, json.dumps(asdict(change)))
-        rank, drop = change.rank_correlation, change.accuracy_drop
+        changes = {(row["part"], row["name"]): row["value"] for row in rows}
+        rank = changes.get(("correlation", "attattr spearman"))
+        gain = next((value for (part, _), value in changes.items() if part == "accuracy"), None)
+        drop = None if gain is None else -gain
+        log.info("run %d against run %d: rank correlation %s, accuracy drop %s", now, before, rank, drop)
         if rank is not None and rank < schedule.min_rank_correlation:
             findings.append(
                 f"drift: rank correlation of head importance with run {before} is {rank:.3f},"

@@ -15,7 +15,7 @@ from scheduling import Clock
 from toy import rows_of, toy_model, toy_rows, write_sst2
 
 import attattr_batch.cli.schedule
-from attattr_batch.analysis.drift import compare_runs
+from attattr_batch.analysis.diff import diff_runs
 from attattr_batch.store.connection import Store
 
 SPEC = "{task: sst2, model: 'checkpoints/*', data_dir: glue, limit: 6}"
@@ -162,14 +162,13 @@ def test_rank_correlation_is_spearman_s(cli: Cli, tmp_path: Path) -> None:
         model = toy_model(tmp_path / name, seed=seed)
         run = ("run", "--task", "sst2", "--model", model, "--data-dir", "glue", "--name", name, "--quiet")
         assert cli(*run).code == 0
-    change = compare_runs(Store(cli.db), 1, 2)
-    assert change is not None and change.rank_correlation is not None
+    rows = diff_runs(Store(cli.db), 1, 2, top=0).to_pylist()
+    changes = {(row["part"], row["name"]): row["value"] for row in rows}
     query = "SELECT attr_max FROM head_summary WHERE target = 'gold' AND run_id = {} ORDER BY layer, head"
     ours, theirs = ([value for (value,) in rows_of(cli.db, query.format(run))] for run in (1, 2))
-    assert change.rank_correlation == pytest.approx(spearmanr(ours, theirs).statistic)
+    assert changes["correlation", "attattr spearman"] == pytest.approx(spearmanr(ours, theirs).statistic)
     ((before,), (now,)) = rows_of(cli.db, "SELECT accuracy FROM run_summary ORDER BY run_id")
-    assert change.accuracy_drop == pytest.approx(before - now)
-    assert compare_runs(Store(cli.db), 1, 7) is None
+    assert changes["accuracy", "same rows"] == pytest.approx(now - before)
 
 
 def test_manifests_go_to_stdout_or_a_folder(cli: Cli, tmp_path: Path) -> None:
