@@ -6,10 +6,10 @@ STAMP := $(VENV)/.installed
 DEMO := demo
 export UV_NO_CONFIG := 1
 
-.PHONY: demo test test-jobserver check bench clean bundled docs help
+.PHONY: demo test check bench clean bundled docs help
 
 help:  ## this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
 # torch first and alone: the release pinned here is the CPU build where one is offered.
 $(STAMP): pyproject.toml constraints.txt
@@ -28,10 +28,7 @@ demo: $(STAMP)  ## attribute the bundled data, run every experiment, write the r
 	$(BIN)/attattr report --db $(DEMO)/attattr.duckdb -o $(DEMO)/report.html
 
 test: $(STAMP)  ## every test that needs no GPU
-	$(BIN)/python -m pytest -m 'not gpu and not jobserver' -n auto --dist loadfile
-
-test-jobserver: $(STAMP)  ## `attattr submit` against a real Ray job server
-	$(BIN)/python -m pytest -m jobserver
+	$(BIN)/python -m pytest -m 'not gpu' -n auto --dist loadfile
 
 check: $(STAMP)  ## lint, format, types, generated documents
 	$(BIN)/ruff check .

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from toy import attattr, rows_of, toy_model, toy_rows, write_sst2
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.jobserver]
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
 pytest.importorskip("aiohttp", reason="the extra `cluster` is not installed")
 
 N_DEV = 8
