@@ -16,7 +16,7 @@ from attattr_batch.errors import TerminalError
 from attattr_batch.records import Chunk
 from attattr_batch.runtime.executors import Executor, Failed, Finished, Lost, Outcome
 from attattr_batch.store.connection import Store
-from attattr_batch.store.ingest import ChunkFacts, Failure, commit_chunk, record_failures
+from attattr_batch.store.ingest import ChunkFacts, Failure, commit_chunks, record_failures
 from attattr_batch.store.rows import BadFactsError
 
 log = logging.getLogger(__name__)
@@ -81,19 +81,23 @@ class Driver:
         self._queue.extend(chunks)
         self._report(progress)
         while self._queue or self._in_flight:
-            while self._queue and self._executor.room():
-                self._executor.submit(self._queue.popleft())
-                self._in_flight += 1
-            for outcome in self._executor.wait(_WAIT_S):
-                self._in_flight -= 1
-                self._handle(outcome)
+            self._hand_out()
+            outcomes = self._executor.wait(_WAIT_S)
+            self._in_flight -= len(outcomes)
+            self._hand_out()  # workers go on while their results are committed
+            self._commit([outcome for outcome in outcomes if isinstance(outcome, Finished)])
+            for outcome in outcomes:
+                self._mind(outcome)
             self._report(progress)
         return progress
 
-    def _handle(self, outcome: Outcome) -> None:
+    def _hand_out(self) -> None:
+        while self._queue and self._executor.room():
+            self._executor.submit(self._queue.popleft())
+            self._in_flight += 1
+
+    def _mind(self, outcome: Outcome) -> None:
         match outcome:
-            case Finished():
-                self._commit(outcome)
             case Failed(chunk=chunk):
                 self._show_once(outcome)
                 self._again(chunk, outcome.kind, outcome.message, outcome.detail)
@@ -101,9 +105,21 @@ class Driver:
                 self._show_once(outcome)
                 self._after_loss(chunk, outcome.message)
 
-    def _commit(self, finished: Finished) -> None:
+    def _commit(self, finished: Sequence[Finished]) -> None:
+        results = commit_chunks(self._store, [self._facts(one) for one in finished])
+        for one, result in zip(finished, results, strict=True):
+            if isinstance(result, BadFactsError):
+                if not result.example_ids:
+                    raise result  # the rows are wrong whatever the example: a fault of ours, not of the data
+                self._again(one.chunk, type(result).__name__, str(result), "")
+            else:
+                # Another driver may have committed some of them; they are done all the same.
+                self._progress.committed += len(result.committed)
+                self._progress.done += len(one.chunk.examples)
+
+    def _facts(self, finished: Finished) -> ChunkFacts:
         chunk = finished.chunk
-        facts = ChunkFacts(
+        return ChunkFacts(
             pass_id=self._pass_id,
             example_ids=chunk.example_ids,
             tables=finished.tables,
@@ -111,16 +127,6 @@ class Driver:
             worker=finished.worker,
             seconds=finished.seconds,
         )
-        try:
-            result = commit_chunk(self._store, facts)
-        except BadFactsError as error:
-            if not error.example_ids:
-                raise  # the rows are wrong whatever the example: a fault of ours, not of the data
-            self._again(chunk, type(error).__name__, str(error), "")
-            return
-        # Another driver may have committed some of them; they are done all the same.
-        self._progress.committed += len(result.committed)
-        self._progress.done += len(chunk.examples)
 
     def _show_once(self, outcome: Failed | Lost) -> None:
         """Logs what happened on a worker; the same again only in detail, for it may meet every chunk."""

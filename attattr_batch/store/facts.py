@@ -107,6 +107,8 @@ def _check_keys(
     name: str, rows: pa.Table, keys: NDArray[np.int64], expected: NDArray[np.int64], per_example: int
 ) -> None:
     """Checks that `keys`, one a row, are `expected` in any order; key // per_example is the example."""
+    if np.array_equal(np.sort(keys), np.sort(expected)):
+        return  # finding out what is wrong takes ten times as long
     _, first, counts = np.unique(keys, return_index=True, return_counts=True)
     repeated = np.zeros(len(keys), dtype=bool)
     repeated[first[counts > 1]] = True

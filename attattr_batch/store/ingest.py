@@ -1,4 +1,4 @@
-"""Committing a worker's chunk: the ledger rows and the facts in one transaction, each example exactly once.
+"""Committing workers' chunks: ledger rows and facts in one transaction, each example exactly once.
 
 The ledger rows go first. An example that is there already was committed before (a chunk may be handed in
 twice, or be split and overlap another), so its facts are dropped. Bad facts undo the whole transaction.
@@ -6,7 +6,8 @@ twice, or be split and overlap another), so its facts are dropped. Bad facts und
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -19,6 +20,8 @@ from attattr_batch.store.connection import Store, arrow_rows, raw
 from attattr_batch.store.facts import RunShape, check_attribution
 from attattr_batch.store.rows import BadFactsError, check_rows, examples_where, insert_rows, with_constant
 from attattr_batch.store.tables import arrow_schema, failures, ledger, passes, runs, tables_written_by
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,18 +87,30 @@ def commit_chunk(store: Store, facts: ChunkFacts) -> CommitResult:
             committed, and no other attempt with the same rows will be.
         StoreError: the database cannot be written, or the pass is gone; nothing was committed.
     """
-    if len(set(facts.example_ids)) != len(facts.example_ids):
-        raise BadFactsError("the chunk names an example twice")
-    with store.write() as connection:
-        shape = _find_pass(connection, facts.pass_id)
-        tables = _check_tables(facts, shape)
-        committed = _claim(connection, facts, shape.run_id)
-        duplicates = tuple(sorted(set(facts.example_ids) - set(committed)))
-        if committed:
-            for table, rows in tables.items():
-                insert_rows(connection, table, _only(rows, committed) if duplicates else rows)
-            _forget_failures(connection, facts.pass_id, committed)
-    return CommitResult(committed, duplicates)
+    return _commit(store, [facts])[0]
+
+
+def commit_chunks(store: Store, chunks: Sequence[ChunkFacts]) -> list[CommitResult | BadFactsError]:
+    """Commits several chunks, in one transaction where that is possible: most of its cost is its own.
+
+    Returns:
+        What became of each chunk, in order; the error of one with bad facts, beside which the others stand.
+
+    Raises:
+        StoreError: as for `commit_chunk`.
+    """
+    if len(chunks) > 1:
+        try:
+            return list(_commit(store, chunks))
+        except BadFactsError:
+            log.debug("committing %d chunks one by one: one has bad facts", len(chunks))
+    results: list[CommitResult | BadFactsError] = []
+    for facts in chunks:
+        try:
+            results.append(commit_chunk(store, facts))
+        except BadFactsError as error:
+            results.append(error)
+    return results
 
 
 def record_failures(store: Store, pass_id: int, failed: Sequence[Failure]) -> None:
@@ -127,11 +142,49 @@ def _find_pass(connection: Connection, pass_id: int) -> RunShape:
     return RunShape(row.run_id, row.kind, row.n_layers, row.n_heads, row.target)
 
 
-def _check_tables(facts: ChunkFacts, shape: RunShape) -> dict[Table, pa.Table]:
+def _commit(store: Store, chunks: Sequence[ChunkFacts]) -> list[CommitResult]:
+    """Commits chunks of one pass in one transaction; bad facts in one undo all."""
+    pass_id = chunks[0].pass_id
+    if any(facts.pass_id != pass_id for facts in chunks):
+        raise BadFactsError("chunks are of different passes")
+    example_ids = [example_id for facts in chunks for example_id in facts.example_ids]
+    if len(set(example_ids)) != len(example_ids):
+        raise BadFactsError("a chunk names an example twice, or two chunks do")
+    with store.write() as connection:
+        shape = _find_pass(connection, pass_id)
+        tables = _check_tables(_joined(chunks), example_ids, shape)
+        committed = _claim(connection, chunks, shape.run_id)
+        if committed:
+            for table, rows in tables.items():
+                whole = len(committed) == len(example_ids)
+                insert_rows(connection, table, rows if whole else _only(rows, committed))
+            _forget_failures(connection, pass_id, committed)
+    return [
+        CommitResult(
+            tuple(sorted(committed.intersection(facts.example_ids))),
+            tuple(sorted(set(facts.example_ids) - committed)),
+        )
+        for facts in chunks
+    ]
+
+
+def _joined(chunks: Sequence[ChunkFacts]) -> dict[str, pa.Table]:
+    names = set(chunks[0].tables)
+    if any(set(facts.tables) != names for facts in chunks):
+        raise BadFactsError("chunks have different tables")
+    try:
+        return {name: pa.concat_tables([facts.tables[name] for facts in chunks]) for name in names}
+    except pa.ArrowInvalid as error:
+        raise BadFactsError(f"chunks have different columns: {error}") from error
+
+
+def _check_tables(
+    tables: Mapping[str, pa.Table], example_ids: Sequence[int], shape: RunShape
+) -> dict[Table, pa.Table]:
     writable = tables_written_by("chunk")
-    expected = pa.array(sorted(facts.example_ids), pa.int32())
+    expected = pa.array(sorted(example_ids), pa.int32())
     checked: dict[str, pa.Table] = {}
-    for name, rows in facts.tables.items():
+    for name, rows in tables.items():
         if name not in writable:
             raise BadFactsError(str(unknown_name("table of facts", name, writable)))
         if "run_id" in rows.column_names:
@@ -145,24 +198,32 @@ def _check_tables(facts: ChunkFacts, shape: RunShape) -> dict[Table, pa.Table]:
     return {writable[name]: rows for name, rows in checked.items()}
 
 
-def _claim(connection: Connection, facts: ChunkFacts, run_id: int) -> tuple[int, ...]:
+def _claim(connection: Connection, chunks: Sequence[ChunkFacts], run_id: int) -> set[int]:
     """Enters the examples into the ledger; returns those that were not there."""
-    rows = pa.table({"example_id": pa.array(facts.example_ids, pa.int32())})
-    statement = (
-        "INSERT INTO ledger BY NAME SELECT ?::INTEGER AS pass_id, example_id, ?::INTEGER AS run_id,"
-        " ? AS chunk, ? AS worker, ?::FLOAT AS seconds, ?::TIMESTAMPTZ AS committed_at FROM claimed_rows"
-        " ON CONFLICT DO NOTHING RETURNING example_id"
+    rows = pa.table(
+        {
+            "example_id": pa.array([one for facts in chunks for one in facts.example_ids], pa.int32()),
+            "chunk": [facts.chunk for facts in chunks for _ in facts.example_ids],
+            "worker": [facts.worker for facts in chunks for _ in facts.example_ids],
+            "seconds": pa.array([facts.seconds for facts in chunks for _ in facts.example_ids], pa.float32()),
+        }
     )
-    values = [facts.pass_id, run_id, facts.chunk, facts.worker, facts.seconds, datetime.now(UTC)]
+    statement = (
+        "INSERT INTO ledger BY NAME SELECT *, ?::INTEGER AS pass_id, ?::INTEGER AS run_id,"
+        " ?::TIMESTAMPTZ AS committed_at FROM claimed_rows ON CONFLICT DO NOTHING RETURNING example_id"
+    )
     with arrow_rows(connection, "claimed_rows", rows):
+        values = [chunks[0].pass_id, run_id, datetime.now(UTC)]
         claimed = raw(connection).execute(statement, values).fetchall()
-    return tuple(sorted(example_id for (example_id,) in claimed))
+    return {example_id for (example_id,) in claimed}
 
 
-def _only(rows: pa.Table, example_ids: Sequence[int]) -> pa.Table:
-    return rows.filter(pc.is_in(rows["example_id"], pa.array(example_ids, pa.int32())))
+def _only(rows: pa.Table, example_ids: Set[int]) -> pa.Table:
+    return rows.filter(pc.is_in(rows["example_id"], pa.array(sorted(example_ids), pa.int32())))
 
 
-def _forget_failures(connection: Connection, pass_id: int, example_ids: Sequence[int]) -> None:
+def _forget_failures(connection: Connection, pass_id: int, example_ids: Set[int]) -> None:
     of_pass = failures.c.pass_id == pass_id
-    connection.execute(delete(failures).where(of_pass, failures.c.example_id.in_(example_ids)))
+    quarantined = set(connection.execute(select(failures.c.example_id).where(of_pass)).scalars())
+    if forgiven := sorted(quarantined & example_ids):
+        connection.execute(delete(failures).where(of_pass, failures.c.example_id.in_(forgiven)))

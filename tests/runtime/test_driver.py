@@ -11,6 +11,7 @@ from attattr_batch.errors import TerminalError, UserError
 from attattr_batch.records import Chunk
 from attattr_batch.runtime.driver import ATTEMPTS, FAILED_ALIKE, Driver, Progress
 from attattr_batch.runtime.executors import Lost, Outcome
+from attattr_batch.runtime.executors._base import run_chunk
 from attattr_batch.runtime.executors.local import LocalExecutor
 from attattr_batch.store.connection import Store
 
@@ -44,7 +45,33 @@ class LossyExecutor:
         self._inner.close()
 
 
-def execute(store: Store, pass_id: int, executor: LocalExecutor | LossyExecutor, size: int = 8) -> Progress:
+class Workers:
+    """Some workers that all finish at once; `committed` counts the ledger as each chunk is handed out."""
+
+    def __init__(self, workers: int, store: Store):
+        self._workers, self._store = workers, store
+        self._worker = ToyWork().start()
+        self._busy: list[Chunk] = []
+        self.committed: list[int] = []
+
+    def room(self) -> bool:
+        return len(self._busy) < self._workers
+
+    def submit(self, chunk: Chunk) -> None:
+        self._busy.append(chunk)
+        self.committed.append(rows(self._store, "SELECT count(*) FROM ledger")[0][0])
+
+    def wait(self, timeout_s: float) -> list[Outcome]:
+        busy, self._busy = self._busy, []
+        return [run_chunk(self._worker, chunk, "w") for chunk in busy]
+
+    def close(self) -> None:
+        self._busy = []
+
+
+def execute(
+    store: Store, pass_id: int, executor: LocalExecutor | LossyExecutor | Workers, size: int = 8
+) -> Progress:
     return Driver(store, pass_id, executor, lambda progress: None).execute(chunks(N, size), Progress(N, 0, 0))
 
 
@@ -72,6 +99,15 @@ def test_all_is_committed_in_order_of_chunks(tmp_path: Path) -> None:
     progress = execute(store, pass_id, LocalExecutor(work))
     assert (progress.done, progress.committed, progress.quarantined) == (N, N, 0)
     assert [len(seen) for seen in work.seen] == [8, 8]
+
+
+def test_workers_go_on_while_their_results_are_committed(tmp_path: Path) -> None:
+    store = new_store(tmp_path)
+    _, pass_id = register(store, N)
+    workers = Workers(2, store)
+    progress = execute(store, pass_id, workers, size=4)
+    assert progress.committed == N
+    assert workers.committed == [0, 0, 0, 0]  # the second pair was handed out before the first was committed
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 from fabricate import chunk, commit, contents, facts, new_store, record, register, registered_store, rows
 
 from attattr_batch.store.connection import Store
-from attattr_batch.store.ingest import CommitResult, Failure, commit_chunk, record_failures
+from attattr_batch.store.ingest import CommitResult, Failure, commit_chunk, commit_chunks, record_failures
 from attattr_batch.store.rows import BadFactsError, insert_rows
 from attattr_batch.store.tables import query_name, tables_written_by
 
@@ -249,6 +249,52 @@ def test_bad_facts_name_the_examples_and_can_be_mended(store: Store) -> None:
 def test_an_example_named_twice_is_refused(store: Store) -> None:
     with pytest.raises(BadFactsError, match="names an example twice"):
         commit_chunk(store, replace(chunk(1, [0, 1]), example_ids=[0, 1, 1]))
+
+
+def test_chunks_are_committed_together_in_one_transaction(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = []
+    write = Store.write
+    monkeypatch.setattr(Store, "write", lambda self: opened.append(self) or write(self))
+    commit(store, 1, [2])
+    results = commit_chunks(store, [chunk(1, [0, 1]), chunk(1, [3, 2]), chunk(1, [5])])
+    assert results == [
+        CommitResult((0, 1), ()),
+        CommitResult((3,), (2,)),
+        CommitResult((5,), ()),
+    ]
+    assert len(opened) == 2
+    (store.path.parent / "other").mkdir()
+    one_by_one = registered_store(store.path.parent / "other")
+    for ids in ([2], [0, 1], [3], [5]):
+        commit(one_by_one, 1, ids)
+    assert facts_only(store) == facts_only(one_by_one)
+
+
+def facts_only(store: Store) -> dict[str, list[tuple[Any, ...]]]:
+    names = {table.name for table in tables_written_by("chunk").values()}
+    return {name: found for name, found in contents(store).items() if name in names}
+
+
+def test_a_chunk_with_bad_facts_does_not_hold_up_those_beside_it(store: Store) -> None:
+    bad = changed("head_scores", with_value("attr_max", math.nan, 3))(facts([2, 3]))
+    other_tables = {name: table for name, table in facts([6]).items() if name != "edges"}
+    results = commit_chunks(
+        store,
+        [
+            chunk(1, [0, 1]),
+            chunk(1, [2, 3], tables=bad),
+            chunk(1, [1, 4]),
+            chunk(1, [6], tables=other_tables),
+        ],
+    )
+    assert results[0] == CommitResult((0, 1), ())
+    assert isinstance(results[1], BadFactsError)
+    assert results[1].example_ids == (2,)
+    assert results[2:] == [CommitResult((4,), (1,)), CommitResult((6,), ())]
+    assert rows(store, "SELECT example_id FROM ledger ORDER BY 1") == [(0,), (1,), (4,), (6,)]
+    assert rows(store, "SELECT committed, ok FROM integrity") == [(4, True)]
 
 
 def test_rows_in_wide_types_and_any_order_are_narrowed(store: Store) -> None:
