@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 from fabricate import chunk, commit, contents, facts, new_store, record, register, registered_store, rows
+from sqlalchemy import Connection
 
 from attattr_batch.store.connection import Store
 from attattr_batch.store.ingest import CommitResult, Failure, commit_chunk, commit_chunks, record_failures
@@ -254,9 +256,14 @@ def test_an_example_named_twice_is_refused(store: Store) -> None:
 def test_chunks_are_committed_together_in_one_transaction(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    opened = []
+    opened: list[Store] = []
     write = Store.write
-    monkeypatch.setattr(Store, "write", lambda self: opened.append(self) or write(self))
+
+    def counted(self: Store) -> AbstractContextManager[Connection]:
+        opened.append(self)
+        return write(self)
+
+    monkeypatch.setattr(Store, "write", counted)
     commit(store, 1, [2])
     results = commit_chunks(store, [chunk(1, [0, 1]), chunk(1, [3, 2]), chunk(1, [5])])
     assert results == [
