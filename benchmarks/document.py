@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 VERSIONS = ("torch", "transformers", "duckdb", "ray")
 ENGINE = ("sst2", "mnli", "rte", "shapes", "growth", "memory")
-ORDER = (*(f"engine-{part}" for part in ENGINE), "scheduler", "store")
+ORDER = (*(f"engine-{part}" for part in ENGINE), "scheduler", "scheduler-scale", "store", "store-large")
 """Results in the order of BENCHMARKS.md."""
 
 INTRODUCTION = (
@@ -79,8 +79,8 @@ def save(folder: Path, name: str, result: dict[str, Any]) -> None:
 
 def write_markdown() -> None:
     main, *others = (
-        [json.loads(path.read_text()) for path in sorted(RESULTS.glob(f"{name}*.json"))]
-        for name in ("main-", *ORDER)
+        [json.loads(path.read_text()) for path in sorted(RESULTS.glob(f"{name}.json"))]
+        for name in ("main-*", *ORDER)
     )
     lines = [*INTRODUCTION, *_main_table(main)]
     for result in chain(*others):

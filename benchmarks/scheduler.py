@@ -2,6 +2,7 @@
 
     python benchmarks/scheduler.py
     ATTATTR_REAL_DATA=DIR python benchmarks/scheduler.py     # Ray on a real checkpoint
+    python benchmarks/scheduler.py --scale                   # a million examples, 200 logical workers
     python benchmarks/scheduler.py --smoke --out FOLDER      # a few chunks, to see that it works
 
 Throughput and efficiency are the driver's own: workers are logical, they hand in facts of BERT-base's shape
@@ -88,16 +89,22 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--smoke", action="store_true", help="a few chunks, no Ray")
+    parser.add_argument("--scale", action="store_true", help="a million examples, 200 logical workers")
+    parser.add_argument("--keep", type=Path, help="with --scale: keep the store here")
     parser.add_argument("--rows", type=int, default=512, help="rows of the real work")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder for scheduler.json")
     options = parser.parse_args()
     where = provenance()
     if options.smoke:
-        tables = [throughput(2), efficiency((2,), seconds=0.1)]
+        tables = [throughput(2), efficiency((2,), seconds=0.1), scale(40 * CHUNK, 4, 0.1, options.keep)]
+    elif options.scale:
+        tables = [scale(1_000_000, 200, 4.0, options.keep)]
     else:
         tables = [throughput(150), efficiency(WORKERS, seconds=1.0), ray_on_real_work(options.rows)]
-    command = "python benchmarks/scheduler.py" + (" --smoke" if options.smoke else "")
-    save(options.out, "scheduler", {"title": "The scheduler", "command": command, **where, "tables": tables})
+    flags = "".join(f" --{flag}" for flag in ("smoke", "scale") if getattr(options, flag))
+    result = {"title": "The scheduler", "command": f"python benchmarks/scheduler.py{flags}", **where}
+    name = "scheduler-scale" if options.scale else "scheduler"
+    save(options.out, name, {**result, "tables": tables})
 
 
 def throughput(n_chunks: int) -> dict[str, Any]:
@@ -109,7 +116,7 @@ def throughput(n_chunks: int) -> dict[str, Any]:
         "6 heads, no edges": made_up.Facts(2, 3, edges=False),
     }
     for name, facts in shapes.items():
-        seconds = drive(SleepingWorkers(2, 0.0, facts), facts, n_chunks)
+        seconds = drive(SleepingWorkers(max(WORKERS), 0.05, facts), facts, n_chunks)
         per_chunk = {table: rows.num_rows for table, rows in facts.tables(np.arange(CHUNK)).items()}
         rate = n_chunks / seconds
         rows.append(
@@ -123,7 +130,8 @@ def throughput(n_chunks: int) -> dict[str, Any]:
             ]
         )
     columns = ("facts", "chunks", "chunks/s", "examples/s", "head_scores rows/s", "all rows/s")
-    return table("Throughput of the driver", columns, rows, f"Chunks of {CHUNK} examples.")
+    note = f"Chunks of {CHUNK} examples, {max(WORKERS)} workers that are done after 0.05 s."
+    return table("Throughput of the driver", columns, rows, note)
 
 
 def efficiency(workers: Sequence[int], seconds: float) -> dict[str, Any]:
@@ -139,6 +147,49 @@ def efficiency(workers: Sequence[int], seconds: float) -> dict[str, Any]:
         f"144 heads with edges, {seconds:g} s a chunk; all workers start together, so chunks come in bursts."
     )
     return table("Sleeping workers", columns, rows, note)
+
+
+def scale(n_examples: int, workers: int, seconds: float, keep: Path | None) -> dict[str, Any]:
+    """A long run: whether the driver keeps up, whether its memory grows, whether all is there."""
+    facts, n_chunks = made_up.Facts(edges=False), n_examples // CHUNK
+    marks: list[list[str]] = []
+    with tempfile.TemporaryDirectory() as scratch:
+        store = Store((keep or Path(scratch)) / "scale.duckdb", create=True)
+        pass_id = made_up.register(store, facts, n_chunks * CHUNK, "scale")
+        chunks = made_up.chunks(n_chunks, CHUNK)
+
+        def mark(progress: Progress) -> None:
+            if progress.done >= (len(marks) + 1) * progress.total // 5:
+                ideal = progress.done / CHUNK / workers * seconds
+                marks.append(
+                    [
+                        f"{progress.done:,}",
+                        f"{progress.seconds:.0f}",
+                        f"{ideal / progress.seconds:.0%}",
+                        f"{_resident_mib():.0f}",
+                        f"{store.path.stat().st_size / 2**20:.0f}",
+                    ]
+                )
+
+        progress = Progress(n_chunks * CHUNK, 0, 0)
+        Driver(store, pass_id, SleepingWorkers(workers, seconds, facts), mark).execute(chunks, progress)
+        with store.read() as connection:
+            found = connection.exec_driver_sql(
+                "SELECT count(*), count(DISTINCT example_id), (SELECT bool_and(ok) FROM integrity),"
+                " (SELECT count(*) FROM head_scores_stored) FROM ledger"
+            ).one()
+    assert found[:3] == (n_chunks * CHUNK, n_chunks * CHUNK, True), found
+    note = (
+        f"{workers} logical workers, {seconds:g} s a chunk of {CHUNK}, 144 heads without edges. At the end"
+        f" the ledger held every example once and {found[3]:,} head_scores rows; the audit of both agreed."
+    )
+    columns = ("examples committed", "s", "efficiency so far", "driver MiB resident", "store MiB")
+    return table("A long run", columns, marks, note)
+
+
+def _resident_mib() -> float:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 def drive(executor: Executor, facts: made_up.Facts, n_chunks: int) -> float:

@@ -26,14 +26,15 @@ from attattr_batch.engine.families import Trace
 from attattr_batch.engine.path import Items, Nodes, clean_nodes, removed_value, replayed_nodes
 from attattr_batch.engine.quadrature import NESTED_SIZES, Rule, fixed_rule, nested, partial_weights
 
-COARSEST, *LEVELS = NESTED_SIZES
-"""Sizes of the nested rules tried in turn; `COARSEST` is the rule before the first."""
-
 PATH_SHARE = 0.5
 """Accepted path error as a share of the tolerance; docs/attribution.md has the measurement behind it."""
 
-AGREEMENT = 0.1
-"""Largest accepted change of a per-head maximum from the rule before, relative to the largest entry."""
+AGREEMENT = 100.0
+"""Largest accepted change of a per-head maximum from the rule before, relative to the largest entry, for a
+tolerance of 1: a tenth at the default."""
+
+_COARSE = 1e-2
+"""Tolerance from which on three nodes may do: they let errors of 0.4 % of the largest head pass."""
 
 _ROUNDING = 1e-6
 """Scores below this, where F is saturated, are rounding noise of float32 probabilities."""
@@ -47,7 +48,7 @@ class Method:
         quadrature: `adaptive`, or the name of a fixed rule.
         nodes: Size of a fixed rule.
         tolerance: For `adaptive`: bound on the completeness error of every (item, layer) pair; `PATH_SHARE`
-            of it is what is asked for.
+            of it is what is asked for, and `AGREEMENT` times it of the scores.
         dtype: Arithmetic of the replays; the clean pass and the statistics are float32 in any case.
         batch_tokens: Tokens in one replay pass; bounds memory, changes no result beyond rounding.
     """
@@ -57,6 +58,11 @@ class Method:
     tolerance: float = 1e-3
     dtype: Literal["float32", "bfloat16"] = "float32"
     batch_tokens: int = 4096
+
+
+def ladder(tolerance: float) -> tuple[int, ...]:
+    """Sizes of the nested rules tried in turn; the first is there to be compared with the second."""
+    return NESTED_SIZES if tolerance >= _COARSE else NESTED_SIZES[1:]
 
 
 @dataclass(frozen=True)
@@ -143,19 +149,20 @@ class _LayerIntegral:
         active, dtype = self.everything, method.dtype
         known = _KnownNodes(self.clean)
         before: Tensor | None = None
-        for size in LEVELS:
+        coarsest, *levels = ladder(method.tolerance)
+        for size in levels:
             rule = nested(size)
             missing = known.missing(rule)
             known.add(missing, self._replay(missing, active, dtype))
             if before is None:
-                before = self._scores(known.integral(nested(COARSEST)), active)
+                before = self._scores(known.integral(nested(coarsest)), active)
             scores = self._scores(known.integral(rule), active)
             f_zero, change = known.value_at_zero(), _change(before, scores)
             error = scores.sum((1, 2, 3)) - (result.f_full[active] - f_zero)
             path_error = known.path_error(rule, self.context[self.items.rows[active]])
             # The path's end is completeness itself, so this bounds |error| as well.
-            accept = (path_error <= PATH_SHARE * method.tolerance) & (change <= AGREEMENT)
-            if size == LEVELS[-1]:
+            accept = (path_error <= PATH_SHARE * method.tolerance) & (change <= AGREEMENT * method.tolerance)
+            if size == levels[-1]:
                 accept = torch.ones_like(accept)
             done = active[accept]
             result.scores[done], result.f_zero[done] = scores[accept], f_zero[accept]

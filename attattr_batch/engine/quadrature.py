@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from attattr_batch.errors import unknown_name
 
-NESTED_SIZES = (3, 5, 9, 17, 33, 65, 129)
+NESTED_SIZES = (2, 3, 5, 9, 17, 33, 65, 129)
 """Sizes of the rules that `nested` knows."""
 
 _LAST_EXTENSION = 17
@@ -92,7 +92,7 @@ def clenshaw_curtis(n: int) -> Rule:
 def nested(n: int) -> Rule:
     """The rules that the adaptive integral tries in turn; both ends are nodes of each.
 
-    With 3 and 5 nodes the Gauss-Lobatto rules; with 9 and 17 their extensions in the manner of Kronrod and
+    With 2, 3 and 5 nodes the Gauss-Lobatto rules; with 9 and 17 their extensions in the manner of Kronrod and
     Patterson (Math. Comp. 22, 1968), exact for polynomials of degree 13 and 25, so that every node is used
     again. Their next extension has complex nodes: from 33 nodes on they are Clenshaw-Curtis rules, nested
     among themselves, which share the ends and the middle with the smaller ones.
@@ -102,7 +102,7 @@ def nested(n: int) -> Rule:
     """
     if n > _LAST_EXTENSION:
         return clenshaw_curtis(n)
-    nodes = np.array([-1.0, 0.0, 1.0])
+    nodes = np.array([-1.0, 1.0])
     while len(nodes) < n:
         nodes = _extended(nodes)
     values = np.polynomial.legendre.legvander(nodes, n - 1)

@@ -77,8 +77,7 @@ class LayeredEncoder(Encoder):
     ) -> Float[Tensor, "pass reach width"]:
         """Context vectors of a layer through the fused kernel, at the positions that matter."""
         query, key, value = self.project(layer, hidden, self.reach(layer))
-        heads = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
-        return heads.transpose(1, 2).flatten(2)
+        return _fused_attention(query, key, value, mask).transpose(1, 2).flatten(2)
 
     def _by_head(self, projected: Float[Tensor, "pass token width"]) -> Tensor:
         return projected.unflatten(-1, (self.n_heads, self.head_width)).transpose(1, 2)
@@ -137,3 +136,11 @@ class _LayeredTrace(Trace):
             context = (heads * keep[:, None, layer, :, None]).flatten(2)
             hidden = encoder.after_attention(layer, hidden[:, : encoder.reach(layer)], context)
         return encoder.classify(hidden)
+
+
+def _fused_attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
+    if query.dtype == torch.bfloat16 and query.device.type == "cpu":
+        # The CPU's backward kernel takes five times as long in bfloat16 as in float32.
+        with torch.autocast("cpu", enabled=False):
+            return F.scaled_dot_product_attention(query.float(), key.float(), value.float(), attn_mask=mask)
+    return F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
