@@ -153,7 +153,6 @@ def test_a_stage_that_cannot_be_written_is_refused(store: Store, uri: str) -> No
 @pytest.fixture
 def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """URI of a bucket on a server with S3's interface, on loopback."""
-    pytest.importorskip("moto", reason="moto is not installed")
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         port = one.getsockname()[1]
