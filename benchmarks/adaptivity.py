@@ -23,12 +23,12 @@ import torch
 from attattr_batch.engine import attribution
 from attattr_batch.engine.families import collate
 from attattr_batch.engine.path import Items, clean_nodes
-from attattr_batch.engine.quadrature import NESTED_SIZES, Rule, clenshaw_curtis, nested, partial_weights
+from attattr_batch.engine.quadrature import Rule, clenshaw_curtis, nested, partial_weights
 from attattr_batch.passes.plan import plan_attribution
 from attattr_batch.spec import make_spec
 
 MODELS = {"sst2": "SST-2", "rte": "RTE", "mnli": "MNLI"}
-SIZES = NESTED_SIZES[: NESTED_SIZES.index(33) + 1]
+SIZES = tuple(size for size in attribution.ladder(1e-3) if size <= 33)
 LADDERS: dict[str, Callable[[int], Rule]] = {"Clenshaw-Curtis": clenshaw_curtis, "Lobatto-Kronrod": nested}
 EXACT = clenshaw_curtis(33)
 
