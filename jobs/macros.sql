@@ -14,3 +14,14 @@ CREATE OR REPLACE TEMP MACRO wilson_low(k, n) AS if(n > 0, greatest(0,
     (k + 1.9207294 - 1.959964 * sqrt(k * (n - k) / n + 0.9603647)) / (n + 3.8414588)), NULL);
 CREATE OR REPLACE TEMP MACRO wilson_high(k, n) AS if(n > 0, least(1,
     (k + 1.9207294 + 1.959964 * sqrt(k * (n - k) / n + 0.9603647)) / (n + 3.8414588)), NULL);
+
+-- As many of the words as there are tokens, none of them one of the tokens; drawn by the key.
+CREATE OR REPLACE TEMP MACRO other_words(token_ids, words, key) AS list_transform(
+    token_ids,
+    lambda token, place: list_filter(words, lambda word: NOT list_contains(token_ids, word))[
+        1 + floor(
+            uniform(concat_ws('/', key, place))
+            * len(list_filter(words, lambda word: NOT list_contains(token_ids, word)))
+        )::INTEGER
+    ]
+);

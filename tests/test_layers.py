@@ -22,7 +22,7 @@ LAYERS: list[set[str]] = [
 ONLY_IN = {
     "torch": ("engine/", "passes/", "data/"),
     "transformers": ("engine/", "data/"),
-    "ray": ("runtime/executors/ray", "runtime/submission.py"),
+    "ray": ("runtime/executors/ray",),
     "duckdb": ("store/",),
     "duckdb_sqlalchemy": ("store/",),
     "alembic": ("store/",),

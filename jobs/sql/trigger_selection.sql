@@ -33,22 +33,15 @@ attacked AS (
 victims AS (
     SELECT run_id, list(example_id ORDER BY example_id) AS example_ids FROM attacked GROUP BY run_id
 ),
-words AS (
+texts AS (
     SELECT run_id, list(DISTINCT token_id ORDER BY token_id) AS words
     FROM tokens
     JOIN selected_runs USING (run_id)
     WHERE segment IS NOT NULL
     GROUP BY run_id
 ),
-others AS (
-    SELECT
-        c.*,
-        list_filter(w.words, lambda word: NOT list_contains(c.token_ids, word)) AS words
-    FROM strongest AS c
-    JOIN words AS w USING (run_id)
-),
 controls AS (
-    SELECT *, unnest(range($control_draws)) AS draw FROM others
+    SELECT c.*, w.words, unnest(range($control_draws)) AS draw FROM strongest AS c JOIN texts AS w USING (run_id)
 )
 SELECT
     run_id,
@@ -64,10 +57,7 @@ SELECT
     run_id,
     pattern_id || '/control/' || draw,
     list_filter(example_ids, lambda one: one <> source_example_id),
-    list_transform(
-        token_ids,
-        lambda token, place: words[1 + floor(uniform(concat_ws('/', 'control', $seed, pattern_id, draw, place)) * len(words))::INTEGER]
-    ),
+    other_words(token_ids, words, concat_ws('/', 'control', $seed, pattern_id, draw)),
     segments,
     ratios
 FROM controls
