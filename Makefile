@@ -37,6 +37,7 @@ check: $(STAMP)  ## lint, format, types, generated documents
 	$(BIN)/python -m attattr_batch.store.dictionary --check
 	$(BIN)/python -m attattr_batch.cli.reference --check
 	$(BIN)/python -m attattr_batch.analysis.dictionary --check
+	$(BIN)/python tools/api_reference.py --check
 
 bundled: $(STAMP)  ## make the bundled data and models again
 	$(BIN)/python tools/make_bundled.py
@@ -45,6 +46,7 @@ docs: $(STAMP)  ## write the generated documents
 	$(BIN)/python -m attattr_batch.store.dictionary --write
 	$(BIN)/python -m attattr_batch.cli.reference --write
 	$(BIN)/python -m attattr_batch.analysis.dictionary --write
+	$(BIN)/python tools/api_reference.py --write
 
 bench: $(STAMP)  ## run every benchmark; writes benchmarks/results and BENCHMARKS.md (an hour; ATTATTR_REAL_DATA)
 	$(BIN)/python benchmarks/main_job.py
