@@ -32,6 +32,7 @@ from attattr_batch.runtime.executors.ray_session import (
 
 log = logging.getLogger(__name__)
 
+_AT_ONCE = 32  # results fetched together; bounds the driver's memory
 _FAILED_STARTS = 3
 _NO_WORKER_S = 60.0
 _GIVE_UP_S = 1200.0  # an autoscaler may have to fetch a machine, and the machine an image
@@ -147,8 +148,8 @@ class RayExecutor:
         """
         waiting = [*self._starting, *self._busy]
         ready, _ = self._ray.wait(waiting, num_returns=1, timeout=timeout_s)
-        # Take all that is ready, or one fast worker could keep the others waiting.
-        more, _ = self._ray.wait(waiting, num_returns=len(waiting), timeout=0)
+        # Take what is ready, oldest first, or one fast worker could keep the others waiting.
+        more, _ = self._ray.wait(waiting, num_returns=min(len(waiting), _AT_ONCE), timeout=0)
         outcomes: list[Outcome] = []
         for reference in dict.fromkeys([*ready, *more]):
             if reference in self._starting:
