@@ -36,6 +36,9 @@ tolerance of 1: a tenth at the default."""
 _COARSE = 1e-2
 """Tolerance from which on three nodes may do: they let errors of 0.4 % of the largest head pass."""
 
+_BFLOAT16_ROUNDING, _BFLOAT16_NODES = 0.02, 9
+"""Path error bfloat16 may cause by itself; rules it is tried up to where more is accepted (else one alone)."""
+
 _ROUNDING = 1e-6
 """Scores below this, where F is saturated, are rounding noise of float32 probabilities."""
 
@@ -171,7 +174,8 @@ class _LayerIntegral:
             if len(done) == len(active):
                 break
             active, before = active[~accept], scores[~accept]
-            if dtype == "float32":
+            loose = size < _BFLOAT16_NODES and PATH_SHARE * method.tolerance >= _BFLOAT16_ROUNDING
+            if dtype == "float32" or loose:
                 known.keep(~accept)
             else:  # what bfloat16 could not certify starts again in float32
                 known, dtype = _KnownNodes(_select(self.clean, active)), "float32"

@@ -214,3 +214,18 @@ def test_fixed_rules_run_in_bfloat16() -> None:
     for one, other in zip(half, single, strict=True):
         torch.testing.assert_close(one.f_full, other.f_full)  # the clean pass is float32
         assert 0 < (one.f_zero - other.f_zero).abs().max() < 3e-2
+
+
+def test_at_a_loose_tolerance_bfloat16_raises_the_rule_itself() -> None:
+    model, batch, items = steep()
+    half = attribute(model, batch, items, Method(tolerance=0.1, dtype="bfloat16"))
+    seen = set()
+    for layer, result in enumerate(half):
+        assert result.path_error.max() <= PATH_SHARE * 0.1
+        for item, nodes in enumerate(result.nodes.tolist()):
+            exact = by_rule(layer, nodes).scores[item]
+            off = float((result.scores[item] - exact).abs().max() / exact.abs().max())
+            assert off < 1e-4 or nodes <= 9
+            seen.add((nodes > 3, off > 1e-4))
+    assert (True, True) in seen, "no pair was raised in bfloat16"
+    assert (True, False) in seen, "none was raised to float32"
