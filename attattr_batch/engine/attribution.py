@@ -37,7 +37,7 @@ _COARSE = 1e-2
 """Tolerance from which on three nodes may do: they let errors of 0.4 % of the largest head pass."""
 
 _BFLOAT16_ROUNDING, _BFLOAT16_NODES = 0.02, 9
-"""Path error bfloat16 may cause by itself; rules it is tried up to where more is accepted (else one alone)."""
+"""Path error that bfloat16 may cause by itself, and the largest rule tried in it where more is accepted."""
 
 _ROUNDING = 1e-6
 """Scores below this, where F is saturated, are rounding noise of float32 probabilities."""
