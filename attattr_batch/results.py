@@ -14,6 +14,8 @@ from attattr_batch.analysis.diff import diff_runs
 from attattr_batch.analysis.runner import JobRequest, JobResult, run_jobs
 from attattr_batch.analysis.trees import Tree, Variant, attribution_tree
 from attattr_batch.errors import UserError, unknown_name
+from attattr_batch.report.figures import chosen_runs, figure_rows, find_figure, with_criterion
+from attattr_batch.report.theme import Chart, themed
 from attattr_batch.runtime.driver import Reporter
 from attattr_batch.runtime.progress import reporting, stderr_console
 from attattr_batch.runtime.run import RunSummary, run_spec
@@ -132,6 +134,33 @@ class Results:
     ) -> Tree:
         """The attribution tree of one example; see `analysis.trees.attribution_tree`."""
         return attribution_tree(self._store, run, example_id, variant=variant, tau=tau, target=target)
+
+    def plot(
+        self,
+        kind: str,
+        *runs: str | int,
+        criterion: str = "attattr",
+        theme: Literal["light", "dark"] = "light",
+    ) -> Chart:
+        """One figure of the results, as an Altair chart.
+
+        For example `results.plot("universality")` in a notebook, or `.save("u.svg")` of it.
+
+        Args:
+            kind: As in `attattr plot`: heads, importance, universality, scatter, pruning, area, ...
+            *runs: Names or ids of runs; none: every run.
+            criterion: Criterion of importance, in figures that show one at a time.
+            theme: What page it is for.
+
+        Raises:
+            UserError: an unknown kind, run or criterion, or a job has to be run first.
+        """
+        figure = find_figure(kind)
+        with self._store.read() as connection:
+            rows = figure_rows(connection, figure, chosen_runs(connection, [str(run) for run in runs]))
+        if figure.by_criterion:
+            rows = with_criterion(rows, criterion)
+        return themed(figure.draw(rows), theme)
 
     def diff(self, run_a: str | int, run_b: str | int, *, top: int = 10) -> pa.Table:
         """What changed between two runs; see `analysis.diff.diff_runs`."""

@@ -155,3 +155,16 @@ def test_jobs_from_python(store: Store, tmp_path: Path) -> None:
     assert set(results.table("token_pairs")["run_id"].to_pylist()) == {1}
     with pytest.raises(UserError, match="unknown job"):
         results.run_jobs("token_pair")
+
+
+def test_figures_from_python(store: Store, tmp_path: Path) -> None:
+    results = attattr_batch.open(store.path)
+    drawn = json.dumps(results.plot("heads", "first").to_dict())
+    assert '"first"' in drawn
+    assert '"second"' not in drawn
+    save_chart(results.plot("completeness", theme="dark"), tmp_path / "c.svg")
+    assert ElementTree.parse(tmp_path / "c.svg").getroot().tag.endswith("svg")
+    with pytest.raises(UserError, match="did you mean 'heads'"):
+        results.plot("head")
+    with pytest.raises(UserError, match="attattr jobs run"):
+        results.plot("universality")
