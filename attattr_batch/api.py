@@ -15,8 +15,13 @@ from attattr_batch.engine.attribution import Method
 from attattr_batch.engine.models import choose_device, find_model, load_model, load_tokenizer, token_limit
 from attattr_batch.engine.single import attribute_example, check_classifier
 from attattr_batch.errors import UserError, unknown_name
+from attattr_batch.markup import escape, notebook_table
 from attattr_batch.records import Dataset, EncodedExample, Example
+from attattr_batch.report.bertviz import head_view_json
+from attattr_batch.report.matrices import head_summed_matrix, shaded_tokens
 from attattr_batch.spec import DType, Quadrature, RunSpec, make_spec
+
+_EDGES_SHOWN = 5
 
 
 class Edge(NamedTuple):
@@ -86,6 +91,23 @@ class Attribution:
         places = zip(*np.unravel_index(order, part.shape), strict=True)
         edges = [self._edge(layers[a], heads[b], int(query), int(key)) for a, b, query, key in places]
         return [edge for edge in edges if edge.score > 0]
+
+    def bertviz_json(self) -> str:
+        """The complete matrices as the arguments of `bertviz.head_view`; see `report.bertviz`."""
+        about = {
+            "attributed class": self.label_name,
+            "probability": round(self.f_full, 6),
+            "entries": "attribution, every entry",
+        }
+        return head_view_json(self.scores, self.tokens, self.segments, about)
+
+    def _repr_html_(self) -> str:
+        edges = [tuple(edge) for edge in self.top_edges(_EDGES_SHOWN)]
+        return (
+            f"<div><p>{escape(repr(self))}</p><p>{shaded_tokens(self.scores, self.tokens)}</p>"
+            f"{head_summed_matrix(self.scores, self.tokens)}<p>strongest edges</p>"
+            f"{notebook_table(Edge._fields, edges)}</div>"
+        )
 
     def _edge(self, layer: int, head: int, query: int, key: int) -> Edge:
         place = (layer, head, query, key)

@@ -13,7 +13,8 @@ from attattr_batch.analysis.audits import AuditResult, run_audits
 from attattr_batch.analysis.diff import diff_runs
 from attattr_batch.analysis.runner import JobRequest, JobResult, run_jobs
 from attattr_batch.analysis.trees import Tree, Variant, attribution_tree
-from attattr_batch.errors import UserError, unknown_name
+from attattr_batch.errors import StoreError, UserError, unknown_name
+from attattr_batch.markup import escape, notebook_message, notebook_table
 from attattr_batch.report.figures import chosen_runs, figure_rows, find_figure, with_criterion
 from attattr_batch.report.theme import Chart, themed
 from attattr_batch.runtime.driver import Reporter
@@ -23,6 +24,17 @@ from attattr_batch.spec import make_spec
 from attattr_batch.store.connection import Store, arrow_result
 from attattr_batch.store.jobs import table_names
 from attattr_batch.store.runs import resolve_run
+
+_RUN_COLUMNS = (
+    "name",
+    "task",
+    "split",
+    "model",
+    "status",
+    "committed",
+    "accuracy",
+    "worst_completeness_error",
+)
 
 
 class Results:
@@ -36,6 +48,14 @@ class Results:
 
     def __repr__(self) -> str:
         return f"attattr_batch.open({str(self._store.path)!r})"
+
+    def _repr_html_(self) -> str:
+        try:
+            runs = self.runs()
+        except StoreError as error:
+            return f"<p>{escape(repr(self))}</p>{notebook_message(str(error))}"
+        rows = [row.values() for row in runs.select(_RUN_COLUMNS).to_pylist()]
+        return f"<p>{escape(repr(self))}</p>{notebook_table(_RUN_COLUMNS, map(tuple, rows))}"
 
     def run(self, **settings: Any) -> RunSummary:
         """Attributes every example of a dataset split, or the rest of it; settings are those of a run spec.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -155,6 +156,17 @@ def test_top_edges_of_what_is_not_there(model: Any, tokenizer: Any) -> None:
         found.top_edges(3, head=-1)
     with pytest.raises(UserError, match="negative number"):
         found.top_edges(-1)
+
+
+def test_complete_matrices_for_bertviz(model: Any, tokenizer: Any) -> None:
+    found = attribute(model, tokenizer, TEXT, PAIR)
+    document = json.loads(found.bertviz_json())
+    layers = np.stack([np.array(layer)[0] for layer in document["attention"]])
+    np.testing.assert_allclose(layers, found.scores, atol=1e-9)
+    assert (layers < 0).any()
+    assert document["tokens"] == found.tokens
+    assert document["sentence_b_start"] == found.segments.index(1) == 6
+    assert document["about"]["attributed class"] == found.label_name
 
 
 def test_repr_is_short_and_says_what_it_is(model: Any, tokenizer: Any) -> None:

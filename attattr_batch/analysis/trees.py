@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Literal
 
-from sqlalchemy import Connection, Row, text
-
+from attattr_batch.analysis.examples import stored_example
 from attattr_batch.analysis.jobs import load_catalogue
 from attattr_batch.errors import UserError
+from attattr_batch.markup import escape
 from attattr_batch.store import jobs as built
 from attattr_batch.store.connection import Store
 from attattr_batch.store.runs import resolve_run
 
 Variant = Literal["released", "paper"]
+Target = Literal["gold", "predicted"]
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,27 @@ class Tree:
         """The tree as a JSON document, with the fields of this class."""
         return json.dumps(asdict(self), ensure_ascii=False, indent=1)
 
+    def _repr_html_(self) -> str:
+        children: dict[int, list[TreeEdge]] = {}
+        for edge in self.edges:
+            if edge.layer is not None:  # the paper's closing links would make it a ring
+                children.setdefault(edge.query_pos, []).append(edge)
+        about = (
+            f"attribution tree of run {self.run}, example {self.example_id} ({self.variant}, tau"
+            f" {self.tau:g}); gold {self.gold}, predicted {self.predicted}; of the {self.target} class"
+        )
+        top = f"<li><b>{escape(self.tokens[self.top])}</b>{self._branches(self.top, children)}</li>"
+        return f"<div><p>{escape(about)}</p><ul>{top}</ul></div>"
+
+    def _branches(self, position: int, children: dict[int, list[TreeEdge]]) -> str:
+        """Nested list below a node; each node's children are listed once."""
+        items = "".join(
+            f"<li>{escape(self.tokens[edge.key_pos])} <small>layer {edge.layer}, {edge.attr:.3g}</small>"
+            f"{self._branches(edge.key_pos, children)}</li>"
+            for edge in children.pop(position, [])
+        )
+        return f"<ul>{items}</ul>" if items else ""
+
 
 def attribution_tree(
     store: Store,
@@ -76,7 +98,7 @@ def attribution_tree(
     *,
     variant: Variant = "released",
     tau: float = 0.4,
-    target: Literal["gold", "predicted"] = "gold",
+    target: Target = "gold",
 ) -> Tree:
     """Grows the tree of one example from the stored edges.
 
@@ -96,14 +118,16 @@ def attribution_tree(
         floor = float(json.loads(found.config).get("edge_floor", 0.0))
         if not floor <= tau <= 1:
             raise UserError("tau is out of range", got=tau, allowed=f"{floor} (the run's edge_floor) to 1")
-        target = "predicted" if found.target == "predicted" else target
-        answer = _answer(connection, found, example_id, target)
+        example = stored_example(connection, found.run_id, example_id, target)
+        if example.tree_top is None:
+            raise UserError(
+                "the example has no tree: no token has positive attribution", got=f"example {example_id}"
+            )
         built.prepare(connection, [found.run_id])
         query = load_catalogue().job("tree_edges").file.query
-        values = {"tau": tau, "target": target, "example_id": example_id}
+        values = {"tau": tau, "target": example.target, "example_id": example_id}
         with built.explained("tree_edges"):
             rows = built.query_rows(connection, query, values).to_pylist()
-        tokens = connection.execute(text(_TOKENS), {"run": found.run_id, "example": example_id}).scalars()
         edges = [
             TreeEdge(row["layer"], row["query_pos"], row["key_pos"], row["attr"])
             for row in rows
@@ -112,44 +136,13 @@ def attribution_tree(
         return Tree(
             run=found.name,
             example_id=example_id,
-            target=target,
+            target=example.target,
             variant=variant,
             tau=tau,
-            n_layers=found.n_layers,
-            top=answer.tree_top,
-            tokens=tuple(tokens),
-            gold=None if answer.gold is None else found.labels[answer.gold],
-            predicted=found.labels[answer.predicted],
+            n_layers=example.n_layers,
+            top=example.tree_top,
+            tokens=example.tokens,
+            gold=example.gold,
+            predicted=example.predicted,
             edges=tuple(edges),
         )
-
-
-_TOKENS = (
-    "SELECT coalesce(v.token, t.token_id::VARCHAR) FROM tokens AS t JOIN runs AS r USING (run_id)"
-    " LEFT JOIN vocabulary AS v ON v.tokenizer_key = r.tokenizer_key AND v.token_id = t.token_id"
-    " WHERE t.run_id = :run AND t.example_id = :example ORDER BY t.position"
-)
-
-
-def _answer(connection: Connection, run: Row[Any], example_id: int, target: str) -> Row[Any]:
-    if not 0 <= example_id < run.n_examples:
-        raise UserError(
-            "no such example", got=example_id, allowed=f"0 to {run.n_examples - 1} in run {run.name}"
-        )
-    query = (
-        "SELECT p.gold, p.predicted, t.tree_top FROM predictions AS p"
-        " JOIN target_scores AS t USING (run_id, example_id)"
-        " WHERE p.run_id = :run AND p.example_id = :example AND t.target = :target"
-    )
-    values = {"run": run.run_id, "example": example_id, "target": target}
-    answer = connection.execute(text(query), values).one_or_none()
-    if answer is None:
-        got = f"example {example_id} of run {run.name}, {target} class"
-        raise UserError(
-            "the example is not attributed", got=got, hint="`attattr status` says how far the run is"
-        )
-    if answer.tree_top is None:
-        raise UserError(
-            "the example has no tree: no token has positive attribution", got=f"example {example_id}"
-        )
-    return answer

@@ -2,31 +2,80 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from attattr_batch.cli.output import DEFAULT_DB, DbOption, stderr
+from attattr_batch.cli.compare import TargetName
+from attattr_batch.cli.output import DEFAULT_DB, DbOption, stderr, write_text
+from attattr_batch.errors import UserError
+
+if TYPE_CHECKING:
+    from attattr_batch.store.connection import Store
+
+
+class ExportForm(StrEnum):
+    """What tool an export is for."""
+
+    parquet = "parquet"
+    datasets = "datasets"
+    bertviz = "bertviz"
 
 
 def register(app: typer.Typer) -> None:
     """Adds the commands."""
-    app.command(epilog="Example:  attattr export sst2 --to exported/sst2")(export)
+    app.command(
+        epilog="Examples:  attattr export sst2 --to exported/sst2   |   "
+        "attattr export sst2 --format datasets --to exported/sst2   |   "
+        "attattr export sst2 --format bertviz --example 3 --to example.json"
+    )(export)
     app.command(epilog="Example:  attattr snapshot backup.duckdb")(snapshot)
 
 
 def export(
     run: Annotated[str, typer.Argument(help="Name or id of the run.")],
-    to: Annotated[Path, typer.Option("--to", help="Folder for the Parquet files.")],
+    to: Annotated[Path, typer.Option("--to", help="Folder for the tables; for bertviz the JSON file.")],
+    form: Annotated[
+        ExportForm,
+        typer.Option("--format", help="Parquet files, a folder for `datasets`, or JSON of one example."),
+    ] = ExportForm.parquet,
+    example: Annotated[
+        int | None, typer.Option(help="For bertviz, the example: 0-based row of the split.", min=0)
+    ] = None,
+    target: Annotated[
+        TargetName, typer.Option(help="For bertviz, the class whose attribution is shown.")
+    ] = TargetName.gold,
     db: DbOption = DEFAULT_DB,
 ) -> None:
-    """Write a run's tables as Parquet, with a README of the columns."""
+    """Take results to other tools: a run's tables with a README of the columns, or one example for BertViz.
+
+    `datasets.load_from_disk` opens what `--format datasets` writes, with one split a table. The JSON of
+    `--format bertviz` holds the arguments of `bertviz.head_view`, made of the stored edges: the strongest of
+    each head.
+    """
     from attattr_batch.store.connection import Store
     from attattr_batch.store.export import export_run
 
-    files = export_run(Store(db), run, to)
-    stderr.print(f"wrote {len(files)} files to {to}; {to / 'README.md'} explains them")
+    if form is ExportForm.bertviz:
+        _export_example(Store(db), run, example, target, to)
+        return
+    if example is not None:
+        raise UserError("only BertViz shows one example", got=f"--example {example}", hint="--format bertviz")
+    made = export_run(Store(db), run, to, "datasets" if form is ExportForm.datasets else "parquet")
+    stderr.print(f"wrote {len(made)} tables and documents to {to}; {to / 'README.md'} explains them")
+
+
+def _export_example(store: Store, run: str, example: int | None, target: TargetName, to: Path) -> None:
+    from attattr_batch.report.bertviz import stored_head_view
+
+    if example is None:
+        raise UserError("BertViz shows one example", got="no --example", hint="for instance --example 0")
+    with store.read() as connection:
+        document = stored_head_view(connection, run, example, target.value)
+    write_text(to, document)
+    stderr.print(f"wrote {to}: arguments of bertviz.head_view, of the stored edges")
 
 
 def snapshot(

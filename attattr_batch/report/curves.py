@@ -9,11 +9,10 @@ import altair as alt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from attattr_batch.markup import BLUE, ORANGE
 from attattr_batch.report.theme import (
-    BLUE,
     CRITERION_COLOURS,
     GREY,
-    ORANGE,
     Chart,
     by_run,
     criterion_colour,

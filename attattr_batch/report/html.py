@@ -6,7 +6,6 @@ opened, and its content security policy forbids it.
 
 from __future__ import annotations
 
-import html
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -18,6 +17,7 @@ import vl_convert
 from sqlalchemy import Connection
 
 from attattr_batch.errors import UserError
+from attattr_batch.markup import cell, escape
 from attattr_batch.report.figures import FIGURES, Figure, figure_rows, missing_jobs, with_criterion
 from attattr_batch.report.reproduce import commands, run_spec_yaml
 from attattr_batch.report.saving import write_file
@@ -117,11 +117,11 @@ def _figures(connection: Connection, run_ids: list[int]) -> tuple[list[str], dic
         if figure.name == ("heads" if built else "importance"):
             continue  # one shows what the other does
         heading = f'<h2 id="{figure.name}">{figure.title}</h2>'
-        text = f"{heading}<p>{_escape(figure.query.description)}</p>"
+        text = f"{heading}<p>{escape(figure.query.description)}</p>"
         try:
             rows = _limited(figure, figure_rows(connection, figure, run_ids))
         except UserError as error:
-            sections.append(f'{text}<pre class="missing">{_escape(str(error))}</pre>')
+            sections.append(f'{text}<pre class="missing">{escape(str(error))}</pre>')
             continue
         charts[figure.name] = figure.draw(rows).to_dict()
         sections.append(f'{text}<div class="chart" id="chart-{figure.name}"></div>{_numbers(rows)}')
@@ -172,8 +172,8 @@ def _tokens(connection: Connection) -> str:
 
 def _origins(connection: Connection, runs: Sequence[Any]) -> str:
     identities = "".join(
-        f"<p><b>{_escape(run.name)}</b>: key <code>{_escape(run.run_key)}</code>, identity"
-        f" <code>{_escape(run.identity)}</code>, made with <code>{_escape(run.provenance)}</code></p>"
+        f"<p><b>{escape(run.name)}</b>: key <code>{escape(run.run_key)}</code>, identity"
+        f" <code>{escape(run.identity)}</code>, made with <code>{escape(run.provenance)}</code></p>"
         for run in runs
     )
     jobs = arrow_result(
@@ -184,7 +184,7 @@ def _origins(connection: Connection, runs: Sequence[Any]) -> str:
     return (
         f"<h2>Identity of the runs</h2>{identities}<h2>Jobs</h2>{_table(jobs)}"
         "<h2>How to make this again</h2><p>Save as <code>runs.yaml</code>:</p>"
-        f"<pre>{_escape(run_spec_yaml(runs))}</pre><p>Then:</p><pre>{_escape(commands(connection))}</pre>"
+        f"<pre>{escape(run_spec_yaml(runs))}</pre><p>Then:</p><pre>{escape(commands(connection))}</pre>"
     )
 
 
@@ -200,17 +200,7 @@ def _table(rows: pa.Table) -> str:
         name for name, kind in types.items() if pa.types.is_floating(kind) or pa.types.is_integer(kind)
     }
     classes = {name: ' class="number"' if name in numeric else "" for name in types}
-    lines = ["".join(f"<th{classes[name]}>{_escape(name)}</th>" for name in types)]
+    lines = ["".join(f"<th{classes[name]}>{escape(name)}</th>" for name in types)]
     for row in rows.to_pylist():
-        lines.append("".join(f"<td{classes[name]}>{_cell(value)}</td>" for name, value in row.items()))
+        lines.append("".join(f"<td{classes[name]}>{cell(value)}</td>" for name, value in row.items()))
     return f'<div class="wide"><table>{"".join(f"<tr>{line}</tr>" for line in lines)}</table></div>'
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    return f"{value:.4g}" if isinstance(value, float) else _escape(str(value))
-
-
-def _escape(text: str) -> str:
-    return html.escape(text, quote=True)

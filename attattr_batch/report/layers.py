@@ -6,7 +6,8 @@ import altair as alt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from attattr_batch.report.theme import AMOUNT, BLUE, ORANGE, Chart, by_run, inline, layer_axis, unique
+from attattr_batch.markup import BLUE, ORANGE
+from attattr_batch.report.theme import AMOUNT, Chart, by_run, inline, layer_axis, unique
 
 _PANEL = {"width": 250, "height": alt.Step(22)}
 _ROW_PX = 20

@@ -11,19 +11,21 @@ from typing import Any, Final, Literal
 import altair as alt
 import pyarrow as pa
 
+from attattr_batch.markup import BLUE
+
 Theme = Literal["light", "dark"]
 
 Chart = alt.Chart | alt.LayerChart | alt.FacetChart | alt.ConcatChart | alt.HConcatChart | alt.VConcatChart
 
 # Okabe and Ito's palette, less the two colours that are hard to see on white or on black.
 CRITERION_COLOURS: Final = {
-    "attattr": "#0072B2",
+    "attattr": BLUE,
     "taylor": "#E69F00",
     "accuracy_difference": "#009E73",
     "attention": "#CC79A7",
     "random": "#8C8C8C",
 }
-BLUE, ORANGE, GREY = CRITERION_COLOURS["attattr"], "#D55E00", CRITERION_COLOURS["random"]
+GREY: Final = CRITERION_COLOURS["random"]
 AMOUNT: Final = "viridis"
 
 IMPORTANCE: Final = {

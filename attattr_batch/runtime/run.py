@@ -10,6 +10,7 @@ from pathlib import PurePath
 from sqlalchemy import Connection, text
 
 from attattr_batch.errors import StoreError, UserError
+from attattr_batch.markup import notebook_table
 from attattr_batch.passes.plan import (
     AttributionPlan,
     below_chance,
@@ -73,6 +74,16 @@ class RunSummary:
     worst_completeness_error: float | None
     seconds: float
     resumed: bool
+
+    def _repr_html_(self) -> str:
+        rows = [
+            ("examples", f"{self.committed} of {self.n_examples} committed, {self.quarantined} quarantined"),
+            ("by this call", f"{self.newly_committed} in {self.seconds:.1f} s"),
+            ("accuracy", self.accuracy),
+            ("largest completeness error", self.worst_completeness_error),
+            ("rows that miss the tolerance", self.uncertified),
+        ]
+        return notebook_table(("run", self.name), [row for row in rows if row[1] is not None])
 
 
 def run_spec(spec: RunSpec, store: Store, report: Reporter, *, retry_errors: bool = False) -> RunSummary:

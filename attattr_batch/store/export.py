@@ -1,4 +1,4 @@
-"""A run as Parquet files, equal byte for byte for equal contents.
+"""A run as Parquet files, equal byte for byte for equal contents, or as a folder of Hugging Face `datasets`.
 
 Rows are ordered by their key, and columns that hold wall-clock or machine facts are left out. The run itself,
 with its times and provenance, goes to run.json.
@@ -7,13 +7,10 @@ with its times and provenance, goes to run.json.
 from __future__ import annotations
 
 import json
-import os
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import duckdb
 from sqlalchemy import Connection, Row, text
@@ -21,13 +18,19 @@ from sqlalchemy import Connection, Row, text
 from attattr_batch.errors import StoreError
 from attattr_batch.store.connection import Store, raw
 from attattr_batch.store.dictionary import markdown_table, meaning
+from attattr_batch.store.folder import FORMAT, MARKER, filled
+from attattr_batch.store.huggingface import write_dataset_dict
 from attattr_batch.store.migrate import SCHEMA_VERSION
 from attattr_batch.store.runs import resolve_run
 from attattr_batch.store.tables import metadata, query_name, runs, vocabulary
 
-_FORMAT = "attattr_batch export 1"
-_MARKER = "run.json"
-_UNFINISHED = ".unfinished"
+Form = Literal["parquet", "datasets"]
+
+_OPENED_BY = {
+    "parquet": "One Parquet file a table.",
+    "datasets": "For Python's `datasets`: `load_from_disk(this_folder)` gives a DatasetDict with one split a"
+    " table; columns of labels know their names.",
+}
 
 
 @dataclass(frozen=True)
@@ -44,16 +47,17 @@ class _Part:
         return f"SELECT {columns} FROM {self.name} WHERE {condition} ORDER BY {order}"
 
 
-def export_run(store: Store, name_or_id: str | int, folder: str | Path) -> list[Path]:
-    """Writes every table's and attribution view's rows of one run to `folder`, one Parquet file each.
+def export_run(store: Store, name_or_id: str | int, folder: str | Path, form: Form = "parquet") -> list[Path]:
+    """Writes every table's and attribution view's rows of one run to `folder`.
 
     Args:
         store: The store.
         name_or_id: The run.
         folder: Where to; made if missing. An earlier export there is replaced.
+        form: `parquet`: a Parquet file for each table; `datasets`: a folder for `datasets.load_from_disk`.
 
     Returns:
-        The files written: Parquet files, README.md with every column's meaning, run.json.
+        What is in the folder: the tables, README.md with every column's meaning, run.json.
 
     Raises:
         StoreError: there is no such run, the folder holds other things, or it cannot be written.
@@ -63,11 +67,10 @@ def export_run(store: Store, name_or_id: str | int, folder: str | Path) -> list[
         run = resolve_run(connection, name_or_id)
         parts = _parts(connection)
         try:
-            with _filled(target) as work:
-                for part in parts:
-                    _write_part(connection, part, run, work)
-                (work / "README.md").write_text(_readme(connection, parts, run), encoding="utf-8")
-                (work / _MARKER).write_text(_run_document(run), encoding="utf-8")
+            with filled(target) as work:
+                _write_tables(connection, parts, run, work, form)
+                (work / "README.md").write_text(_readme(connection, parts, run, form), encoding="utf-8")
+                (work / MARKER).write_text(_run_document(run), encoding="utf-8")
         except (OSError, duckdb.IOException) as error:
             got = f"{target}: {' '.join(str(error).split())}"
             raise StoreError(
@@ -76,38 +79,14 @@ def export_run(store: Store, name_or_id: str | int, folder: str | Path) -> list[
     return sorted(target.iterdir())
 
 
-@contextmanager
-def _filled(folder: Path) -> Iterator[Path]:
-    """Gives a working folder inside `folder`; once filled, its files replace an earlier export there."""
-    if folder.exists() and not folder.is_dir():
-        raise StoreError("an export needs a folder", got=f"{folder} (a file)")
-    folder.mkdir(parents=True, exist_ok=True)
-    earlier = [path for path in sorted(folder.iterdir()) if path.name != _UNFINISHED]
-    foreign = [
-        path.name for path in earlier if path.name not in ("README.md", _MARKER) and path.suffix != ".parquet"
-    ]
-    if foreign or (earlier and not _is_export(folder / _MARKER)):
-        got = f"{folder} holds {', '.join(path.name for path in earlier[:5])}"
-        raise StoreError("the folder holds other things", got=got, hint="give a new or empty folder")
-    work = folder / _UNFINISHED
-    try:
-        work.mkdir(exist_ok=True)
-        yield work
-        for path in earlier:
-            if path.name != _MARKER:  # replaced last: cut short here, the folder is still known as an export
-                path.unlink()
-        for path in sorted(work.iterdir(), key=lambda path: path.name == _MARKER):
-            os.replace(path, folder / path.name)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-
-
-def _is_export(marker: Path) -> bool:
-    try:
-        content = json.loads(marker.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError, ValueError):
-        return False
-    return isinstance(content, dict) and content.get("format") == _FORMAT
+def _write_tables(connection: Connection, parts: list[_Part], run: Row[Any], work: Path, form: Form) -> None:
+    if form == "parquet":
+        for part in parts:
+            _write_part(connection, part, run, work)
+        return
+    with tempfile.TemporaryDirectory(dir=work) as scratch:
+        files = {part.name: _write_part(connection, part, run, Path(scratch)) for part in parts}
+        write_dataset_dict(files, run.labels, work)
 
 
 def _parts(connection: Connection) -> list[_Part]:
@@ -129,7 +108,7 @@ def _parts(connection: Connection) -> list[_Part]:
     return parts
 
 
-def _write_part(connection: Connection, part: _Part, run: Row[Any], folder: Path) -> None:
+def _write_part(connection: Connection, part: _Part, run: Row[Any], folder: Path) -> Path:
     path = folder / f"{part.name}.parquet"
     condition = f"run_id = {run.run_id}"
     if part.name == vocabulary.name:
@@ -137,6 +116,7 @@ def _write_part(connection: Connection, part: _Part, run: Row[Any], folder: Path
     quoted = str(path).replace("'", "''")
     copy = f"COPY ({part.query(condition)}) TO '{quoted}' (FORMAT parquet, COMPRESSION zstd)"
     raw(connection).execute(copy).fetchall()
+    return path
 
 
 _COMMENTS = (
@@ -144,10 +124,10 @@ _COMMENTS = (
 )
 
 
-def _readme(connection: Connection, parts: list[_Part], run: Row[Any]) -> str:
+def _readme(connection: Connection, parts: list[_Part], run: Row[Any], form: Form) -> str:
     sections = [
         f"# Export of run {run.name}\n",
-        "One Parquet file a table. run.json holds the run: settings, identity, provenance, label names.\n",
+        f"{_OPENED_BY[form]} run.json holds the run: settings, identity, provenance, label names.\n",
     ]
     ours = {query_name(table) for table in metadata.tables.values()}
     comments = connection.execute(text(_COMMENTS)).all()
@@ -166,9 +146,8 @@ def _readme(connection: Connection, parts: list[_Part], run: Row[Any]) -> str:
             )
             for column in part.columns
         ]
-        sections.append(
-            f"## {part.name}.parquet\n\nOrdered by {', '.join(part.order)}.\n\n{markdown_table(rows)}"
-        )
+        title = f"{part.name}.parquet" if form == "parquet" else part.name
+        sections.append(f"## {title}\n\nOrdered by {', '.join(part.order)}.\n\n{markdown_table(rows)}")
     return "\n".join(sections)
 
 
@@ -176,5 +155,5 @@ def _run_document(run: Row[Any]) -> str:
     values = dict(run._mapping)
     for column in ("config", "identity", "provenance"):
         values[column] = json.loads(values[column])
-    document = {"format": _FORMAT, "schema_version": SCHEMA_VERSION, "run": values}
+    document = {"format": FORMAT, "schema_version": SCHEMA_VERSION, "run": values}
     return json.dumps(document, indent=2, ensure_ascii=False, default=str) + "\n"

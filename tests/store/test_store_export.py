@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import datasets
 import duckdb
 import pyarrow.parquet as pq
 import pytest
@@ -95,6 +96,47 @@ def test_tables_that_jobs_made_are_exported_too(tmp_path: Path) -> None:
     export_run(store, "first", tmp_path / "out")
     found = duckdb.execute(f"FROM '{tmp_path / 'out' / 'head_ranks.parquet'}'").fetchall()
     assert found == [(1, 4), (1, 9)]
+
+
+def test_a_datasets_folder_has_the_rows_of_the_parquet_files(tmp_path: Path) -> None:
+    store = filled_store(tmp_path)
+    execute(store, "CREATE TABLE job AS SELECT 1 AS run_id, ['a', 'b'] AS words, 2::HUGEINT AS n")
+    export_run(store, "first", tmp_path / "parquet")
+    export_run(store, "first", tmp_path / "set", "datasets")
+    opened = datasets.load_from_disk(tmp_path / "set")
+    files = {path.stem: path for path in (tmp_path / "parquet").glob("*.parquet")}
+    assert isinstance(opened, datasets.DatasetDict)
+    assert set(opened) == set(files) >= {"head_scores", "failures", "job"}
+    for name, path in files.items():
+        assert opened[name].to_list() == pq.read_table(path).to_pylist(), name
+    assert len(opened["head_scores"]) == 8 * 2 * 2 * 3
+    assert opened["predictions"].features["gold"].names == ["negative", "positive"]
+    assert {path.name for path in (tmp_path / "set").iterdir()} == {
+        *files,
+        *("README.md", "run.json", "dataset_dict.json"),
+    }
+    readme = (tmp_path / "set" / "README.md").read_text()
+    assert "load_from_disk" in readme and "## head_scores\n" in readme
+    assert "| attr_max | FLOAT | Largest (signed) entry of Attr" in readme
+    assert str(tmp_path) not in "".join(path.read_text() for path in (tmp_path / "set").rglob("*.json"))
+
+
+def test_forms_replace_each_other(tmp_path: Path) -> None:
+    store = filled_store(tmp_path)
+    for form in ("datasets", "parquet", "datasets", "datasets"):
+        export_run(store, "first", tmp_path / "out", form)
+    assert len(datasets.load_from_disk(tmp_path / "out")["predictions"]) == 8
+    export_run(store, "first", tmp_path / "out")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == FILES
+    (tmp_path / "out" / "pictures").mkdir()
+    with pytest.raises(StoreError, match="holds other things"):
+        export_run(store, "first", tmp_path / "out", "datasets")
+
+
+def test_an_export_shows_no_progress_of_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    export_run(filled_store(tmp_path), "first", tmp_path / "out", "datasets")
+    assert capsys.readouterr() == ("", "")
+    assert not datasets.utils.are_progress_bars_disabled()
 
 
 def test_an_earlier_export_is_replaced(tmp_path: Path) -> None:

@@ -1,0 +1,118 @@
+"""One example as the store knows it: its tokens, the answer, its stored edges as matrices."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Connection, text
+
+from attattr_batch.errors import UserError
+from attattr_batch.store.runs import resolve_run
+
+
+@dataclass(frozen=True)
+class StoredExample:
+    """One attributed example.
+
+    Attributes:
+        run_id: Number of the run.
+        run: Its name.
+        example_id: The example.
+        target: Class attributed: `gold` or `predicted`.
+        n_layers: Layers of the model.
+        n_heads: Heads per layer.
+        tokens: Token strings, special ones included.
+        segments: Per token 0 (first text), 1 (second text) or None (special token).
+        gold: Name of the gold label, or None.
+        predicted: Name of the predicted label.
+        tree_top: Position of the attribution tree's top node, or None if no token qualifies.
+    """
+
+    run_id: int
+    run: str
+    example_id: int
+    target: str
+    n_layers: int
+    n_heads: int
+    tokens: tuple[str, ...]
+    segments: tuple[int | None, ...]
+    gold: str | None
+    predicted: str
+    tree_top: int | None
+
+
+_TOKENS = (
+    "SELECT coalesce(v.token, t.token_id::VARCHAR), t.segment FROM tokens AS t JOIN runs AS r USING (run_id)"
+    " LEFT JOIN vocabulary AS v ON v.tokenizer_key = r.tokenizer_key AND v.token_id = t.token_id"
+    " WHERE t.run_id = :run AND t.example_id = :example ORDER BY t.position"
+)
+
+_ANSWER = (
+    "SELECT p.gold, p.predicted, t.tree_top FROM predictions AS p"
+    " JOIN target_scores AS t USING (run_id, example_id)"
+    " WHERE p.run_id = :run AND p.example_id = :example AND t.target = :target"
+)
+
+_EDGES = (
+    "SELECT layer, head, query_pos, key_pos, attr FROM edges"
+    " WHERE run_id = :run AND example_id = :example AND target = :target"
+)
+
+
+def stored_example(
+    connection: Connection, name_or_id: str | int, example_id: int, target: str
+) -> StoredExample:
+    """Looks an example up.
+
+    Args:
+        connection: From `Store.read()`.
+        name_or_id: The run.
+        example_id: The example.
+        target: `gold` or `predicted`; a run without labels has `predicted` alone, which then is meant.
+
+    Raises:
+        UserError: no such run or example, or the example is not attributed.
+    """
+    run = resolve_run(connection, name_or_id)
+    if not 0 <= example_id < run.n_examples:
+        raise UserError(
+            "no such example", got=example_id, allowed=f"0 to {run.n_examples - 1} in run {run.name}"
+        )
+    target = "predicted" if run.target == "predicted" else target
+    key = {"run": run.run_id, "example": example_id}
+    answer = connection.execute(text(_ANSWER), {**key, "target": target}).one_or_none()
+    if answer is None:
+        got = f"example {example_id} of run {run.name}, {target} class"
+        raise UserError(
+            "the example is not attributed", got=got, hint="`attattr status` says how far the run is"
+        )
+    tokens = connection.execute(text(_TOKENS), key).all()
+    return StoredExample(
+        run_id=run.run_id,
+        run=run.name,
+        example_id=example_id,
+        target=target,
+        n_layers=run.n_layers,
+        n_heads=run.n_heads,
+        tokens=tuple(token for token, _ in tokens),
+        segments=tuple(segment for _, segment in tokens),
+        gold=None if answer.gold is None else run.labels[answer.gold],
+        predicted=run.labels[answer.predicted],
+        tree_top=answer.tree_top,
+    )
+
+
+def edge_matrices(connection: Connection, example: StoredExample) -> NDArray[np.float32]:
+    """Attribution of the example's stored edges, the strongest of each head; every other entry is 0.
+
+    Returns:
+        float32 [layer, head, query, key].
+    """
+    n_tokens = len(example.tokens)
+    matrices = np.zeros((example.n_layers, example.n_heads, n_tokens, n_tokens), np.float32)
+    key = {"run": example.run_id, "example": example.example_id, "target": example.target}
+    for layer, head, query, position, attr in connection.execute(text(_EDGES), key).all():
+        matrices[layer, head, query, position] = attr
+    return matrices

@@ -1,0 +1,63 @@
+"""The folder of an export: filled aside, then put in place of an earlier one; other files are left alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from attattr_batch.errors import StoreError
+
+FORMAT = "attattr_batch export 1"
+MARKER = "run.json"
+"""The file whose `format` says that a folder is an export of ours."""
+
+_FILES = ("README.md", MARKER, "dataset_dict.json")
+_UNFINISHED = ".unfinished"
+_EARLIER = ".earlier"
+
+
+@contextmanager
+def filled(folder: Path) -> Iterator[Path]:
+    """Gives a working folder inside `folder`; once filled, its files replace an earlier export there.
+
+    Raises:
+        StoreError: `folder` is a file, or holds other things than an export.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise StoreError("an export needs a folder", got=f"{folder} (a file)")
+    folder.mkdir(parents=True, exist_ok=True)
+    earlier = [path for path in sorted(folder.iterdir()) if path.name != _UNFINISHED]
+    if earlier and not (_is_export(folder / MARKER) and all(map(_may_be_ours, earlier))):
+        got = f"{folder} holds {', '.join(path.name for path in earlier[:5])}"
+        raise StoreError("the folder holds other things", got=got, hint="give a new or empty folder")
+    work = folder / _UNFINISHED
+    try:
+        work.mkdir(exist_ok=True)
+        yield work
+        made = sorted(work.iterdir(), key=lambda path: path.name == MARKER)
+        (work / _EARLIER).mkdir()
+        for path in earlier:
+            if path.name != MARKER:  # replaced last: cut short here, the folder is still known as an export
+                os.replace(path, work / _EARLIER / path.name)
+        for path in made:
+            os.replace(path, folder / path.name)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _may_be_ours(path: Path) -> bool:
+    if path.is_dir():  # a table of a `datasets` folder
+        return (path / "dataset_info.json").is_file()
+    return path.name in _FILES or path.suffix == ".parquet"
+
+
+def _is_export(marker: Path) -> bool:
+    try:
+        content = json.loads(marker.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return False
+    return isinstance(content, dict) and content.get("format") == FORMAT
