@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 DEMO := demo
 export UV_NO_CONFIG := 1
 
-.PHONY: demo test check bench clean bundled docs help
+.PHONY: demo test check bench clean bundled docs notebook help
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -48,11 +48,15 @@ docs: $(STAMP)  ## write the generated documents
 	$(BIN)/python -m attattr_batch.analysis.dictionary --write
 	$(BIN)/python tools/api_reference.py --write
 
+notebook: $(STAMP)  ## execute docs/example.ipynb again
+	$(BIN)/python tools/run_notebook.py docs/example.ipynb
+
 bench: $(STAMP)  ## run every benchmark; writes benchmarks/results and BENCHMARKS.md (an hour; ATTATTR_REAL_DATA)
 	$(BIN)/python benchmarks/main_job.py
 	$(BIN)/python benchmarks/engine.py
 	$(BIN)/python benchmarks/scheduler.py
 	$(BIN)/python benchmarks/store.py
+	$(BIN)/python benchmarks/dashboard.py
 
 clean:  ## remove the environment and everything made
 	rm -rf $(VENV) $(DEMO) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
