@@ -79,6 +79,8 @@ def open_duckdb(
     deadline = time.monotonic() + timeout_s
     while True:
         try:
+            if not (read_only or path.exists()):
+                _make_blank(path, config)
             return duckdb.connect(str(path), read_only=read_only, config=config)
         except duckdb.Error as error:
             if not is_lock_error(error):
@@ -86,6 +88,18 @@ def open_duckdb(
             if time.monotonic() >= deadline:
                 raise _held(error, path, timeout_s) from error
         time.sleep(random.uniform(0.005, 0.025))
+
+
+def _make_blank(path: Path, config: dict[str, Any]) -> None:
+    """Makes a database file whole or not at all: DuckDB, killed in its first write, leaves an empty file."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}.new")
+    try:
+        duckdb.connect(str(aside), config=config).close()
+        os.link(aside, path)
+    except OSError:
+        pass  # another process was first, or links are unknown there: then the file is made in its place
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 @contextmanager

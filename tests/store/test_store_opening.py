@@ -105,6 +105,23 @@ def test_a_blank_duckdb_file_is_filled_by_a_writer_but_not_read(tmp_path: Path) 
     assert rows(Store(path), "SELECT count(*) FROM runs") == [(0,)]
 
 
+def test_a_process_that_dies_while_it_makes_the_file_is_not_in_the_way_of_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DuckDB leaves an empty file then, which nobody can open."""
+    store = Store(tmp_path / "new.duckdb", create=True)
+
+    def die(path: str, **_: object) -> None:
+        Path(path).touch()
+        raise SystemExit
+
+    with monkeypatch.context() as patched, pytest.raises(SystemExit):
+        patched.setattr(duckdb, "connect", die)
+        store.migrate()
+    store.migrate()
+    assert [path.name for path in tmp_path.iterdir()] == ["new.duckdb"]
+
+
 @pytest.fixture
 def holder(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     """Another process that holds the file of `new_store(tmp_path)` open for writing."""
