@@ -31,22 +31,38 @@ def filled(folder: Path) -> Iterator[Path]:
         raise StoreError("an export needs a folder", got=f"{folder} (a file)")
     folder.mkdir(parents=True, exist_ok=True)
     earlier = [path for path in sorted(folder.iterdir()) if path.name != _UNFINISHED]
-    if earlier and not (_is_export(folder / MARKER) and all(map(_may_be_ours, earlier))):
+    work = folder / _UNFINISHED
+    known = _is_export(folder / MARKER) or _is_export(work / MARKER)
+    if earlier and not (known and all(map(_may_be_ours, earlier))):
         got = f"{folder} holds {', '.join(path.name for path in earlier[:5])}"
         raise StoreError("the folder holds other things", got=got, hint="give a new or empty folder")
-    work = folder / _UNFINISHED
     try:
         work.mkdir(exist_ok=True)
+        _clear(work)
         yield work
-        made = sorted(work.iterdir(), key=lambda path: path.name == MARKER)
-        (work / _EARLIER).mkdir()
-        for path in earlier:
-            if path.name != MARKER:  # replaced last: cut short here, the folder is still known as an export
-                os.replace(path, work / _EARLIER / path.name)
-        for path in made:
-            os.replace(path, folder / path.name)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+    except BaseException:
+        _clear(work)
+        if not earlier or _is_export(folder / MARKER):
+            shutil.rmtree(work, ignore_errors=True)
+        raise
+    # Ended from here on, the folder is known as an export by the marker in it or in `work`.
+    made = sorted(work.iterdir(), key=lambda path: path.name == MARKER)
+    (work / _EARLIER).mkdir()
+    for path in earlier:
+        if path.name != MARKER:
+            os.replace(path, work / _EARLIER / path.name)
+    for path in made:
+        os.replace(path, folder / path.name)
+    shutil.rmtree(work)
+
+
+def _clear(work: Path) -> None:
+    """Deletes all but the marker, which may alone say whose files an ended export has left in the folder."""
+    for path in work.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != MARKER:
+            path.unlink()
 
 
 def _may_be_ours(path: Path) -> bool:
