@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from attattr_batch.errors import UserError
+from attattr_batch.spreadsheet import as_text
 
 stderr = Console(stderr=True, highlight=False, soft_wrap=True)
 stdout = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
@@ -46,9 +49,9 @@ def print_rows(columns: Sequence[str], rows: Iterable[Sequence[Any]], form: Form
         records = [dict(zip(columns, row, strict=True)) for row in rows]
         print(json.dumps(records, default=_plain, ensure_ascii=False, indent=1))
     elif form is Format.csv:
-        writer = csv.writer(sys.stdout, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows([["" if value is None else _plain_text(value) for value in row] for row in rows])
+        _write_csv([as_text(column) for column in columns])
+        for row in rows:
+            _write_csv(["" if value is None else _plain_text(value) for value in row])
     else:
         table = Table(box=box.SIMPLE_HEAD)
         for column in columns:
@@ -58,12 +61,20 @@ def print_rows(columns: Sequence[str], rows: Iterable[Sequence[Any]], form: Form
         stdout.print(table)
 
 
+def _write_csv(row: Sequence[Any]) -> None:
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\r\n").writerow(row)  # which also quotes a text with a carriage return
+    sys.stdout.write(line.getvalue().removesuffix("\r\n") + "\n")
+
+
 def _plain(value: Any) -> Any:
     return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
 def _plain_text(value: Any) -> Any:
-    return value.isoformat() if isinstance(value, datetime) else value
+    if isinstance(value, bool | int | float | Decimal):
+        return value
+    return as_text(value.isoformat() if isinstance(value, datetime) else str(value))
 
 
 def _cell(value: Any) -> str:

@@ -1,13 +1,17 @@
-"""Saves charts as SVG, PNG or JSON, by the file's ending."""
+"""Saves charts as SVG, PNG or JSON, by the file's ending; tables as CSV."""
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import altair as alt
+import pyarrow as pa
+import pyarrow.csv
 import vl_convert
 
 from attattr_batch.errors import UserError
+from attattr_batch.spreadsheet import as_text
 
 _PNG_SCALE = 2.0
 
@@ -29,6 +33,19 @@ def save_chart(chart: alt.TopLevelMixin, path: Path) -> None:
         case _:
             raise UserError("pictures are saved by the file's ending", got=path, allowed=".svg, .png, .json")
     write_file(path, content)
+
+
+def csv_file(table: pa.Table) -> bytes:
+    """The table as CSV; lists and structures as text, and no text that a spreadsheet would compute."""
+    columns = [
+        pa.array([None if value is None else as_text(str(value)) for value in column.to_pylist()])
+        if pa.types.is_nested(column.type) or pa.types.is_string(column.type)
+        else column
+        for column in table.columns
+    ]
+    sink = io.BytesIO()
+    pyarrow.csv.write_csv(pa.table(columns, names=[as_text(name) for name in table.column_names]), sink)
+    return sink.getvalue()
 
 
 def write_file(path: Path, content: bytes) -> None:

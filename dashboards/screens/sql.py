@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import io
-
 import altair as alt
 import pyarrow as pa
-import pyarrow.csv
 import streamlit as st
 from reading import messages, store_path
 
+from attattr_batch.report.saving import csv_file
 from attattr_batch.report.theme import BLUE, inline
 from attattr_batch.resources import data_folder
 from attattr_batch.store.console import QueryResult, query
@@ -38,7 +36,7 @@ def show(result: QueryResult) -> None:
     table = result.table.rename_columns(names)
     st.caption(f"{table.num_rows} rows")
     st.dataframe(table, hide_index=True, key="result")
-    st.download_button("Download CSV", as_csv(table), "result.csv", "text/csv")
+    st.download_button("Download CSV", csv_file(table), "result.csv", "text/csv")
     numbers = [
         name
         for name, kind in zip(table.column_names, table.schema.types, strict=True)
@@ -65,19 +63,6 @@ def show(result: QueryResult) -> None:
     st.altair_chart(
         chart.encode(x=alt.X(f"x:{kind}", title=x, sort=None), y=alt.Y("y:Q", title=y)), key="chart"
     )
-
-
-def as_csv(table: pa.Table) -> bytes:
-    """The table as CSV; lists and structures as text."""
-    columns = [
-        pa.array([None if value is None else str(value) for value in column.to_pylist()])
-        if pa.types.is_nested(column.type)
-        else column
-        for column in table.columns
-    ]
-    sink = io.BytesIO()
-    pyarrow.csv.write_csv(pa.table(columns, names=table.column_names), sink)
-    return sink.getvalue()
 
 
 saved = {file.name.replace("_", " "): file for file in load_folder(data_folder("dashboards") / "cookbook")}
