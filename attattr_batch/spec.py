@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -110,6 +111,10 @@ class RunSpec(BaseModel):
         return self
 
 
+# Beside its own errors, PyYAML lets through what Python says of `!!int x`, `2001-99-99`, `!!bool x` or
+# `!!timestamp x`, and of a document that is nested too deep.
+_YAML_ERRORS = (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, RecursionError)
+
 # Keys whose value is a path when it names something on disk; relative to the spec file.
 _PATH_KEYS = ("data_dir", "model", "dataset", "stage")
 
@@ -137,8 +142,9 @@ def load_spec(
         content = yaml.safe_load(text)
     except (OSError, UnicodeDecodeError) as error:
         raise UserError("cannot read the run spec", got=f"{path}: {error}", hint="check the path") from error
-    except yaml.YAMLError as error:
-        raise UserError("the run spec is not valid YAML", got=f"{path}: {error}") from error
+    except _YAML_ERRORS as error:
+        got = f"{path}: {str(error) or type(error).__name__}"
+        raise UserError("the run spec is not valid YAML", got=got) from error
     mappings = _run_mappings(content, path)
     if len(mappings) > 1 and (overrides or {}).get("name") is not None:
         raise UserError(
@@ -190,7 +196,7 @@ def _run_mappings(content: Any, path: Path) -> list[dict[str, Any]]:
         raise UserError("`defaults:` must be a mapping and `runs:` a non-empty list", got=str(path))
     for position, run in enumerate(runs):
         if not isinstance(run, dict):
-            got = f"{path}, entry {position}: {run!r}"
+            got = f"{path}, entry {position}: {reprlib.repr(run):.200}"
             raise UserError("every entry of `runs:` must be a mapping", got=got)
     return [{**defaults, **run} for run in runs]
 
@@ -198,10 +204,14 @@ def _run_mappings(content: Any, path: Path) -> list[dict[str, Any]]:
 def _resolve(key: str, value: Any, folder: Path) -> Any:
     if key not in _PATH_KEYS or not isinstance(value, str) or value == BUNDLED:
         return value
-    candidate = folder / Path(value).expanduser()
-    # A `*` watches a folder of checkpoints (schedules).
-    looks_like_path = value.startswith((".", "/", "~")) or "*" in value or candidate.exists()
-    return str(candidate.resolve()) if looks_like_path else value
+    try:
+        candidate = folder / Path(value).expanduser()
+        # A `*` watches a folder of checkpoints (schedules).
+        looks_like_path = value.startswith((".", "/", "~")) or "*" in value or candidate.exists()
+        return str(candidate.resolve()) if looks_like_path else value
+    except (OSError, ValueError, RuntimeError) as error:  # too long, a null character, nobody's home
+        got = f"{key}: {reprlib.repr(value):.200}: {error}"
+        raise UserError("a path in the run spec cannot be used", got=got) from error
 
 
 def _explain(item: Any) -> str:

@@ -61,7 +61,10 @@ def read_csv(path: Path) -> tuple[tuple[str, ...], Iterator[TableRow]]:
     Returns and Raises: as `read_table`.
     """
     reader = csv.reader(io.StringIO(_text(path, "CSV"), newline=""), strict=True)
-    columns = tuple(next(reader, ()))
+    try:
+        columns = tuple(next(reader, ()))
+    except csv.Error as error:
+        raise _broken_csv(path, reader, error) from error
     if not columns:
         raise UserError("the CSV file is empty", got=path, allowed="a header line and data rows")
     return columns, _csv_rows(path, columns, reader)
@@ -99,8 +102,14 @@ def label_id(text: str, labels: Sequence[str]) -> int | None:
     """Returns the id of a label written as a name or as an integer id; None if it is neither."""
     if text in labels:
         return labels.index(text)
-    if text.isascii() and text.isdigit() and int(text) < len(labels):
-        return int(text)
+    number = text.lstrip("0") or "0"  # Python refuses to read a number of thousands of digits
+    if (
+        text.isascii()
+        and text.isdigit()
+        and len(number) <= len(str(len(labels)))
+        and int(number) < len(labels)
+    ):
+        return int(number)
     return None
 
 
@@ -137,7 +146,11 @@ def _csv_rows(path: Path, columns: tuple[str, ...], reader: Any) -> Iterator[Tab
         for fields in reader:
             yield _row(path, columns, fields, reader.line_num)
     except csv.Error as error:
-        raise UserError("broken CSV row", got=f"{path}, line {reader.line_num}: {error}") from error
+        raise _broken_csv(path, reader, error) from error
+
+
+def _broken_csv(path: Path, reader: Any, error: csv.Error) -> UserError:
+    return UserError("broken CSV row", got=f"{path}, line {reader.line_num}: {error}")
 
 
 def _row(path: Path, columns: tuple[str, ...], fields: Sequence[str], line: int) -> TableRow:

@@ -41,6 +41,16 @@ class Attack:
 
 Item = TypeVar("Item", Mask, Attack)
 
+_TYPES = {
+    "example_ids": pa.list_(pa.int64()),
+    "mask": pa.string(),
+    "heads": pa.list_(pa.int64()),
+    "attack": pa.string(),
+    "tokens": pa.list_(pa.int64()),
+    "segments": pa.list_(pa.int64()),
+    "ratios": pa.list_(pa.float64()),
+}
+
 
 @dataclass(frozen=True)
 class Order(Generic[Item]):
@@ -83,13 +93,20 @@ def attack_order(rows: pa.Table) -> Order[Attack]:
     """Reads the rows of an `attack` job: `attack`, `example_ids`, `tokens`, `segments`, `ratios`.
 
     Raises:
-        UserError: a column is missing, lists differ in length, or a name comes twice for an example.
+        UserError: a column is missing or of another type, lists differ in length, a place is in no text, or
+            a name comes twice for an example.
     """
 
     def read(row: Mapping[str, Any]) -> Attack:
         parts = [tuple(row[column]) for column in ("tokens", "segments", "ratios")]
         if len(set(map(len, parts))) != 1:
             raise UserError("an attack's lists must be of one length", got=f"attack {row['attack']}")
+        if not (set(row["segments"]) <= {0, 1} and all(0 < ratio <= 1 for ratio in row["ratios"])):
+            raise UserError(
+                "an attack inserts a token in no place of a text",
+                got=f"attack {row['attack']}: segments {row['segments']}, ratios {row['ratios']}",
+                allowed="segments 0 or 1, ratios above 0 and at most 1",
+            )
         return Attack(row["attack"], Trigger(*parts))
 
     return _read(rows, ("attack", "tokens", "segments", "ratios"), read)
@@ -102,7 +119,9 @@ def _read(rows: pa.Table, columns: Sequence[str], read: Callable[[Mapping[str, A
         raise UserError(
             "the job's query lacks columns", got=", ".join(sorted(missing)), allowed=", ".join(wanted)
         )
-    content = sorted(rows.select(wanted).to_pylist(), key=lambda row: (row[columns[0]], row["example_ids"]))
+    content = sorted(
+        _typed(rows.select(wanted)).to_pylist(), key=lambda row: (row[columns[0]], row["example_ids"])
+    )
     items = tuple(read(row) for row in content)
     of: dict[int, list[int]] = {}
     for index, row in enumerate(content):
@@ -111,6 +130,24 @@ def _read(rows: pa.Table, columns: Sequence[str], read: Callable[[Mapping[str, A
     for example_id, indices in of.items():
         _refuse_doubles(example_id, [items[index].name for index in indices])
     return Order(items, {one: tuple(indices) for one, indices in of.items()}, content_key(content))
+
+
+def _typed(rows: pa.Table) -> pa.Table:
+    """The rows in the columns' types; nulls have no meaning anywhere."""
+    columns = []
+    for name in rows.column_names:
+        try:
+            column = rows[name].combine_chunks().cast(_TYPES[name])
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            raise UserError(
+                "a column of the job's query has the wrong type",
+                got=f"{name}: {rows[name].type}",
+                allowed=f"{_TYPES[name]}",
+            ) from error
+        if column.null_count or (pa.types.is_list(column.type) and column.flatten().null_count):
+            raise UserError("a column of the job's query holds nulls", got=name)
+        columns.append(column)
+    return pa.table(columns, names=rows.column_names)
 
 
 def _refuse_doubles(example_id: int, names: Iterable[str]) -> None:

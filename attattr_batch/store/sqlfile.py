@@ -59,10 +59,13 @@ def load_file(path: Path) -> SqlFile:
     """Reads one SQL file.
 
     Raises:
-        UserError: the header lacks `name` or `description`, the name differs from the file's, or no SQL
-            follows.
+        UserError: the file cannot be read, the header lacks `name` or `description`, the name differs from
+            the file's, or no SQL follows.
     """
-    lines = path.read_text(encoding="utf-8").splitlines()
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError("cannot read the SQL file", got=f"{path}: {error}", allowed="UTF-8 text") from error
     end = next((number for number, line in enumerate(lines) if not line.startswith("--")), len(lines))
     fields = _parse_header(lines[:end])
     query = "\n".join(lines[end:]).strip().removesuffix(";").strip()
