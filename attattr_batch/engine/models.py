@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+import reprlib
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,6 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError
 from huggingface_hub.errors import HTTPError as ClientError  # type: ignore[attr-defined]
 from huggingface_hub.errors import RevisionNotFoundError as RevisionNotFound
-from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForSequenceClassification,
@@ -30,6 +30,17 @@ from attattr_batch.resources import bundled_folder
 from attattr_batch.spec import BUNDLED
 
 _HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model"]
+
+# Beyond what any classifier has; a configuration may ask for more to exhaust memory or time.
+_LARGEST = {
+    "num_hidden_layers": 256,
+    "num_attention_heads": 256,
+    "hidden_size": 2**15,
+    "intermediate_size": 2**17,
+    "vocab_size": 2**22,
+    "max_position_embeddings": 2**22,
+    "num_labels": 2**12,
+}
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack", "*.pkl")
 
 
@@ -94,16 +105,37 @@ def load_config(source: ModelSource) -> Any:
     """Reads and checks the configuration of a classifier without loading weights.
 
     Raises:
-        UserError: not a configuration transformers knows, or one that needs code of its own.
+        UserError: not a configuration transformers knows, one that needs code of its own, or one of a model
+            larger than any.
     """
+    path = source.folder / "config.json"
     try:
-        return AutoConfig.from_pretrained(source.folder, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        # First as it stands there: transformers makes a name for each of as many labels as it says.
+        _check_sizes(json.loads(path.read_text(encoding="utf-8")).get, path)
+        config = AutoConfig.from_pretrained(source.folder, trust_remote_code=False)
+    except UserError:
+        raise
+    except Exception as error:  # of any kind: each architecture checks its own settings in its own way
         raise UserError(
             "the model's configuration cannot be used",
-            got=f"{source.folder / 'config.json'}: {error}",
+            got=f"{path}: {error}",
             allowed="architectures that ship with transformers; code from a model folder is never run",
         ) from error
+    _check_sizes(lambda name: getattr(config, name, None), path)
+    if not all(isinstance(name, str) for name in config.id2label.values()):
+        raise UserError("the model's configuration cannot be used", got=f"{path}: id2label", allowed="texts")
+    return config
+
+
+def _check_sizes(setting: Callable[[str], Any], path: Path) -> None:
+    for name, largest in _LARGEST.items():
+        value = setting(name)
+        if value is not None and not (isinstance(value, int) and 0 < value <= largest):
+            raise UserError(
+                "the model's configuration cannot be used",
+                got=f"{path}: {name} is {reprlib.repr(value):.100}",
+                allowed=f"a number from 1 to {largest}",
+            )
 
 
 def load_tokenizer(source: ModelSource) -> PreTrainedTokenizerBase:
@@ -114,7 +146,7 @@ def load_tokenizer(source: ModelSource) -> PreTrainedTokenizerBase:
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(source.folder, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except Exception as error:  # of any kind: the library of fast tokenizers raises bare ones
         raise UserError(
             "the model's tokenizer cannot be loaded",
             got=f"{source.folder}: {error}",
@@ -153,7 +185,7 @@ def load_model(source: ModelSource, device: torch.device) -> PreTrainedModel:
                 trust_remote_code=False,
                 output_loading_info=True,
             )
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+    except Exception as error:  # of any kind: each architecture fails in its own way on odd settings
         raise UserError("the model cannot be loaded", got=f"{source.folder}: {error}") from error
     missing = sorted(info["missing_keys"])
     if missing:
