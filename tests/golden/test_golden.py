@@ -1,0 +1,49 @@
+"""Drift: the bundled models' numbers are those written down, and twice the same within one machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from bundled_values import TASKS, compute, golden
+from scenarios import contents
+
+# Float32 on another CPU or with another number of threads: sums in another order. The largest entry of a
+# head is a maximum over thousands, its sum adds them up; both are in units of probability.
+EXACT = {"rtol": 1e-4, "atol": 2e-6}
+ADAPTIVE = {"rtol": 1e-2, "atol": 2e-3}  # the run's tolerance, 1e-3 a layer, and room for a head's share
+WHOLE = {"predicted", "where it is"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "tolerance"),
+    [({"quadrature": "gauss-legendre", "nodes": 32}, EXACT), ({}, ADAPTIVE)],
+    ids=["32 nodes", "adaptive"],
+)
+def test_values_are_those_written_down(
+    tmp_path: Path, settings: dict[str, Any], tolerance: dict[str, float]
+) -> None:
+    found, _ = compute(tmp_path, **settings)
+    for task, quantities in golden().items():
+        for name, values in quantities.items():
+            if name in WHOLE:
+                assert [list(x) if isinstance(x, list) else x for x in found[task][name]] == values, (
+                    task,
+                    name,
+                )
+            else:
+                ours, theirs = np.asarray(found[task][name]), np.asarray(values)
+                assert np.allclose(ours, theirs, **tolerance), (task, name, np.abs(ours - theirs).max())
+
+
+def test_the_same_run_twice_gives_the_same_rows(tmp_path: Path) -> None:
+    """Every row of every table, to the last bit, on one machine and with one plan of batches."""
+    stores = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        stores.append(compute(tmp_path / name)[1])
+    first, second = (contents(store.path) for store in stores)
+    assert first == second
+    assert first["runs"].total() == len(TASKS)
