@@ -12,6 +12,7 @@ import altair as alt
 import pyarrow as pa
 import streamlit as st
 
+from attattr_batch.analysis.diff import diff_runs
 from attattr_batch.errors import AttattrError, UserError
 from attattr_batch.report.figures import figure_rows, find_figure, with_criterion
 from attattr_batch.report.theme import Chart
@@ -20,6 +21,7 @@ from attattr_batch.store.jobs import table_names
 
 _WAIT_S = 10.0
 _KEPT_RESULTS = 200
+_MOST_RUNS = 8
 
 
 def store_path() -> Path:
@@ -55,24 +57,40 @@ def figure_table(name: str, run_ids: Sequence[int]) -> pa.Table:
     return _figure_rows(name, tuple(run_ids), _state())
 
 
+def differences(run_a: int, run_b: int) -> pa.Table:
+    """What changed between two runs.
+
+    Raises:
+        StoreError: the store cannot be read.
+    """
+    return _differences(run_a, run_b, _state())
+
+
 def show_figure(name: str, run_ids: Sequence[int], *, criterion: str | None = None) -> None:
-    """Heading, chart and numbers of a figure; or what has to be run before it can be drawn."""
+    """Heading, chart and numbers of a figure; or what has to be run before it can be drawn.
+
+    Of many runs the newest are shown: nobody reads more panels than these, and drawing them takes seconds.
+    """
     figure = find_figure(name)
     st.subheader(figure.title)
     st.caption(figure.query.description)
+    shown = run_ids[-_MOST_RUNS:]
+    if len(shown) < len(run_ids):
+        st.caption(f"The {len(shown)} newest of {len(run_ids)} runs; pick others in the sidebar.")
     with messages():
-        found = figure_table(name, run_ids)
-        if criterion is not None:
-            found = with_criterion(found, criterion)
-        show_chart(figure.draw(found), key=f"figure-{name}")
+        found, drawn = _drawn_figure(name, tuple(shown), criterion, _state())
+        st.vega_lite_chart(drawn, width="content", key=f"figure-{name}")
         show_numbers(found, name)
 
 
 def show_chart(chart: Chart, *, key: str, **options: Any) -> None:
     """The chart at its own size; `options` are those of `st.altair_chart`."""
+    st.altair_chart(_as_row(chart), width="content", key=key, **options)
+
+
+def _as_row(chart: Chart) -> Chart:
     # Streamlit squeezes a single view, legend and all, into the size meant for its marks; no row of one.
-    row = alt.hconcat(chart) if isinstance(chart, alt.Chart | alt.LayerChart) else chart
-    st.altair_chart(row, width="content", key=key, **options)
+    return alt.hconcat(chart) if isinstance(chart, alt.Chart | alt.LayerChart) else chart
 
 
 def show_numbers(table: pa.Table, name: str) -> None:
@@ -135,6 +153,24 @@ def _rows(sql: str, values: tuple[Any, ...], state: tuple[int, ...]) -> pa.Table
 def _names(state: tuple[int, ...]) -> set[str]:
     with Store(store_path(), timeout_s=_WAIT_S).read() as connection:
         return table_names(connection)
+
+
+@st.cache_data(show_spinner=False, max_entries=_KEPT_RESULTS)
+def _differences(run_a: int, run_b: int, state: tuple[int, ...]) -> pa.Table:
+    return diff_runs(Store(store_path(), timeout_s=_WAIT_S), run_a, run_b)
+
+
+@st.cache_data(show_spinner=False, max_entries=_KEPT_RESULTS)
+def _drawn_figure(
+    name: str, run_ids: tuple[int, ...], criterion: str | None, state: tuple[int, ...]
+) -> tuple[pa.Table, dict[str, Any]]:
+    """Rows of a figure, and its Vega-Lite specification: Altair takes a second for many panels."""
+    found = _figure_rows(name, run_ids, state)
+    if criterion is not None:
+        found = with_criterion(found, criterion)
+    # Figures of ours are valid, and their look is the page's own.
+    drawn = _as_row(find_figure(name).draw(found)).to_dict(validate=False)
+    return found, {key: value for key, value in drawn.items() if key != "config"}
 
 
 @st.cache_data(show_spinner=False, max_entries=_KEPT_RESULTS)

@@ -7,7 +7,6 @@ from typing import Any
 
 import altair as alt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from attattr_batch.markup import BLUE, ORANGE
 from attattr_batch.report.theme import (
@@ -55,16 +54,12 @@ def effectiveness_curves(rows: pa.Table) -> Chart:
     """
     x = alt.X("k:Q", title="heads removed from every layer", axis=alt.Axis(tickMinStep=1, format="d"))
     directions = {"largest_first": "largest removed first", "smallest_first": "smallest removed first"}
-    panels = [
-        _lines_with_bands(
-            rows.filter((pc.field("run") == run) & (pc.field("direction") == direction)),
-            x,
-            [*_ACCURACY_TOOLTIP, "k:Q"],
-        ).properties(title=f"{run}: {title}")
-        for run in unique(rows, "run")
-        for direction, title in directions.items()
-    ]
-    return alt.concat(*panels, columns=2)
+    named = [f"{row['run']}: {directions[row['direction']]}" for row in rows.to_pylist()]
+    order = [f"{run}: {title}" for run in unique(rows, "run") for title in directions.values()]
+    chart = _lines_with_bands(
+        rows.append_column("panel", pa.array(named, pa.string())), x, [*_ACCURACY_TOOLTIP, "k:Q"]
+    )
+    return chart.facet(facet=alt.Facet("panel:N", title=None, sort=order), columns=2)
 
 
 def pruning_areas(rows: pa.Table) -> Chart:
@@ -107,20 +102,22 @@ def trigger_effects(rows: pa.Table) -> Chart:
         "drop": "answered correctly, of the class attacked",
         "push": "answered with the pattern's class, of the others",
     }
-    panels = [
-        _trigger_panel(
-            [row for row in rows.to_pylist() if (row["run"], row["ranking"]) == (run, ranking)],
-            f"{run}: {ranking}",
-            title,
-        )
-        for run in unique(rows, "run")
-        for ranking, title in rankings.items()
-    ]
+    labelled = [{**row, "label": f"{row['class']}: {row['pattern']}"} for row in rows.to_pylist()]
+    # Made once for each ranking: Altair takes long to check what it is given.
+    templates = {ranking: _trigger_panel(title) for ranking, title in rankings.items()}
+    panels = []
+    for run in unique(rows, "run"):
+        for ranking, template in templates.items():
+            panel = template.copy(deep=False)
+            panel.title = f"{run}: {ranking}"
+            panel.data = alt.Data(
+                values=[row for row in labelled if (row["run"], row["ranking"]) == (run, ranking)]
+            )
+            panels.append(panel)
     return alt.concat(*panels, columns=2, spacing=20).resolve_scale(y="independent")
 
 
-def _trigger_panel(rows: list[dict[str, Any]], title: str, share: str) -> alt.LayerChart:
-    labelled = [{**row, "label": f"{row['class']}: {row['pattern']}"} for row in rows]
+def _trigger_panel(share: str) -> alt.LayerChart:
     y = alt.Y("label:N", title=None, sort=None, axis=alt.Axis(labelLimit=230))
     tooltip = [
         alt.Tooltip("label:N", title="class: pattern"),
@@ -150,9 +147,7 @@ def _trigger_panel(rows: list[dict[str, Any]], title: str, share: str) -> alt.La
     )
     links = base.mark_rule(color=GREY).encode(x=alt.X("control:Q"), x2="inserted:Q")
     height = alt.Step(19)
-    return alt.LayerChart(layer=[links, points], data=alt.Data(values=labelled), title=title).properties(
-        width=270, height=height
-    )
+    return alt.LayerChart(layer=[links, points]).properties(width=270, height=height)
 
 
 _OURS = "datum.criterion == 'attattr'"

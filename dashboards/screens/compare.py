@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import altair as alt
 import streamlit as st
-from reading import choose_run, messages, rows, show_chart, show_numbers, store_path
+from reading import choose_run, differences, messages, rows, show_chart, show_numbers
 
-from attattr_batch.analysis.diff import diff_runs
-from attattr_batch.report.theme import BLUE, inline
-from attattr_batch.store.connection import Store
+from attattr_batch.markup import BLUE
+from attattr_batch.report.theme import inline
 
 runs = st.session_state["chosen"]
 if len(runs) > 1:
@@ -17,10 +16,16 @@ if len(runs) > 1:
         run_a = choose_run(runs, "run_a", "run a")
     with second:
         run_b = choose_run([run for run in runs if run != run_a], "run_b", "run b")
-    st.caption("Settings that differ, accuracy and the heads that moved most (b - a), with 95 % intervals.")
-    with messages():
-        changed = diff_runs(Store(store_path(), timeout_s=10), run_a["run_id"], run_b["run_id"])
-        st.dataframe(changed, hide_index=True, key="changed")
+    st.caption(
+        "Settings that differ, accuracy and the heads that moved most (b - a), with 95 % intervals from"
+        " resampling both runs' examples: a few seconds for large runs."
+    )
+    pair = (run_a["run_id"], run_b["run_id"])
+    if st.button("Compare", type="primary"):
+        st.session_state["compared"] = pair
+    if st.session_state.get("compared") == pair:
+        with messages(), st.spinner("comparing"):
+            st.dataframe(differences(*pair), hide_index=True, key="changed")
 else:
     st.info("A comparison needs two runs.")
 

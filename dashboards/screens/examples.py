@@ -7,11 +7,12 @@ from typing import Any
 import streamlit as st
 from reading import choose_run, messages, records, rows, show_chart, store_path
 
-from attattr_batch.analysis.trees import attribution_tree
+from attattr_batch.analysis.trees import Target, Variant, attribution_tree
 from attattr_batch.report.heads import edge_map
 from attattr_batch.report.tree import tree_chart
 from attattr_batch.store.connection import Store
 
+VARIANTS: tuple[Variant, ...] = ("released", "paper")
 _LISTED = 200
 _ALL = "all heads"
 
@@ -64,9 +65,9 @@ def show_edges(run: dict[str, Any], example: int, target: str, tokens: list[str]
     )
 
 
-def show_tree(run: dict[str, Any], example: int, target: str) -> None:
+def show_tree(run: dict[str, Any], example: int, target: Target) -> None:
     """The attribution tree."""
-    variant = st.selectbox("variant", ["released", "paper"], key="variant", bind="query-params")
+    variant = st.selectbox("variant", VARIANTS, key="variant", bind="query-params")
     tree = attribution_tree(
         Store(store_path(), timeout_s=10), run["name"], example, variant=variant, tau=0.4, target=target
     )
@@ -86,7 +87,7 @@ with messages():
     example = first.selectbox(
         "example", [row["example"] for row in found], key="example", bind="query-params"
     )
-    targets = ["gold", "predicted"] if run["target"] == "both" else [run["target"]]
+    targets: list[Target] = ["gold", "predicted"] if run["target"] == "both" else [run["target"]]
     target = second.selectbox("attributed class", targets, key="target", bind="query-params")
     tokens = [
         row["token"]

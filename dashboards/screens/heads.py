@@ -21,7 +21,7 @@ WITH scores AS (
     FROM head_scores AS s
     JOIN predictions AS p USING (run_id, example_id)
     JOIN runs AS r USING (run_id)
-    WHERE s.run_id = ? AND s.target = ? AND s.layer = ? AND s.head = ?
+    WHERE s.run_id = ? AND s.target = ? AND s.layer = ? AND s.head = ? AND coalesce(p.gold = ?, true)
 ),
 width AS (
     SELECT min(attr_max) AS smallest, greatest(max(attr_max) - min(attr_max), 1e-9) / ? AS step FROM scores
@@ -34,9 +34,11 @@ ORDER BY ALL
 
 _STRONGEST = """
 WITH strongest AS (
-    SELECT * FROM head_scores
-    WHERE run_id = ? AND target = ? AND layer = ? AND head = ?
-    ORDER BY attr_max DESC, example_id
+    SELECT s.*
+    FROM head_scores AS s
+    JOIN predictions AS p USING (run_id, example_id)
+    WHERE s.run_id = ? AND s.target = ? AND s.layer = ? AND s.head = ? AND coalesce(p.gold = ?, true)
+    ORDER BY s.attr_max DESC, s.example_id
     LIMIT 20
 )
 SELECT s.example_id AS example, s.attr_max AS "max Attr", q.token AS query, k.token AS key,
@@ -80,14 +82,17 @@ def importance(run: dict[str, Any], criterion: str, target: str, label: int | No
     )
 
 
-def show_head(run: dict[str, Any], target: str, layer: int, head: int) -> None:
+def show_head(run: dict[str, Any], target: str, label: int | None, head: tuple[int, int]) -> None:
     """Distribution of one head's largest attribution, and the examples in which it is strongest."""
-    values = (run["run_id"], target, layer, head)
-    st.subheader(f"Layer {layer}, head {head}")
+    values = (run["run_id"], target, *head, label)
+    st.subheader("Layer {}, head {}".format(*head))
     binned = rows(_HISTOGRAM, *values, _BINS, _BINS)
     strongest = rows(_STRONGEST, *values)
     show_chart(head_distribution(binned, "Largest attribution over examples"), key="distribution")
-    st.caption("The examples in which the head's largest attribution is largest, with the edge that has it.")
+    about = "" if label is None else f", of gold class {run['labels'][label]}"
+    st.caption(
+        f"The examples{about} in which the head's largest attribution is largest, with the edge that has it."
+    )
     st.dataframe(strongest, hide_index=True, key="strongest")
 
 
@@ -106,15 +111,16 @@ criteria = [*_STATISTICS, "accuracy_difference"] if built else list(_STATISTICS)
 criterion = second.selectbox("criterion", criteria, key="criterion", bind="query-params")
 targets = ["gold", "predicted"] if run["target"] == "both" else [run["target"]]
 target = third.selectbox("attributed class", targets, key="target", bind="query-params")
-label = fourth.selectbox(
+picked = fourth.selectbox(
     "gold class of the example", ["all", *run["labels"]], key="class", bind="query-params"
 )
-if criterion == "accuracy_difference" and (label != "all" or target != targets[0]):
+label = None if picked == "all" else run["labels"].index(picked)
+if criterion == "accuracy_difference" and (label is not None or target != targets[0]):
     st.info("The accuracy difference is known over all examples alone.")
-    label, target = "all", targets[0]
+    label, target = None, targets[0]
 
 with messages():
-    found = importance(run, criterion, target, None if label == "all" else run["labels"].index(label))
+    found = importance(run, criterion, target, label)
     if not found.num_rows:
         st.info("Nothing is committed yet for this choice.")
         st.stop()
@@ -127,6 +133,6 @@ with messages():
         layer = st.selectbox("layer", range(run["n_layers"]), key="layer", bind="query-params")
         head = st.selectbox("head", range(run["n_heads"]), key="head", bind="query-params")
     with right:
-        show_head(run, target, layer, head)
+        show_head(run, target, label, (layer, head))
     with st.expander(f"The numbers ({found.num_rows} rows)"):
         st.dataframe(found, hide_index=True, key="numbers")

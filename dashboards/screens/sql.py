@@ -7,8 +7,9 @@ import pyarrow as pa
 import streamlit as st
 from reading import messages, store_path
 
+from attattr_batch.markup import BLUE
 from attattr_batch.report.saving import csv_file
-from attattr_batch.report.theme import BLUE, inline
+from attattr_batch.report.theme import inline
 from attattr_batch.resources import data_folder
 from attattr_batch.store.console import QueryResult, query
 from attattr_batch.store.sqlfile import load_folder

@@ -1,0 +1,93 @@
+"""What pages compute, without a browser."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from fabricate import commit, new_store, register
+from streamlit.testing.v1 import AppTest
+
+from attattr_batch.analysis.diff import diff_runs
+from attattr_batch.resources import data_folder
+from attattr_batch.store.connection import Store
+
+
+def opened(store: Store, monkeypatch: pytest.MonkeyPatch) -> AppTest:
+    folder = data_folder("dashboards")
+    monkeypatch.setenv("ATTATTR_DB", str(store.path))
+    monkeypatch.syspath_prepend(str(folder))
+    app = AppTest.from_file(str(folder / "app.py"), default_timeout=120).run()
+    assert not app.exception
+    return app
+
+
+@pytest.fixture
+def app(built_store: Store, monkeypatch: pytest.MonkeyPatch) -> AppTest:
+    return opened(built_store, monkeypatch)
+
+
+def table_with(app: AppTest, column: str) -> Any:
+    (found,) = (one.value for one in app.dataframe if column in one.value.columns)
+    return found
+
+
+def charted(app: AppTest, field: str) -> list[dict[str, Any]]:
+    """Rows of the chart whose data have a field."""
+    found: list[dict[str, Any]] = []
+    for chart in app.get("vega_lite_chart"):
+        rows = pa.ipc.open_stream(chart.proto.data.data).read_all()
+        found += rows.to_pylist() if field in rows.column_names else []
+    return found
+
+
+@pytest.mark.slow
+def test_the_gold_class_reaches_histogram_and_strongest_examples(app: AppTest, built_store: Store) -> None:
+    with built_store.read() as connection:
+        query = (
+            "SELECT r.labels[p.gold + 1], count(*) FROM predictions AS p JOIN runs AS r USING (run_id)"
+            " WHERE r.name = 'sst2' GROUP BY ALL"
+        )
+        sizes = dict(map(tuple, connection.exec_driver_sql(query).all()))
+    app.switch_page("screens/heads.py").run()
+    assert sum(row["n"] for row in charted(app, "low")) == sum(sizes.values()) == 12
+    assert set(table_with(app, "max Attr")["gold"]) == set(sizes) == {"negative", "positive"}
+    for label, size in sizes.items():
+        app.selectbox(key="class").set_value(label).run()
+        assert not app.exception
+        assert sum(row["n"] for row in charted(app, "low")) == size
+        strongest = table_with(app, "max Attr")
+        assert set(strongest["gold"]) == {label} and len(strongest) == size
+        assert list(strongest["max Attr"]) == sorted(strongest["max Attr"], reverse=True)
+
+
+@pytest.mark.slow
+def test_a_comparison_is_made_on_request(app: AppTest, built_store: Store) -> None:
+    app.switch_page("screens/compare.py").run()
+    assert not any("part" in one.value.columns for one in app.dataframe)
+    app.button[0].click().run()
+    assert not app.exception
+    expected = diff_runs(built_store, "sst2", "mrpc").to_pylist()
+    shown = table_with(app, "part")
+    assert [tuple(row) for row in shown[["part", "name"]].to_numpy()] == [
+        (row["part"], row["name"]) for row in expected
+    ]
+    app.selectbox(key="run_a").set_value("mrpc").run()
+    assert not any("part" in one.value.columns for one in app.dataframe)
+
+
+@pytest.mark.slow
+def test_of_many_runs_figures_show_the_newest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = new_store(tmp_path)
+    names = [f"run-{number}" for number in range(10)]
+    for name in names:
+        _, pass_id = register(store, 2, name, run_key=name)
+        commit(store, pass_id, range(2))
+    app = opened(store, monkeypatch)
+    assert list(table_with(app, "accuracy")["name"]) == names
+    assert set(table_with(app, "worst")["run"]) == set(names[2:])
+    assert any("The 8 newest of 10 runs" in one.value for one in app.caption)
+    app.multiselect(key="runs").set_value(names[:2]).run()
+    assert set(table_with(app, "worst")["run"]) == set(names[:2])
