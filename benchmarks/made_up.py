@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -114,7 +115,7 @@ def register(store: Store, facts: Facts, n_examples: int, name: str) -> int:
     """Registers a run and its attribution pass; returns the pass."""
     record = RunRecord(
         name=name,
-        run_key=f"{name:0<64}",
+        run_key=hashlib.sha256(name.encode()).hexdigest(),
         labels=["entailment", "neutral", "contradiction"],
         task="mnli",
         split="dev",
@@ -130,7 +131,7 @@ def register(store: Store, facts: Facts, n_examples: int, name: str) -> int:
         dtype="float32",
         tokenizer_key="made up",
         config={},
-        identity={},
+        identity={"dataset": "made up"},
         provenance={},
     )
     ids = np.arange(n_examples, dtype=np.int32)

@@ -1,0 +1,56 @@
+"""Tables of jobs with made-up numbers, in the jobs' own form (jobs/sql): for measuring what reads them."""
+
+from __future__ import annotations
+
+JOB_TABLES = {
+    "head_importance": """
+        SELECT run_id, criterion, layer, head, importance, n,
+            0.9e0 * importance AS ci_low, 1.1e0 * importance AS ci_high
+        FROM (
+            UNPIVOT (
+                SELECT run_id, layer, head, n, attr_max AS attattr, taylor, attn_confidence AS attention,
+                    attr_sum AS accuracy_difference
+                FROM head_summary
+                WHERE target = 'gold'
+            ) ON attattr, taylor, attention, accuracy_difference INTO NAME criterion VALUE importance
+        )""",
+    "head_universality": """
+        SELECT a.run_id AS run_a, b.run_id AS run_b, criterion,
+            corr(a.importance, b.importance) AS pearson, pearson AS spearman, count(*) AS n_heads,
+            0.1e0 AS topk_jaccard, -0.2e0 AS ci_low, 0.2e0 AS ci_high
+        FROM head_importance AS a
+        JOIN head_importance AS b USING (criterion, layer, head)
+        GROUP BY a.run_id, b.run_id, criterion""",
+    "pruning_curve": """
+        SELECT run_id, criterion, tenth / 10 AS fraction, tenth * 14 AS n_pruned,
+            5000 - 300 * tenth AS correct, 9815 AS n, correct / n AS accuracy,
+            accuracy - 0.01e0 AS ci_low, accuracy + 0.01e0 AS ci_high, 1 AS draws
+        FROM (SELECT DISTINCT run_id, criterion FROM head_importance), range(10) AS tenths(tenth)""",
+    "pruning_area": """
+        SELECT run_id, criterion, 0.5e0 AS area, 0.4e0 AS ci_low, 0.6e0 AS ci_high,
+            0.1e0 AS over_random, 0.0e0 AS over_random_low, 0.2e0 AS over_random_high
+        FROM (SELECT DISTINCT run_id, criterion FROM head_importance)""",
+    "effectiveness": """
+        SELECT run_id, criterion, direction, k, 9000 - 500 * k AS correct, 9815 AS n, correct / n AS accuracy,
+            accuracy - 0.01e0 AS ci_low, accuracy + 0.01e0 AS ci_high
+        FROM runs, (VALUES ('attattr'), ('attention')) AS c(criterion),
+            (VALUES ('largest_first'), ('smallest_first')) AS d(direction), range(12) AS removed(k)""",
+    "trigger_patterns": """
+        SELECT run_id * 1000000 + example AS pattern_id, run_id, example AS source_example_id,
+            3 AS layer, 5 AS head, ['w1', 'w2'] AS tokens, [4, 9] AS positions,
+            0.3e0 AS value_1, 0.2e0 AS value_2, example % 3 AS predicted, example % 3 AS gold
+        FROM runs, range(100) AS examples(example)""",
+    "trigger_attacks": """
+        SELECT run_id, pattern_id, label AS gold, control, 'report' AS part, 1000 AS n, 900 AS clean_correct,
+            if(control, 890, 300) AS correct, if(control, 50, 600) AS pushed,
+            0.2e0 AS accuracy_low, 0.9e0 AS accuracy_high, 0.1e0 AS push_low, 0.7e0 AS push_high
+        FROM trigger_patterns, range(3) AS labels(label), (VALUES (true), (false)) AS c(control)
+        WHERE source_example_id < 9""",
+    "trigger_effects": """
+        SELECT run_id, ranking, label, source_example_id AS place, pattern_id, tokens, 1000 AS n,
+            0.9e0 AS clean, 0.85e0 AS control, 0.3e0 AS pattern, 0.55e0 AS over_control,
+            0.5e0 AS ci_low, 0.6e0 AS ci_high, 10 AS draws
+        FROM trigger_patterns, (VALUES ('drop'), ('push')) AS r(ranking), range(3) AS labels(label)
+        WHERE source_example_id < 3""",
+}
+"""Query of every table, in the order in which they build on each other."""
