@@ -28,7 +28,7 @@ demo: $(STAMP)  ## attribute the bundled data, run every experiment, write the r
 	$(BIN)/attattr report --db $(DEMO)/attattr.duckdb -o $(DEMO)/report.html
 
 test: $(STAMP)  ## every test that needs no GPU
-	$(BIN)/python -m pytest -m 'not gpu' -n auto --dist loadfile
+	$(BIN)/python -m pytest -m 'not gpu' -n auto --dist loadfile --no-loadscope-reorder --durations 25
 
 check: $(STAMP)  ## lint, format, types, generated documents
 	$(BIN)/ruff check .
