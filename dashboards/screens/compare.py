@@ -20,12 +20,10 @@ if len(runs) > 1:
         "Settings that differ, accuracy and the heads that moved most (b - a), with 95 % intervals from"
         " resampling both runs' examples: a few seconds for large runs."
     )
-    pair = (run_a["run_id"], run_b["run_id"])
-    if st.button("Compare", type="primary"):
-        st.session_state["compared"] = pair
-    if st.session_state.get("compared") == pair:
+    if st.toggle("Compare", key="compare", bind="query-params"):
         with messages(), st.spinner("comparing"):
-            st.dataframe(differences(*pair), hide_index=True, key="changed")
+            changed = differences(run_a["run_id"], run_b["run_id"])
+            st.dataframe(changed, hide_index=True, key="changed")
 else:
     st.info("A comparison needs two runs.")
 

@@ -67,14 +67,14 @@ def test_the_gold_class_reaches_histogram_and_strongest_examples(app: AppTest, b
 def test_a_comparison_is_made_on_request(app: AppTest, built_store: Store) -> None:
     app.switch_page("screens/compare.py").run()
     assert not any("part" in one.value.columns for one in app.dataframe)
-    app.button[0].click().run()
+    app.toggle(key="compare").set_value(True).run()
     assert not app.exception
     expected = diff_runs(built_store, "sst2", "mrpc").to_pylist()
     shown = table_with(app, "part")
     assert [tuple(row) for row in shown[["part", "name"]].to_numpy()] == [
         (row["part"], row["name"]) for row in expected
     ]
-    app.selectbox(key="run_a").set_value("mrpc").run()
+    app.toggle(key="compare").set_value(False).run()
     assert not any("part" in one.value.columns for one in app.dataframe)
 
 
