@@ -84,6 +84,7 @@ class RunSpec(BaseModel):
     workers: Annotated[int, Field(ge=1, le=4096)] | list[WorkerPool] | None = None
     address: str | None = None
     batch_tokens: Annotated[int, Field(ge=128)] | None = None
+    chunk_deadline: Annotated[float, Field(gt=0)] = 3600.0
     stage: str | None = None
 
     @property

@@ -113,6 +113,13 @@ def run(
     batch_tokens: Annotated[
         int | None, typer.Option(help="Tokens computed at once.", rich_help_panel=_MACHINE)
     ] = None,
+    chunk_deadline: Annotated[
+        float | None,
+        typer.Option(
+            help="Seconds until a Ray worker that does not answer is replaced. [default: 3600]",
+            rich_help_panel=_MACHINE,
+        ),
+    ] = None,
     stage: Annotated[
         str | None,
         typer.Option(

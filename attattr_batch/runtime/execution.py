@@ -109,9 +109,9 @@ def choose_executor(spec: RunSpec, load: Load, stage: Stage | None = None) -> Ex
         "starting Ray with %s", ", ".join(f"{p.workers} x {p.cpus} CPUs, {p.gpus:g} GPUs" for _, p in shapes)
     )
     if stage is None:
-        return RayExecutor(shapes, spec.address)
+        return RayExecutor(shapes, spec.address, spec.chunk_deadline)
     staged = [(StagedWork(work, stage), pool) for work, pool in shapes]
-    return StagedExecutor(RayExecutor(staged, spec.address), stage)
+    return StagedExecutor(RayExecutor(staged, spec.address, spec.chunk_deadline), stage)
 
 
 def _worker_shapes(spec: RunSpec, load: Load, here: tuple[int, int]) -> list[tuple[Work, Pool]]:

@@ -140,6 +140,13 @@ def test_a_worker_lost_once_costs_nothing(
     assert facts_only(store) == undisturbed()
 
 
+def test_a_chunk_too_large_for_the_memory_is_halved(tmp_path: Path) -> None:
+    store = new_store(tmp_path)
+    _, pass_id = register(store, N)
+    progress = execute(store, pass_id, LocalExecutor(ToyWork(greedy=frozenset({6}))))
+    assert (progress.committed, progress.quarantined) == (N, 0)
+
+
 def test_an_example_that_always_kills_its_worker_is_quarantined(tmp_path: Path) -> None:
     store = new_store(tmp_path)
     _, pass_id = register(store, N)

@@ -72,6 +72,18 @@ def test_a_worker_killed_from_outside_costs_nothing(tmp_path: Path) -> None:
     assert rows(store, "SELECT count(*), count(DISTINCT example_id) FROM predictions") == [(N, N)]
 
 
+def test_a_worker_that_hangs_is_replaced_and_its_example_found(tmp_path: Path) -> None:
+    store = new_store(tmp_path)
+    _, pass_id = register(store, 4)
+    work = ToyWork(hanging=frozenset({2}))
+    with closing(RayExecutor([(work, Pool(2))], deadline_s=1.5)) as executor:
+        driver = Driver(store, pass_id, executor, lambda progress: None)
+        progress = driver.execute(chunks(4, 2), Progress(4, 0, 0))
+    assert (progress.committed, progress.quarantined) == (3, 1)
+    message = "no answer within 1.5 s, so it was killed"
+    assert rows(store, "SELECT example_id, kind, message FROM failures") == [(2, "WorkerLost", message)]
+
+
 def test_a_worker_that_cannot_start_says_why(tmp_path: Path) -> None:
     store = new_store(tmp_path)
     _, pass_id = register(store, N)

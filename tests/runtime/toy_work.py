@@ -22,6 +22,8 @@ class ToyWork:
     Attributes:
         raising: Examples whose chunk raises.
         deadly: Examples that end their process.
+        hanging: Examples that are never done.
+        greedy: Examples that want more memory than there is when they are with others in a chunk.
         invalid: Examples whose scores are NaN.
         start_error: Message of a user's mistake that no worker can start with.
         seconds: Time a chunk takes.
@@ -29,6 +31,8 @@ class ToyWork:
 
     raising: frozenset[int] = frozenset()
     deadly: frozenset[int] = frozenset()
+    hanging: frozenset[int] = frozenset()
+    greedy: frozenset[int] = frozenset()
     invalid: frozenset[int] = frozenset()
     start_error: str | None = None
     seconds: float = 0.0
@@ -45,6 +49,10 @@ class ToyWork:
         ids = set(chunk.example_ids)
         if ids & self.deadly:
             os._exit(9)
+        if ids & self.hanging:
+            time.sleep(3600)
+        if ids & self.greedy and len(ids) > 1:
+            raise MemoryError("cannot allocate")
         if ids & self.raising:
             raise ArithmeticError(f"cannot compute {sorted(ids & self.raising)}")
         tables = facts(chunk.example_ids)

@@ -36,6 +36,7 @@ _AT_ONCE = 32  # results fetched together; bounds the driver's memory
 _FAILED_STARTS = 3
 _NO_WORKER_S = 60.0
 _GIVE_UP_S = 1200.0  # an autoscaler may have to fetch a machine, and the machine an image
+_DEADLINE_S = 3600.0
 
 
 @dataclass(frozen=True)
@@ -91,11 +92,13 @@ class _Actor:
 
 @dataclass
 class _Handle:
-    """The driver's side of an actor: its pool, and its name once it has started."""
+    """The driver's side of an actor: its pool, its name once it has started, when it is given up."""
 
     shape: int
     actor: Any
     name: str = "a worker that has not started"
+    deadline: float = float("inf")
+    killed: bool = False
 
 
 class RayExecutor:
@@ -104,12 +107,19 @@ class RayExecutor:
     Args:
         shapes: What the workers of each pool do.
         address: A running cluster, or None for one of our own on this machine.
+        deadline_s: How long a worker may take for one chunk, in seconds, before it is killed and replaced.
 
     Raises:
         UserError: the cluster cannot be reached or used.
     """
 
-    def __init__(self, shapes: Sequence[tuple[Work, Pool]], address: str | None = None):
+    def __init__(
+        self,
+        shapes: Sequence[tuple[Work, Pool]],
+        address: str | None = None,
+        deadline_s: float = _DEADLINE_S,
+    ):
+        self._deadline_s = deadline_s
         self._resources = ExitStack()
         self._resources.enter_context(stdout_to_stderr())
         try:
@@ -137,6 +147,7 @@ class RayExecutor:
     def submit(self, chunk: Chunk) -> None:
         """Hands the chunk to an idle worker."""
         handle = self._idle.pop()
+        handle.deadline = time.monotonic() + self._deadline_s
         self._busy[handle.actor.compute.remote(chunk)] = (handle, chunk)
 
     def wait(self, timeout_s: float) -> list[Outcome]:
@@ -146,6 +157,7 @@ class RayExecutor:
             UserError: no worker can start, or none has found room for twenty minutes.
             TransientError: workers die again and again while starting.
         """
+        self._kill_overdue()
         waiting = [*self._starting, *self._busy]
         ready, _ = self._ray.wait(waiting, num_returns=1, timeout=timeout_s)
         # Take what is ready, oldest first, or one fast worker could keep the others waiting.
@@ -209,9 +221,18 @@ class RayExecutor:
             return Failed(chunk, type(cause).__name__, str(cause), str(error), handle.name)
         except self._ray.exceptions.RayError as error:
             self._start_actor(handle.shape)
-            return Lost(chunk, first_line(error), handle.name)
+            late = f"no answer within {self._deadline_s:g} s, so it was killed"
+            return Lost(chunk, late if handle.killed else first_line(error), handle.name)
         self._idle.append(handle)
         return outcome
+
+    def _kill_overdue(self) -> None:
+        """Kills workers that hang; each then shows up as one that has died."""
+        now = time.monotonic()
+        for handle, _ in self._busy.values():
+            if now > handle.deadline and not handle.killed:
+                handle.killed = True
+                self._ray.kill(handle.actor)
 
     def _mind_the_wait(self) -> None:
         """Says where every worker waits for a machine, and gives up on one that never had any."""
