@@ -9,6 +9,9 @@ import os
 # same chunk take 10.5 s instead of 0.7 s. Must be set before torch is loaded.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+# Read by huggingface_hub when it is imported: who asks the hub for a model tells it no more than that.
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
 from typing import TYPE_CHECKING
 
 from attattr_batch.errors import AttattrError as AttattrError

@@ -29,9 +29,6 @@ from attattr_batch.cli import (
 from attattr_batch.cli.output import stderr
 from attattr_batch.errors import AttattrError
 
-# Read by huggingface_hub when it is imported: who asks the hub tells it no more than that.
-os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-
 # It logs an interrupt that falls into closing the store, with a traceback.
 logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
 
