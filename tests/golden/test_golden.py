@@ -35,7 +35,11 @@ def test_values_are_those_written_down(
                 )
             else:
                 ours, theirs = np.asarray(found[task][name]), np.asarray(values)
-                assert np.allclose(ours, theirs, **tolerance), (task, name, np.abs(ours - theirs).max())
+                assert np.allclose(ours, theirs, rtol=tolerance["rtol"], atol=tolerance["atol"]), (
+                    task,
+                    name,
+                    np.abs(ours - theirs).max(),
+                )
 
 
 def test_the_same_run_twice_gives_the_same_rows(tmp_path: Path) -> None:
