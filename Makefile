@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 DEMO := demo
 export UV_NO_CONFIG := 1
 
-.PHONY: demo test check bench clean bundled docs notebook help
+.PHONY: demo test soak check bench clean bundled docs notebook help
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -30,6 +30,9 @@ demo: $(STAMP)  ## attribute the bundled data, run every experiment, write the r
 test: $(STAMP)  ## every test that needs no GPU
 	$(BIN)/python -m pytest -m 'not gpu' -n auto --dist loadfile --no-loadscope-reorder --durations 25
 
+soak: $(STAMP)  ## disturb runs, jobs and stores in every way, 200 kills and more (ATTATTR_SOAK_SECONDS bounds it)
+	$(BIN)/python tests/faults/soak.py
+
 check: $(STAMP)  ## lint, format, types, generated documents
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -38,6 +41,7 @@ check: $(STAMP)  ## lint, format, types, generated documents
 	$(BIN)/python -m attattr_batch.cli.reference --check
 	$(BIN)/python -m attattr_batch.analysis.dictionary --check
 	$(BIN)/python tools/api_reference.py --check
+	$(BIN)/python tools/licences.py --check
 
 bundled: $(STAMP)  ## make the bundled data and models again
 	$(BIN)/python tools/make_bundled.py
@@ -47,6 +51,7 @@ docs: $(STAMP)  ## write the generated documents
 	$(BIN)/python -m attattr_batch.cli.reference --write
 	$(BIN)/python -m attattr_batch.analysis.dictionary --write
 	$(BIN)/python tools/api_reference.py --write
+	$(BIN)/python tools/licences.py --write
 
 notebook: $(STAMP)  ## execute docs/example.ipynb again
 	$(BIN)/python tools/run_notebook.py docs/example.ipynb
@@ -55,6 +60,7 @@ bench: $(STAMP)  ## run every benchmark; writes benchmarks/results and BENCHMARK
 	$(BIN)/python benchmarks/main_job.py
 	$(BIN)/python benchmarks/engine.py
 	$(BIN)/python benchmarks/scheduler.py
+	$(BIN)/python benchmarks/readers.py
 	$(BIN)/python benchmarks/store.py
 	$(BIN)/python benchmarks/dashboard.py
 

@@ -1,0 +1,70 @@
+"""The short form of the fault matrix (`make soak` is the whole of it): every kind of fault, a few times."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from fabricate import filled_store
+from scenarios import SCENARIOS, Bench, Scenario
+from trials import Tally, at, at_random, disturb
+from troubles import TROUBLES, Trouble
+from zygote import Zygote
+
+from attattr_batch.errors import UserError
+from attattr_batch.store.console import query
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    folder = tmp_path_factory.mktemp("faults")
+    with Zygote(folder) as zygote:
+        yield Bench(folder, zygote)
+
+
+@pytest.mark.parametrize("one", SCENARIOS, ids=lambda one: one.name)
+def test_a_command_that_is_killed_and_given_again(bench: Bench, one: Scenario) -> None:
+    """Killed at a place of its own, then at a random one while it makes good for the first."""
+    chance, tally = random.Random(one.name), Tally()
+    _, seconds = bench.undisturbed(one)
+    place = one.places[0]
+    faults = [at(place, "after", 1), at_random(chance, one, seconds)]
+    disturb(bench, one, faults, tally)
+    assert tally.faults >= 1
+    assert tally.clean, tally.notes
+
+
+@pytest.mark.parametrize(("name", "trouble"), [(name, one) for name, (one, _) in TROUBLES.items()])
+def test_other_troubles(bench: Bench, name: str, trouble: Trouble) -> None:
+    tally = Tally()
+    trouble(bench, random.Random(name), tally)
+    assert tally.trials >= 1
+    assert tally.clean, tally.notes
+
+
+def test_a_console_child_that_is_killed(tmp_path: Path) -> None:
+    """The one who asked is told; the next question is answered."""
+    path = filled_store(tmp_path).path
+
+    def kill_child() -> None:
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            for child in psutil.Process().children():
+                if "_console_child" in " ".join(child.cmdline()):
+                    time.sleep(0.3)
+                    child.kill()
+                    return
+
+    killer = threading.Thread(target=kill_child)
+    killer.start()
+    with pytest.raises(UserError, match="needs more memory|failed"):
+        query(path, "SELECT count(*) FROM range(100000000) AS a, range(1000) AS b", timeout_s=20)
+    killer.join()
+    assert query(path, "SELECT count(*) FROM runs").rows == [(1,)]
