@@ -1,4 +1,4 @@
-"""The benchmarks of the store and of the scheduler run, and commit what they say they commit."""
+"""The benchmarks of the store, its readers and the scheduler run, and commit what they say they commit."""
 
 from __future__ import annotations
 
@@ -41,3 +41,10 @@ def test_scheduler(tmp_path: Path) -> None:
     assert heads / examples == pytest.approx(144, rel=0.1)
     assert sleeping["2"]["chunks"] == 8
     assert 0 < float(sleeping["2"]["efficiency"].rstrip("%")) <= 100
+
+
+def test_readers(tmp_path: Path) -> None:
+    (asked,) = result("readers", tmp_path)
+    assert asked["0"]["questions"] == 0
+    assert asked["2"]["questions"] >= 2
+    assert asked["2"]["failed"] == 0
