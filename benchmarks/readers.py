@@ -1,6 +1,6 @@
 """Times a run that writes while dashboards read: 20 processes ask what the pages ask, as often as they do.
 
-    python benchmarks/readers.py                       # three rounds, with and without readers; five minutes
+    python benchmarks/readers.py                       # three rounds, with and without readers
     python benchmarks/readers.py --smoke --out FOLDER  # two readers for a moment, to see that it works
 
 The run's workers are logical: they take no CPU, hand in facts of BERT-base's shape and are as fast as real
