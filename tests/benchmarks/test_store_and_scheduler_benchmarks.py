@@ -35,12 +35,13 @@ def test_store(tmp_path: Path) -> None:
 
 
 def test_scheduler(tmp_path: Path) -> None:
-    committed, sleeping = result("scheduler", tmp_path)
+    committed, sleeping, long = result("scheduler", tmp_path)
     rows = committed["144 heads, edges"]
     examples, heads = (float(rows[name].replace(",", "")) for name in ("examples/s", "head_scores rows/s"))
     assert heads / examples == pytest.approx(144, rel=0.1)
     assert sleeping["2"]["chunks"] == 8
     assert 0 < float(sleeping["2"]["efficiency"].rstrip("%")) <= 100
+    assert list(long)[-1] == "2,560"
 
 
 def test_readers(tmp_path: Path) -> None:
