@@ -30,7 +30,7 @@ demo: $(STAMP)  ## attribute the bundled data, run every experiment, write the r
 test: $(STAMP)  ## every test that needs no GPU
 	$(BIN)/python -m pytest -m 'not gpu' -n auto --dist loadfile --no-loadscope-reorder --durations 25
 
-soak: $(STAMP)  ## disturb runs, jobs and stores in every way, 200 kills and more (ATTATTR_SOAK_SECONDS bounds it)
+soak: $(STAMP)  ## disturb runs, jobs and stores in every way, 200 kills and more (ATTATTR_SOAK_SECONDS bounds the kills)
 	$(BIN)/python tests/faults/soak.py
 
 check: $(STAMP)  ## lint, format, types, generated documents
