@@ -79,15 +79,17 @@ def test_a_reader_in_another_thread_waits_for_the_writer(tmp_path: Path) -> None
 
 
 WRITER = """
-import sys
+import select, sys
 from pathlib import Path
 from fabricate import commit, register
 from attattr_batch.store.connection import Store
 store = Store(sys.argv[1], timeout_s=60)
-_, pass_id = register(store, 18)
-for start in range(0, 18, 3):
+_, pass_id = register(store, 3000)
+for start in range(0, 3000, 3):
     commit(store, pass_id, range(start, start + 3))
-print("done")
+    if select.select([sys.stdin], [], [], 0)[0]:  # the reader has seen enough
+        break
+print(start + 3)
 """
 
 
@@ -95,18 +97,18 @@ def test_readers_see_whole_chunks_while_another_process_writes(tmp_path: Path) -
     store = new_store(tmp_path)
     seen = []
     command = [sys.executable, "-c", WRITER, str(store.path)]
-    with subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True) as writer:
-        while writer.poll() is None:
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, env=ENVIRONMENT, text=True, **pipes) as writer:
+        while len({committed for committed, _ in seen}) < 4 and writer.poll() is None:
             seen += rows(store, "SELECT committed, ok FROM integrity")
             time.sleep(0.05)
-        assert writer.stdout is not None
-        assert writer.stdout.read() == "done\n"
+        written, _ = writer.communicate("enough\n")
     assert all(ok for _, ok in seen)
     counts = [committed for committed, _ in seen]
     assert all(committed % 3 == 0 for committed in counts)
     assert counts == sorted(counts)
-    assert len(set(counts)) >= 3, "the reader never got a turn"
-    assert rows(store, "SELECT committed, ok FROM integrity") == [(18, True)]
+    assert len(set(counts)) == 4, "the reader never got a turn"
+    assert rows(store, "SELECT committed, ok FROM integrity") == [(int(written), True)]
 
 
 FILLER = """
