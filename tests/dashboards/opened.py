@@ -142,3 +142,13 @@ def browser(launched: Chromium, address: str) -> Iterator[Browser]:
     yield opened
     page.close()
     assert opened.faults == []
+
+
+def ask(opened: Browser, sql: str) -> None:
+    """Puts a query to the SQL page."""
+    box = opened.page.get_by_label("One statement that reads")
+    box.fill(sql)
+    box.press("Control+Enter")
+    opened.settle()
+    opened.page.get_by_role("button", name="Run", exact=True).click()
+    opened.settle()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from fabricate import commit, new_store, registered_store
-from opened import Browser, browser, chromium, dashboard
+from opened import Browser, ask, browser, chromium, dashboard
 from playwright.sync_api import Browser as Chromium
 from playwright.sync_api import expect
 
@@ -88,15 +88,6 @@ def test_a_click_on_a_head_shows_its_examples(populated: Browser) -> None:
     populated.settle()
     assert re.search(r"layer=[1-3]", populated.page.url)
     populated.shot("heads-clicked")
-
-
-def ask(opened: Browser, sql: str) -> None:
-    box = opened.page.get_by_label("One statement that reads")
-    box.fill(sql)
-    box.press("Control+Enter")
-    opened.settle()
-    opened.page.get_by_role("button", name="Run", exact=True).click()
-    opened.settle()
 
 
 def test_the_console_answers_and_cuts_huge_results(populated: Browser) -> None:

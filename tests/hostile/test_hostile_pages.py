@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from opened import Browser, browser, chromium, dashboard
+from opened import Browser, ask, browser, chromium, dashboard
 from playwright.sync_api import Browser as Chromium
 from playwright.sync_api import Page
 from poison import poisoned
@@ -55,15 +55,6 @@ def test_the_dashboard(opened: Browser, title: str) -> None:
     opened.follow(title)
     assert_unharmed(opened.page)
     assert opened.faults == []
-
-
-def ask(opened: Browser, sql: str) -> None:
-    box = opened.page.get_by_label("One statement that reads")
-    box.fill(sql)
-    box.press("Control+Enter")
-    opened.settle()
-    opened.page.get_by_role("button", name="Run", exact=True).click()
-    opened.settle()
 
 
 def test_queries_whose_answer_is_markup(opened: Browser) -> None:
