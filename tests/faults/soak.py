@@ -1,7 +1,7 @@
 """The fault matrix: disturbs commands at chosen and at random moments, gives them again, and compares.
 
     python tests/faults/soak.py                # 200 kill points and everything else; twenty minutes
-    ATTATTR_SOAK_SECONDS=600 python tests/faults/soak.py  # less of it; each kind once at least, Ray's take minutes
+    ATTATTR_SOAK_SECONDS=600 python tests/faults/soak.py  # less of it; each kind at least once
 
 Prints what was tried, how often, and what came of it; exits 1 if a row was lost, doubled or torn.
 """

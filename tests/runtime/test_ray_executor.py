@@ -126,11 +126,15 @@ def test_nothing_is_left_behind_and_stdout_stays_clean() -> None:
         "print(len(outcome.tables['predictions']))\n"
     )
     command = [sys.executable, "-c", script]
-    # A folder of its own, since other tests start Ray meanwhile; a short one, since socket paths have a limit.
+    # A folder of its own: other tests start Ray meanwhile. A short one: socket paths have a limit.
     with tempfile.TemporaryDirectory(prefix="r") as folder:
-        environment = os.environ | {"TMPDIR": folder}
         done = subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=120, check=False
+            command,
+            env=os.environ | {"TMPDIR": folder},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
         )
         left = list(Path(folder).iterdir())
     assert done.returncode == 0, done.stderr

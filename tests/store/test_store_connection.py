@@ -95,10 +95,10 @@ print(start + 3)
 
 def test_readers_see_whole_chunks_while_another_process_writes(tmp_path: Path) -> None:
     store = new_store(tmp_path)
-    seen = []
+    seen: list[tuple[int, bool]] = []
     command = [sys.executable, "-c", WRITER, str(store.path)]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen(command, env=ENVIRONMENT, text=True, **pipes) as writer:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, env=ENVIRONMENT, stdin=pipe, stdout=pipe, text=True) as writer:
         while len({committed for committed, _ in seen}) < 4 and writer.poll() is None:
             seen += rows(store, "SELECT committed, ok FROM integrity")
             time.sleep(0.05)
