@@ -37,21 +37,13 @@ check: $(STAMP)  ## lint, format, types, generated documents
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m attattr_batch.store.dictionary --check
-	$(BIN)/python -m attattr_batch.cli.reference --check
-	$(BIN)/python -m attattr_batch.analysis.dictionary --check
-	$(BIN)/python tools/api_reference.py --check
-	$(BIN)/python tools/licences.py --check
+	$(BIN)/python tools/documents.py --check
 
 bundled: $(STAMP)  ## make the bundled data and models again
 	$(BIN)/python tools/make_bundled.py
 
 docs: $(STAMP)  ## write the generated documents
-	$(BIN)/python -m attattr_batch.store.dictionary --write
-	$(BIN)/python -m attattr_batch.cli.reference --write
-	$(BIN)/python -m attattr_batch.analysis.dictionary --write
-	$(BIN)/python tools/api_reference.py --write
-	$(BIN)/python tools/licences.py --write
+	$(BIN)/python tools/documents.py --write
 
 notebook: $(STAMP)  ## execute docs/example.ipynb again
 	$(BIN)/python tools/run_notebook.py docs/example.ipynb

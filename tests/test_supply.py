@@ -2,32 +2,22 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
-from types import ModuleType
 
+import licences
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def licences() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("licences", ROOT / "tools" / "licences.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def test_what_is_installed_is_what_is_pinned() -> None:
-    tool = licences()
-    pins = tool.pins()
-    installed = tool.closure([one for wanted in tool.requirements().values() for one in wanted])
+    pins = licences.pins()
+    installed = licences.closure([one for wanted in licences.requirements().values() for one in wanted])
     assert len(installed) > 50
     assert sorted(installed - set(pins)) == []
     differing = {
@@ -36,11 +26,6 @@ def test_what_is_installed_is_what_is_pinned() -> None:
         if version(name).partition("+")[0] != pins[name]
     }
     assert differing == {}
-
-
-def test_the_list_of_licences_is_up_to_date() -> None:
-    tool = licences()
-    assert tool.DOCUMENT.read_text(encoding="utf-8") == tool.document(), "`make docs`"
 
 
 # Fails, and writes down, whatever leaves this machine or asks for a name; the file is found by every Python.

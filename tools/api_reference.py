@@ -1,18 +1,10 @@
-"""Writes docs/api.md from the docstrings of what `attattr_batch` offers in Python.
-
-python tools/api_reference.py --write
-python tools/api_reference.py --check
-"""
+"""docs/api.md, generated from the docstrings of what `attattr_batch` offers in Python."""
 
 from __future__ import annotations
 
-import argparse
 import inspect
-import os
 import re
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import attattr_batch
@@ -21,12 +13,10 @@ from attattr_batch.analysis.runner import JobResult
 from attattr_batch.analysis.trees import Tree
 from attattr_batch.runtime.run import RunSummary
 
-PATH = Path(__file__).resolve().parents[1] / "docs" / "api.md"
-
 INTRODUCTION = """\
 # Python API
 
-Generated from the docstrings by `python tools/api_reference.py --write`; `make check` keeps it up to date.
+Generated from the docstrings by `make docs`; `make check` keeps it up to date.
 
 Layer and head indices are 0-based. Tables come as Arrow; `.to_pandas()` of one gives a data frame. What the
 user can mend is raised as `attattr_batch.UserError`, whose text says what, got, allowed and what to do next.
@@ -97,26 +87,3 @@ def _unquoted(signature: inspect.Signature) -> str:
 def _address(one: Any) -> str:
     offered = getattr(attattr_batch, one.__name__, None) is one
     return f"attattr_batch.{one.__name__}" if offered else f"{one.__module__}.{one.__name__}"
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    group = parser.add_mutually_exclusive_group(required=True)
-    group.add_argument("--write", action="store_true", help="write docs/api.md")
-    group.add_argument("--check", action="store_true", help="exit with 1 unless docs/api.md is up to date")
-    markdown = api_markdown()
-    if parser.parse_args().write:
-        PATH.write_text(markdown, encoding="utf-8")
-        return 0
-    if PATH.exists() and PATH.read_text(encoding="utf-8") == markdown:
-        return 0
-    sys.stderr.write(f"{PATH} is out of date: run `python tools/api_reference.py --write`\n")
-    return 1
-
-
-if __name__ == "__main__":
-    code = main()
-    sys.stderr.flush()
-    os._exit(code)  # with torch loaded, DuckDB's bindings print a page of leak reports at exit

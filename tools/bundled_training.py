@@ -132,9 +132,9 @@ def _relate(embeddings: Tensor, vocabulary: dict[str, int]) -> None:
     direction = draw()
     for first, second in QUALITIES + ACTS:
         base = draw()
-        for sign, words in ((1, first), (-1, second)):
+        for sign, pole in ((1, first), (-1, second)):
             side = sign * direction + 0.3 * draw()
-            for word in words:
+            for word in pole:
                 embeddings[vocabulary[word]] = base + 0.5 * side + 0.3 * draw()
 
 

@@ -105,7 +105,7 @@ def _planted(example_id: int, row: Row) -> dict[str, Any]:
 
 def vocabulary() -> dict[str, int]:
     """Token ids: special tokens, every word of the grammar, and characters to spell any other word."""
-    words = set()
+    words: set[str] = set()
     for task in GRAMMARS:
         for row in islice(training_rows(task, frozenset()), 5000):
             words.update(word for text in row.words for word in text)

@@ -1,11 +1,7 @@
-"""The dictionary of jobs (jobs/README.md), generated from their headers.
-
-`python -m attattr_batch.analysis.dictionary --write` brings it up to date; `--check` compares.
-"""
+"""The dictionary of jobs (jobs/README.md), generated from their headers."""
 
 from __future__ import annotations
 
-import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,16 +10,14 @@ from sqlalchemy import Connection
 
 from attattr_batch.analysis.jobs import Catalogue, Job, load_catalogue
 from attattr_batch.errors import UserError
-from attattr_batch.resources import data_folder
 from attattr_batch.store import jobs as built
 from attattr_batch.store.connection import Store, arrow_result
-from attattr_batch.store.dictionary import markdown_table, meaning, write_or_check
+from attattr_batch.store.dictionary import markdown_table, meaning
 
 _INTRODUCTION = """\
 # Jobs
 
-Generated from the headers of `jobs/sql/*.sql` by
-`python -m attattr_batch.analysis.dictionary --write`; a test keeps it up to date.
+Generated from the headers of `jobs/sql/*.sql` by `make docs`; `make check` keeps it up to date.
 
 `attattr jobs run` builds every job, in this order; `attattr jobs run NAME` builds one and those it
 depends on. A table is built for every finished run. An ordered pass has workers compute answers of the
@@ -87,14 +81,3 @@ def _columns(connection: Connection, job: Job, values: Mapping[str, object]) -> 
     if unknown:
         raise UserError("a job describes a column that it does not make", got=f"{job.name}.{min(unknown)}")
     return rows
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Entry point: writes or checks jobs/README.md; returns the exit code."""
-    return write_or_check(
-        "attattr_batch.analysis.dictionary", data_folder("jobs") / "README.md", dictionary_markdown, arguments
-    )
-
-
-if __name__ == "__main__":
-    sys.exit(main())

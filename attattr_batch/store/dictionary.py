@@ -1,19 +1,10 @@
-"""The data dictionary, generated from the comments of the tables and the headers of the views.
-
-`python -m attattr_batch.store.dictionary --write` brings schema/README.md up to date; `--check` compares.
-"""
+"""The data dictionary (schema/README.md): the comments of the tables and the headers of the views."""
 
 from __future__ import annotations
-
-import argparse
-import sys
-from collections.abc import Callable
-from pathlib import Path
 
 from sqlalchemy import Connection, Table, create_engine, text
 
 from attattr_batch.errors import UserError
-from attattr_batch.resources import data_folder
 from attattr_batch.store.migrate import SCHEMA_VERSION, view_files
 from attattr_batch.store.sqlfile import SqlFile
 from attattr_batch.store.tables import STORED_SUFFIX, metadata, query_name
@@ -21,8 +12,8 @@ from attattr_batch.store.tables import STORED_SUFFIX, metadata, query_name
 _INTRODUCTION = """\
 # Data dictionary
 
-Generated from `attattr_batch/store/tables.py` and `schema/views/*.sql` by
-`python -m attattr_batch.store.dictionary --write`; a test keeps it up to date. Schema version {version}.
+Generated from `attattr_batch/store/tables.py` and `schema/views/*.sql` by `make docs`; `make check` keeps it
+up to date. Schema version {version}.
 
 Layers, heads and positions count from 0. Labels are the dataset's integer ids; their names stand in
 `runs.labels`. Every fact is about one run (`run_id`) and one example (`example_id`). Attributions belong to a
@@ -72,42 +63,6 @@ def markdown_table(rows: list[tuple[str, str, str]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def write_or_check(module: str, path: Path, markdown: Callable[[], str], arguments: list[str] | None) -> int:
-    """Entry point of a generated document: `--write` writes it, `--check` compares.
-
-    Args:
-        module: The module that is run.
-        path: The document.
-        markdown: Makes its text.
-        arguments: The command line; None stands for the process's own.
-
-    Returns:
-        The exit code: 1 if the document is out of date.
-    """
-    parser = argparse.ArgumentParser(prog=f"python -m {module}")
-    group = parser.add_mutually_exclusive_group(required=True)
-    group.add_argument("--write", action="store_true", help=f"write {path.name}")
-    group.add_argument("--check", action="store_true", help=f"exit with 1 unless {path.name} is up to date")
-    chosen, text = parser.parse_args(arguments), markdown()
-    if chosen.write:
-        path.write_text(text, encoding="utf-8")
-        return 0
-    if path.exists() and path.read_text(encoding="utf-8") == text:
-        return 0
-    sys.stderr.write(f"{path} is out of date: run `python -m {module} --write`\n")
-    return 1
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Entry point: writes or checks schema/README.md; returns the exit code."""
-    return write_or_check("attattr_batch.store.dictionary", dictionary_path(), dictionary_markdown, arguments)
-
-
-def dictionary_path() -> Path:
-    """Where the data dictionary lies."""
-    return data_folder("schema") / "README.md"
-
-
 def _view_section(connection: Connection, view: SqlFile) -> str:
     rows = [
         (column, type_, meaning(view.name, column)) for column, type_, _ in _described(connection, view.name)
@@ -130,7 +85,3 @@ def _described(connection: Connection, name: str) -> list[tuple[str, str, bool]]
     """Name, type and nullability of every column of a table or view."""
     rows = connection.execute(text(f'SELECT column_name, column_type, "null" FROM (DESCRIBE {name})')).all()
     return [(column, type_, null == "YES") for column, type_, null in rows]
-
-
-if __name__ == "__main__":
-    sys.exit(main())

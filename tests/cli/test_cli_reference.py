@@ -1,29 +1,15 @@
-"""docs/cli.md is what the commands say; help teaches; near misses are named."""
+"""Help teaches; near misses are named."""
 
 from pathlib import Path
 
 import pytest
 import typer
 from calling import Cli
+from cli_reference import commands
 
-from attattr_batch.cli import reference
 from attattr_batch.cli.main import app
 
-COMMANDS = dict(reference._commands(typer.main.get_command(app), "attattr"))
-
-
-def test_the_reference_is_up_to_date(capsys: pytest.CaptureFixture[str]) -> None:
-    assert reference.main(["--check"]) == 0, capsys.readouterr().err
-
-
-def test_a_stale_reference_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "cli.md"
-    monkeypatch.setattr(reference, "_PATH", path)
-    assert reference.main(["--check"]) == 1
-    assert reference.main(["--write"]) == 0
-    assert reference.main(["--check"]) == 0
-    path.write_text(path.read_text(encoding="utf-8") + "more\n", encoding="utf-8")
-    assert reference.main(["--check"]) == 1
+COMMANDS = dict(commands(typer.main.get_command(app), "attattr"))
 
 
 @pytest.mark.parametrize("name", COMMANDS)

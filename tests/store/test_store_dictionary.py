@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from attattr_batch.errors import UserError
@@ -20,23 +18,6 @@ CONTRACT = {
     "ledger": "pass_id run_id example_id",
     "failures": "pass_id run_id example_id kind message",
 }
-
-
-def test_the_file_is_up_to_date() -> None:
-    assert dictionary.main(["--check"]) == 0, "run `python -m attattr_batch.store.dictionary --write`"
-
-
-def test_drift_is_seen_and_mended(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = tmp_path / "README.md"
-    monkeypatch.setattr(dictionary, "dictionary_path", lambda: path)
-    assert dictionary.main(["--check"]) == 1
-    assert "--write" in capsys.readouterr().err
-    assert dictionary.main(["--write"]) == 0
-    assert dictionary.main(["--check"]) == 0
-    monkeypatch.setattr(metadata.tables["ledger"].columns["chunk"], "comment", "Something else.")
-    assert dictionary.main(["--check"]) == 1
 
 
 @pytest.mark.parametrize("name", CONTRACT)

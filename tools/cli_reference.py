@@ -1,28 +1,20 @@
-"""The reference of the command line, generated from the commands themselves.
-
-`python -m attattr_batch.cli.reference --write` brings docs/cli.md up to date; `--check` compares.
-"""
+"""docs/cli.md, generated from the commands themselves."""
 
 from __future__ import annotations
 
-import argparse
 import inspect
 import re
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import typer
 
 from attattr_batch.cli.main import app
 
-_PATH = Path(__file__).resolve().parents[2] / "docs" / "cli.md"
-
 _INTRODUCTION = """\
 # Command line
 
-Generated from the commands by `python -m attattr_batch.cli.reference --write`; a test keeps it up to date.
+Generated from the commands by `make docs`; `make check` keeps it up to date.
 
 `attattr COMMAND --help` says the same in the terminal, and `attattr --install-completion` sets up completion
 in your shell. Data goes to stdout, everything said to a person to stderr. Exit codes: 0 all good; 1 finished,
@@ -32,35 +24,19 @@ but with quarantined examples, failed audits or failed jobs; 2 wrong usage or in
 
 def reference_markdown() -> str:
     """The whole reference as Markdown."""
-    commands = list(_commands(typer.main.get_command(app), "attattr"))
-    index = [f"- [`{name}`](#{_anchor(name)}): {_first_line(command)}" for name, command in commands]
-    sections = [_section(name, command) for name, command in commands]
+    every = list(commands(typer.main.get_command(app), "attattr"))
+    index = [f"- [`{name}`](#{_anchor(name)}): {_first_line(command)}" for name, command in every]
+    sections = [_section(name, command) for name, command in every]
     return "\n".join([_INTRODUCTION, *index, "", *sections])
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Entry point: writes or checks docs/cli.md; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m attattr_batch.cli.reference", description=__doc__)
-    group = parser.add_mutually_exclusive_group(required=True)
-    group.add_argument("--write", action="store_true", help="write docs/cli.md")
-    group.add_argument("--check", action="store_true", help="exit with 1 unless docs/cli.md is up to date")
-    markdown = reference_markdown()
-    if parser.parse_args(arguments).write:
-        _PATH.write_text(markdown, encoding="utf-8")
-        return 0
-    if _PATH.exists() and _PATH.read_text(encoding="utf-8") == markdown:
-        return 0
-    sys.stderr.write(f"{_PATH} is out of date: run `python -m attattr_batch.cli.reference --write`\n")
-    return 1
-
-
-def _commands(command: Any, name: str) -> Iterator[tuple[str, Any]]:
+def commands(command: Any, name: str) -> Iterator[tuple[str, Any]]:
     """Every command that does something, by its full name, in the order of `--help`."""
     if not hasattr(command, "commands"):
         yield name, command
         return
     for short, inner in command.commands.items():
-        yield from _commands(inner, f"{name} {short}")
+        yield from commands(inner, f"{name} {short}")
 
 
 def _section(name: str, command: Any) -> str:
@@ -103,7 +79,3 @@ def _first_line(command: Any) -> str:
 
 def _anchor(name: str) -> str:
     return name.replace(" ", "-")
-
-
-if __name__ == "__main__":
-    sys.exit(main())
