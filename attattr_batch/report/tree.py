@@ -23,59 +23,52 @@ def tree_chart(tree: Tree) -> alt.LayerChart | alt.FacetChart:
         tree: From `analysis.trees.attribution_tree`.
     """
     nodes = _nodes(tree)
-    node_data, edge_data = alt.InlineData(values=nodes), alt.InlineData(values=_edges(tree))
-    layers = list(range(tree.n_layers))
+    x = alt.X("place:Q", axis=None, scale=alt.Scale(domain=[-0.6, max(1, len(nodes)) - 0.4]))
     y = alt.Y(
         "level:Q",
         title="layer (0-based)",
         scale=alt.Scale(domain=[-0.6, tree.n_layers + 0.6]),
-        axis=alt.Axis(values=layers, format="d", grid=True, gridOpacity=0.4),
+        axis=alt.Axis(values=list(range(tree.n_layers)), format="d", grid=True, gridOpacity=0.4),
     )
-    x = alt.X("place:Q", axis=None, scale=alt.Scale(domain=[-0.6, max(1, len(nodes)) - 0.4]))
-    strokes = (
-        alt.Chart(edge_data)
-        .mark_rule(strokeCap="round")
-        .encode(
-            x=x,
-            x2="place_2:Q",
-            y=y,
-            y2="level_2:Q",
-            size=alt.Size("attr:Q", title="attribution", scale=alt.Scale(range=[1, 5], domainMin=0)),
-            color=alt.value(_EDGE),
-            opacity=alt.value(0.75),
-            tooltip=["parent:N", "child:N", "layer:O", alt.Tooltip("attr:Q", format=".3g")],
-        )
-        .transform_filter("datum.layer !== null")
-    )
-    links = (
-        alt.Chart(edge_data)
-        .mark_rule(strokeDash=[3, 3])
-        .encode(x=x, x2="place_2:Q", y=y, y2="level_2:Q", color=alt.value(_LINK))
-        .transform_filter("datum.layer === null")
-    )
-    dots = (
-        alt.Chart(node_data)
-        .mark_circle(size=70, opacity=1)
-        .encode(
-            x=x,
-            y=y,
-            color=alt.condition("datum.top", alt.value(_TOP), alt.value(_NODE)),
-            tooltip=["token:N", "position:Q"],
-        )
-    )
-    below, above = f"datum.level < {tree.n_layers}", f"datum.level >= {tree.n_layers}"
-    text = alt.Chart(node_data).encode(x=x, y=y, text="token:N")
-    labels = (
-        text.mark_text(dy=15, fontSize=12).transform_filter(below),
-        text.mark_text(dy=-13, fontSize=12).transform_filter(above),
-    )
-    return alt.layer(links, strokes, dots, *labels).properties(
+    lines = alt.Chart(alt.InlineData(values=_edges(tree))).encode(x=x, x2="place_2:Q", y=y, y2="level_2:Q")
+    tokens = alt.Chart(alt.InlineData(values=nodes)).encode(x=x, y=y)
+    marks = [*_line_marks(lines), *_token_marks(tokens, tree.n_layers)]
+    return alt.layer(*marks).properties(
         title=alt.TitleParams(
             f"Attribution tree: run {tree.run}, example {tree.example_id} ({tree.variant}, tau {tree.tau:g})",
             subtitle=_subtitle(tree),
         ),
         width=max(260, _NODE_WIDTH * len(nodes)),
         height=_LAYER_HEIGHT * (tree.n_layers + 1),
+    )
+
+
+def _line_marks(lines: alt.Chart) -> tuple[alt.Chart, alt.Chart]:
+    """Broken lines where no edge joins a token to its parent; edges as wide as their attribution."""
+    links = lines.mark_rule(strokeDash=[3, 3]).encode(color=alt.value(_LINK))
+    edges = lines.mark_rule(strokeCap="round").encode(
+        size=alt.Size("attr:Q", title="attribution", scale=alt.Scale(range=[1, 5], domainMin=0)),
+        color=alt.value(_EDGE),
+        opacity=alt.value(0.75),
+        tooltip=["parent:N", "child:N", "layer:O", alt.Tooltip("attr:Q", format=".3g")],
+    )
+    return (
+        links.transform_filter("datum.layer === null"),
+        edges.transform_filter("datum.layer !== null"),
+    )
+
+
+def _token_marks(tokens: alt.Chart, n_layers: int) -> tuple[alt.Chart, ...]:
+    """A dot for every token, its text below it, or above it at the top."""
+    dots = tokens.mark_circle(size=70, opacity=1).encode(
+        color=alt.condition("datum.top", alt.value(_TOP), alt.value(_NODE)),
+        tooltip=["token:N", "position:Q"],
+    )
+    texts = tokens.encode(text="token:N")
+    return (
+        dots,
+        texts.mark_text(dy=15, fontSize=12).transform_filter(f"datum.level < {n_layers}"),
+        texts.mark_text(dy=-13, fontSize=12).transform_filter(f"datum.level >= {n_layers}"),
     )
 
 
@@ -95,7 +88,7 @@ def _levels(tree: Tree) -> dict[int, float]:
 
 def _nodes(tree: Tree) -> list[dict[str, Any]]:
     levels = _levels(tree)
-    rows = [
+    return [
         {
             "position": position,
             "place": place,
@@ -105,7 +98,6 @@ def _nodes(tree: Tree) -> list[dict[str, Any]]:
         }
         for place, position in enumerate(sorted(levels))
     ]
-    return rows
 
 
 def _edges(tree: Tree) -> list[dict[str, Any]]:

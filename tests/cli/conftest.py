@@ -15,7 +15,7 @@ N_COMMITTED = 6
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return toy_model(tmp_path_factory.mktemp("models") / "good")
+    return toy_model(tmp_path_factory.mktemp("models") / "toy")
 
 
 @pytest.fixture(scope="module")

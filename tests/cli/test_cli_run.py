@@ -12,14 +12,9 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 from calling import Cli, fill
-from toy import MAX_TOKENS, N_HEADS, N_LAYERS, attattr, rows_of, toy_model, toy_rows, write_sst2
+from toy import MAX_TOKENS, N_HEADS, N_LAYERS, attattr, rows_of, toy_rows, write_sst2
 
 N_DEV = 10
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return toy_model(tmp_path_factory.mktemp("models") / "toy")
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from toy import attattr, rows_of, toy_model, toy_rows, write_sst2
 
@@ -81,14 +82,14 @@ def runs(process: subprocess.Popen[bytes], log: Path) -> bool:
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
-    """Ends the head and everything it has started."""
+    """Ends the head and everything it has started; asked politely they take half a minute."""
+    family = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
+    for one in family:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            one.kill()
     with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGTERM)
-    try:
-        process.wait(60)
-    except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    process.wait()
 
 
 @pytest.fixture

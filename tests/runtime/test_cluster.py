@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import os
-import secrets
-import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pytest
-from fabricate import facts, new_store, register, rows
+from clusters import MEMORY, cluster_of
+from fabricate import new_store, register, rows
 from toy_work import ToyWork, chunks
 
-from attattr_batch.errors import UserError
-from attattr_batch.records import Chunk
 from attattr_batch.runtime.driver import Driver, Progress
 from attattr_batch.runtime.executors.pools import Pool
 from attattr_batch.runtime.executors.ray import RayExecutor
@@ -38,41 +32,23 @@ ROWS = 40
 
 
 @pytest.fixture
-def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def cluster() -> Iterator[Any]:
     """A head that computes nothing and two nodes, each with a CPU and a logical GPU."""
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path for path in sys.path if path))
-    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    monkeypatch.setenv("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
-    # Ray keeps the first mode and token it sees in a process; a cluster of ours has a token.
-    os.environ["RAY_AUTH_MODE"] = "token"
-    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-    from ray.cluster_utils import Cluster
-
     # A dead node is noticed within two seconds instead of about half a minute.
     health = {
         "health_check_period_ms": 500,
         "health_check_timeout_ms": 500,
         "health_check_failure_threshold": 3,
     }
-    head: dict[str, Any] = {
-        "num_cpus": 0,
-        "num_gpus": 0,
-        "include_dashboard": False,
-        "object_store_memory": 100 * 2**20,
-    }
-    head["_system_config"] = health
-    one = Cluster(initialize_head=True, head_node_args=head)
-    try:
+    with cluster_of(0, **health) as one:
         for _ in range(2):
             add_node(one)
         one.wait_for_nodes(timeout=60)
         yield one
-    finally:
-        one.shutdown()
 
 
 def add_node(cluster: Any) -> Any:
-    return cluster.add_node(num_cpus=1, num_gpus=1, object_store_memory=100 * 2**20, wait=False)
+    return cluster.add_node(num_cpus=1, num_gpus=1, object_store_memory=MEMORY, wait=False)
 
 
 def slow_spec(**more: Any) -> RunSpec:
@@ -121,7 +97,7 @@ def test_late_joiners_are_used_and_pools_of_both_kinds_share_the_queue(cluster: 
 
     def add_one(progress: Progress) -> None:
         if progress.committed and not joined:
-            joined.append(cluster.add_node(num_cpus=1, object_store_memory=100 * 2**20, wait=False))
+            joined.append(cluster.add_node(num_cpus=1, object_store_memory=MEMORY, wait=False))
 
     work = ToyWork(seconds=0.8)
     # Two find room at once; the one without a GPU waits for the third node.
@@ -129,37 +105,3 @@ def test_late_joiners_are_used_and_pools_of_both_kinds_share_the_queue(cluster: 
     with closing(RayExecutor(shapes, cluster.address)) as executor:
         Driver(store, pass_id, executor, add_one).execute(chunks(40, 1), Progress(40, 0, 0))
     assert rows(store, "SELECT count(*), count(DISTINCT worker) FROM ledger") == [(40, 3)]
-
-
-class PortableToy:
-    """Needs a folder with a file `answer.json`, as a model needs its weights."""
-
-    def __init__(self, where: Path):
-        self.where = where
-
-    def start(self) -> PortableToy:
-        if json.loads((self.where / "answer.json").read_text()) != 42:
-            raise UserError("the wrong answer")
-        return self
-
-    def folder(self) -> Path:
-        return self.where
-
-    def moved(self, folder: Path) -> PortableToy:
-        return PortableToy(folder)
-
-    def compute(self, chunk: Chunk) -> dict[str, pa.Table]:
-        return facts(chunk.example_ids)
-
-
-def test_a_machine_that_lacks_the_model_gets_its_files(
-    cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    store = new_store(tmp_path)
-    _, pass_id = register(store, 4)
-    (tmp_path / "answer").mkdir()
-    (tmp_path / "answer" / "answer.json").write_text("42")
-    monkeypatch.chdir(tmp_path)  # a relative folder: workers live in another one
-    with closing(RayExecutor([(PortableToy(Path("answer")), Pool(1))], cluster.address)) as executor:
-        Driver(store, pass_id, executor, lambda progress: None).execute(chunks(4, 2), Progress(4, 0, 0))
-    assert rows(store, "SELECT count(*) FROM predictions") == [(4,)]

@@ -1,20 +1,27 @@
 """The Ray executor against the local one: same rows, survived deaths, clear errors, nothing left behind."""
 
+from __future__ import annotations
+
+import json
 import logging
 import os
 import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
-from fabricate import contents, new_store, register, rows
+from clusters import cluster_of
+from fabricate import contents, facts, new_store, register, rows
 from toy_work import ToyWork, chunks
 
 import attattr_batch.runtime.executors.ray
 from attattr_batch.errors import UserError
+from attattr_batch.records import Chunk
 from attattr_batch.runtime.driver import Driver, Progress
 from attattr_batch.runtime.executors.local import LocalExecutor
 from attattr_batch.runtime.executors.pools import Pool
@@ -26,18 +33,20 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.filterwarnings("ign
 N = 24
 
 
-@pytest.fixture(autouse=True)
-def _workers_find_the_toy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path for path in sys.path if path))
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    """A cluster of two CPUs that the tests share: to start one takes longer than most of them."""
+    with cluster_of(2) as cluster:
+        yield cluster.address
 
 
-def execute(store: Store, pass_id: int, work: ToyWork, workers: int = 2) -> Progress:
-    with closing(RayExecutor([(work, Pool(workers))])) as executor:
+def execute(store: Store, pass_id: int, work: ToyWork, address: str) -> Progress:
+    with closing(RayExecutor([(work, Pool(2))], address)) as executor:
         driver = Driver(store, pass_id, executor, lambda progress: None)
         return driver.execute(chunks(N, 3), Progress(N, 0, 0))
 
 
-def test_a_deadly_example_is_isolated_and_the_rest_equals_a_local_run(tmp_path: Path) -> None:
+def test_a_deadly_example_is_isolated_and_the_rest_equals_a_local_run(address: str, tmp_path: Path) -> None:
     (tmp_path / "local").mkdir()
     local, distributed = new_store(tmp_path / "local"), new_store(tmp_path)
     _, pass_id = register(local, N)
@@ -46,7 +55,7 @@ def test_a_deadly_example_is_isolated_and_the_rest_equals_a_local_run(tmp_path: 
         chunks(N, 3), Progress(N, 0, 0)
     )
     register(distributed, N)
-    progress = execute(distributed, pass_id, ToyWork(deadly=frozenset({7})))
+    progress = execute(distributed, pass_id, ToyWork(deadly=frozenset({7})), address)
     assert (progress.committed, progress.quarantined) == (N - 1, 1)
     assert rows(distributed, "SELECT example_id, kind FROM failures") == [(7, "WorkerLost")]
     ours, theirs = contents(local), contents(distributed)
@@ -54,7 +63,7 @@ def test_a_deadly_example_is_isolated_and_the_rest_equals_a_local_run(tmp_path: 
         assert ours[name] == theirs[name]
 
 
-def test_a_worker_killed_from_outside_costs_nothing(tmp_path: Path) -> None:
+def test_a_worker_killed_from_outside_costs_nothing(address: str, tmp_path: Path) -> None:
     store = new_store(tmp_path)
     _, pass_id = register(store, N)
     killed: list[int] = []
@@ -65,18 +74,18 @@ def test_a_worker_killed_from_outside_costs_nothing(tmp_path: Path) -> None:
             killed.append(int(worker.split(":")[1]))
             os.kill(killed[0], signal.SIGKILL)
 
-    with closing(RayExecutor([(ToyWork(seconds=0.2), Pool(2))])) as executor:
+    with closing(RayExecutor([(ToyWork(seconds=0.2), Pool(2))], address)) as executor:
         progress = Driver(store, pass_id, executor, kill_one).execute(chunks(N, 3), Progress(N, 0, 0))
     assert killed
     assert (progress.committed, progress.quarantined) == (N, 0)
     assert rows(store, "SELECT count(*), count(DISTINCT example_id) FROM predictions") == [(N, N)]
 
 
-def test_a_worker_that_hangs_is_replaced_and_its_example_found(tmp_path: Path) -> None:
+def test_a_worker_that_hangs_is_replaced_and_its_example_found(address: str, tmp_path: Path) -> None:
     store = new_store(tmp_path)
     _, pass_id = register(store, 4)
     work = ToyWork(hanging=frozenset({2}))
-    with closing(RayExecutor([(work, Pool(2))], deadline_s=1.5)) as executor:
+    with closing(RayExecutor([(work, Pool(2))], address, deadline_s=1.5)) as executor:
         driver = Driver(store, pass_id, executor, lambda progress: None)
         progress = driver.execute(chunks(4, 2), Progress(4, 0, 0))
     assert (progress.committed, progress.quarantined) == (3, 1)
@@ -84,15 +93,15 @@ def test_a_worker_that_hangs_is_replaced_and_its_example_found(tmp_path: Path) -
     assert rows(store, "SELECT example_id, kind, message FROM failures") == [(2, "WorkerLost", message)]
 
 
-def test_a_worker_that_cannot_start_says_why(tmp_path: Path) -> None:
+def test_a_worker_that_cannot_start_says_why(address: str, tmp_path: Path) -> None:
     store = new_store(tmp_path)
     _, pass_id = register(store, N)
     with pytest.raises(UserError, match="no such model here"):
-        execute(store, pass_id, ToyWork(start_error="no such model here"))
+        execute(store, pass_id, ToyWork(start_error="no such model here"), address)
 
 
 def test_workers_that_find_no_room_are_said_and_given_up(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(attattr_batch.runtime.executors.ray, "_NO_WORKER_S", 1.0)
     monkeypatch.setattr(attattr_batch.runtime.executors.ray, "_GIVE_UP_S", 3.0)
@@ -100,11 +109,45 @@ def test_workers_that_find_no_room_are_said_and_given_up(
     caplog.set_level(logging.INFO, logger="attattr_batch")
     store = new_store(tmp_path)
     _, pass_id = register(store, N)
-    with closing(RayExecutor([(ToyWork(), Pool(2, cpus=1, gpus=7.0))])) as executor:
+    with closing(RayExecutor([(ToyWork(), Pool(2, cpus=1, gpus=7.0))], address)) as executor:
         driver = Driver(store, pass_id, executor, lambda progress: None)
         with pytest.raises(UserError, match=r"no room for any worker(.|\n)*one of 2 x 1 CPUs, 7 GPUs"):
             driver.execute(chunks(N, 3), Progress(N, 0, 0))
     assert "waiting for room for 2 x 1 CPUs, 7 GPUs; the cluster has 2 CPUs, 0 GPUs" in caplog.text
+
+
+class PortableToy:
+    """Needs a folder with a file `answer.json`, as a model needs its weights."""
+
+    def __init__(self, where: Path):
+        self.where = where
+
+    def start(self) -> PortableToy:
+        if json.loads((self.where / "answer.json").read_text()) != 42:
+            raise UserError("the wrong answer")
+        return self
+
+    def folder(self) -> Path:
+        return self.where
+
+    def moved(self, folder: Path) -> PortableToy:
+        return PortableToy(folder)
+
+    def compute(self, chunk: Chunk) -> dict[str, pa.Table]:
+        return facts(chunk.example_ids)
+
+
+def test_a_machine_that_lacks_the_model_gets_its_files(
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = new_store(tmp_path)
+    _, pass_id = register(store, 4)
+    (tmp_path / "answer").mkdir()
+    (tmp_path / "answer" / "answer.json").write_text("42")
+    monkeypatch.chdir(tmp_path)  # a relative folder: workers live in another one
+    with closing(RayExecutor([(PortableToy(Path("answer")), Pool(1))], address)) as executor:
+        Driver(store, pass_id, executor, lambda progress: None).execute(chunks(4, 2), Progress(4, 0, 0))
+    assert rows(store, "SELECT count(*) FROM predictions") == [(4,)]
 
 
 def test_an_unreachable_cluster_is_a_clear_error() -> None:
@@ -127,10 +170,11 @@ def test_nothing_is_left_behind_and_stdout_stays_clean() -> None:
     )
     command = [sys.executable, "-c", script]
     # A folder of its own: other tests start Ray meanwhile. A short one: socket paths have a limit.
+    path = os.pathsep.join(one for one in sys.path if one)
     with tempfile.TemporaryDirectory(prefix="r") as folder:
         done = subprocess.run(
             command,
-            env=os.environ | {"TMPDIR": folder},
+            env=os.environ | {"TMPDIR": folder, "PYTHONPATH": path},
             capture_output=True,
             text=True,
             timeout=120,
