@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 
@@ -89,6 +89,15 @@ class EncodedExample:
     def n_tokens(self) -> int:
         """Number of tokens, special ones included."""
         return len(self.input_ids)
+
+
+def tokens_key(examples: Iterable[EncodedExample]) -> str:
+    """Hash of what a model is given of these rows: tokens, segments and what was cut, in order."""
+    digest = hashlib.sha256()
+    for one in examples:
+        facts = (one.example_id, one.input_ids, one.token_type_ids, one.segments, one.truncated)
+        digest.update(json.dumps(facts).encode())
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True)

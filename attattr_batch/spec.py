@@ -104,6 +104,8 @@ class RunSpec(BaseModel):
             raise ValueError("`workers` needs a number or at least one pool")
         if self.nodes is not None and self.quadrature == "adaptive":
             raise ValueError("`nodes` needs a fixed `quadrature`; `adaptive` takes `tolerance`")
+        if self.quadrature != "adaptive" and self.tolerance != RunSpec.model_fields["tolerance"].default:
+            raise ValueError(f"`tolerance` needs `quadrature: adaptive`; `{self.quadrature}` takes `nodes`")
         if self.nodes is None and self.quadrature != "adaptive":
             raise ValueError(f"`quadrature: {self.quadrature}` needs `nodes`")
         minimum = {"trapezoid": 2, "clenshaw-curtis": 2, "gauss-lobatto": 2}.get(self.quadrature, 1)

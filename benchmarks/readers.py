@@ -1,29 +1,33 @@
-"""Times a run that writes while dashboards read: 20 processes ask what the pages ask, as often as they do.
+"""Times a run that writes while dashboards read what their pages read, as often as they do.
 
-    python benchmarks/readers.py                       # three rounds, with and without readers
+    python benchmarks/readers.py                       # three rounds: alone, 20 viewers, 20 dashboards
     python benchmarks/readers.py --smoke --out FOLDER  # two readers for a moment, to see that it works
 
-The run's workers are logical: they take no CPU, hand in facts of BERT-base's shape and are as fast as real
-ones on a GPU would be. Readers do, and there are more of them than CPUs, which they share with the writer.
+Readers go through the dashboard's own way of reading, its cache included, but draw nothing. The run's workers
+are logical: they take no CPU, hand in facts of BERT-base's shape and are as fast as real ones on a GPU would
+be. Readers do take CPU, and share it with the writer.
 """
 
 from __future__ import annotations
 
 import argparse
+import logging
 import multiprocessing
+import os
 import random
+import sys
 import tempfile
+import threading
 import time
 from dataclasses import dataclass
-from multiprocessing.context import ForkContext
-from multiprocessing.synchronize import Event
+from multiprocessing.synchronize import Barrier, Event
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
 import made_up
 import numpy as np
-from document import RESULTS, provenance, save, table
+from document import RESULTS, ROOT, provenance, save, table
 from scheduler import CHUNK, SleepingWorkers
 
 from attattr_batch.errors import StoreError
@@ -31,9 +35,11 @@ from attattr_batch.runtime.driver import Driver, Progress
 from attattr_batch.store.connection import Store, arrow_result
 from attattr_batch.store.ingest import commit_chunk
 
-READERS = 20
+# The dashboard's own modules, as its server sees them.
+sys.path.insert(0, str(ROOT / "dashboards"))
+import reading
+
 EVERY_S = 2.0  # what the dashboard's first page does
-WAIT_S = 10.0  # how long it waits for the file
 
 # The first page asks again every two seconds while it is open.
 REFRESHED = (
@@ -76,6 +82,15 @@ class Load:
 
 
 @dataclass(frozen=True)
+class Readers:
+    """Who reads: so many dashboards, each with so many people before it."""
+
+    name: str
+    dashboards: int
+    viewers: int
+
+
+@dataclass(frozen=True)
 class Round:
     """What was measured: seconds of the writer, seconds of every question, questions that failed."""
 
@@ -93,12 +108,17 @@ def main() -> None:
     options = parser.parse_args()
     where = provenance()
     load = Load(2, 4, 2, 0.2) if options.smoke else Load(30, 120, 4, 1.0)
-    counts, rounds = ((0, 2), 1) if options.smoke else ((0, READERS), 3)
-    # In turns, so that a change of the machine's speed meets both.
-    measured: dict[int, list[Round]] = {count: [] for count in counts}
+    viewers, rounds = (2, 1) if options.smoke else (20, 3)
+    kinds = (
+        Readers("nobody", 0, 0),
+        Readers(f"one dashboard, {viewers} viewers", 1, viewers),
+        Readers(f"{viewers} dashboards", viewers, 1),
+    )
+    # In turns, so that a change of the machine's speed meets all.
+    measured: dict[Readers, list[Round]] = {kind: [] for kind in kinds}
     for _ in range(rounds):
-        for count in counts:
-            measured[count].append(measure(load, count))
+        for kind in kinds:
+            measured[kind].append(measure(load, kind))
     command = "python benchmarks/readers.py" + (" --smoke" if options.smoke else "")
     tables = [shown(load, measured)]
     save(
@@ -108,13 +128,16 @@ def main() -> None:
     )
 
 
-def measure(load: Load, readers: int) -> Round:
+def measure(load: Load, readers: Readers) -> Round:
     """One run into a new store, with readers beside it."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "bench.duckdb"
         context = multiprocessing.get_context("fork")
         # Forked before this process opens a database, whose threads a fork would not have.
-        processes, go, stop, answers = start_readers(context, path, readers)
+        start, stop, answers = context.Barrier(readers.dashboards + 1), context.Event(), context.Queue()
+        for number in range(readers.dashboards):
+            about = (path, number, readers.viewers, start, stop, answers)
+            context.Process(target=look, args=about, daemon=True).start()
         store, facts = Store(path, create=True), made_up.Facts()
         n_chunks = load.before + load.chunks
         pass_id = made_up.register(store, facts, n_chunks * CHUNK, "bench")
@@ -124,62 +147,63 @@ def measure(load: Load, readers: int) -> Round:
         chunks = made_up.chunks(n_chunks, CHUNK)[load.before :]
         executor = SleepingWorkers(load.workers, load.seconds, facts)
         driver = Driver(store, pass_id, executor, lambda progress: None)
-        go.set()
+        start.wait(timeout=120)
         started = time.perf_counter()
         driver.execute(chunks, Progress(n_chunks * CHUNK, load.before * CHUNK, 0))
         writer_s = time.perf_counter() - started
         stop.set()
-        collected = [answers.get(timeout=60) for _ in processes]
-        for process in processes:
-            process.join()
+        collected = [answers.get(timeout=120) for _ in range(readers.dashboards)]
         with store.read() as connection:
             assert arrow_result(connection, "SELECT ok FROM integrity").column(0).to_pylist() == [True]
     asked = tuple(seconds for times, _ in collected for seconds in times)
     return Round(writer_s, asked, sum(failed for _, failed in collected))
 
 
-def start_readers(context: ForkContext, path: Path, count: int) -> tuple[list[Any], Event, Event, Any]:
-    """Starts readers, which wait for the first event and end at the second; they answer in the queue."""
-    go, stop, answers = context.Event(), context.Event(), context.Queue()
-    processes = [
-        context.Process(target=read_until, args=(path, number, go, stop, answers)) for number in range(count)
+def look(path: Path, number: int, viewers: int, start: Barrier, stop: Event, answers: Any) -> None:
+    """One dashboard: answers with the seconds of every question, and how many failed."""
+    os.environ["ATTATTR_DB"] = str(path)
+    logging.getLogger("streamlit").setLevel(logging.CRITICAL)  # there is no server
+    times: list[float] = []
+    failed: list[StoreError] = []
+    people = [
+        threading.Thread(target=view, args=(number * viewers + person, stop, times, failed))
+        for person in range(viewers)
     ]
-    for process in processes:
-        process.start()
-    return processes, go, stop, answers
+    start.wait()
+    for one in people:
+        one.start()
+    for one in people:
+        one.join()
+    answers.put((times, len(failed)))
 
 
-def read_until(path: Path, number: int, go: Event, stop: Event, answers: Any) -> None:
-    """Asks what the first page asks, and now and then what another one does."""
-    chance = random.Random(number)
-    go.wait()
+def view(seed: int, stop: Event, times: list[float], failed: list[StoreError]) -> None:
+    """One viewer: asks what the first page asks, and now and then what another one does."""
+    chance = random.Random(seed)
     time.sleep(chance.uniform(0, EVERY_S))
-    times, failed = [], 0
     while not stop.is_set():
         begun = time.perf_counter()
         clicked = [chance.choice(CLICKED)] if chance.random() < EVERY_S / CLICK_S else []
         for sql in (*REFRESHED, *clicked):
             started = time.perf_counter()
             try:
-                with Store(path, timeout_s=WAIT_S).read() as connection:
-                    arrow_result(connection, sql)
-            except StoreError:
-                failed += 1
+                reading.rows(sql)
+            except StoreError as error:
+                failed.append(error)
             times.append(time.perf_counter() - started)
         stop.wait(max(0.0, EVERY_S - (time.perf_counter() - begun)))
-    answers.put((times, failed))
 
 
-def shown(load: Load, measured: dict[int, list[Round]]) -> dict[str, Any]:
+def shown(load: Load, measured: dict[Readers, list[Round]]) -> dict[str, Any]:
     """The table."""
     rows: list[list[Any]] = []
-    alone = median(one.writer_s for one in measured[0])
-    for count, rounds in measured.items():
+    alone = median(one.writer_s for kind, rounds in measured.items() for one in rounds if not kind.dashboards)
+    for kind, rounds in measured.items():
         asked = [seconds for one in rounds for seconds in one.asked_s]
         seconds = median(one.writer_s for one in rounds)
         rows.append(
             [
-                count,
+                kind.name,
                 ", ".join(f"{one.writer_s:.1f}" for one in rounds),
                 f"{load.chunks * CHUNK / seconds:.0f}",
                 f"{seconds / alone - 1:+.0%}",
@@ -203,10 +227,11 @@ def shown(load: Load, measured: dict[int, list[Round]]) -> dict[str, Any]:
     )
     note = (
         f"{load.chunks} chunks of {CHUNK} examples, 144 heads with edges, {load.workers} workers that take"
-        f" {load.seconds:g} s each: {load.least_s:.0f} s if committing took no time. Each reader is a process"
-        f" that asks {len(REFRESHED)} questions every {EVERY_S:g} s, and another every {CLICK_S:g} s."
+        f" {load.seconds:g} s each: {load.least_s:.0f} s if committing took no time. A viewer asks"
+        f" {len(REFRESHED)} questions every {EVERY_S:g} s, and another every {CLICK_S:g} s; a dashboard reads"
+        " the store again once it has changed."
     )
-    return table("Twenty dashboards", columns, rows, note)
+    return table("Dashboards beside a run", columns, rows, note)
 
 
 if __name__ == "__main__":

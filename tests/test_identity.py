@@ -10,12 +10,13 @@ GOLDEN = {
     1: "08304bb679490c440bc8963fd6828a6b5d171086906d158f45ed04b2376f461e",
     2: "2003fac1e01837dcc945f6570c7d048185c7740672a9f8d903b75bfda6a66d0e",
     3: "7cbf7498823ea2fd1e6257213ac9e073ee1566cb35e3bf736a1b208e59ed84fb",
+    4: "ce1ca35da0321a5df947ed03fbb96b933642c8fc69676f14f43d477a4e34dabd",
 }
 
 
 def test_golden_hash() -> None:
     identity = {"model": {"sha256": "00"}, "tolerance": 1e-3, "task": "sst2", "text": "é 🙂"}
-    assert IDENTITY_VERSION == 3
+    assert IDENTITY_VERSION == 4
     assert run_key(identity) == GOLDEN[IDENTITY_VERSION]
 
 

@@ -48,5 +48,5 @@ def test_the_yaml_example_is_a_valid_spec(tmp_path: Path) -> None:
     path = tmp_path / "reviews.yaml"
     path.write_text(block, encoding="utf-8")
     first, second = load_spec(path)
-    assert first.columns == {"text_a": "text", "label": "stars"}
+    assert first.columns == {"text_a": "text", "label": "verdict"}
     assert second.task == "sst2"

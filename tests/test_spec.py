@@ -45,6 +45,10 @@ def test_paths_are_relative_to_the_file_but_hub_ids_stay(tmp_path: Path) -> None
         ({"model": "m"}, "give `task`"),
         ({"task": "sst2", "model": "m", "nodes": 5}, "`nodes` needs a fixed `quadrature`"),
         ({"task": "sst2", "model": "m", "quadrature": "midpoint"}, "needs `nodes`"),
+        (
+            {"task": "sst2", "model": "m", "quadrature": "midpoint", "nodes": 5, "tolerance": 0.01},
+            "`tolerance` needs `quadrature: adaptive`",
+        ),
         ({"task": "sst2", "model": "m", "quadrature": "trapezoid", "nodes": 1}, "`nodes` >= 2"),
         ({"task": "sst2", "model": "m", "quadrature": "simpson", "nodes": 5}, "gauss-legendre"),
         ({"task": "sst2", "model": "m", "name": "../escape"}, "name: String should match"),

@@ -52,7 +52,11 @@ def open_table(name: str, config: str | None, revision: str | None, split: str) 
         UserError: no such file or set, the hub cannot be reached, it cannot be parsed, or it lacks the split.
     """
     path = Path(name).expanduser()
+    if path.exists() and revision is not None:
+        raise UserError("only a hub set has a `dataset_revision`", got=f"{revision} of {path}")
     if path.is_file():
+        if config is not None:
+            raise UserError("a single file has no `dataset_config`", got=f"{config} of {path}")
         return Table(_read_file(path), str(path))
     if path.is_dir():
         return _open_folder(path, config, split)

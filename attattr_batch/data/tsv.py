@@ -8,6 +8,7 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -60,6 +61,7 @@ def read_csv(path: Path) -> tuple[tuple[str, ...], Iterator[TableRow]]:
 
     Returns and Raises: as `read_table`.
     """
+    csv.field_size_limit(sys.maxsize)  # a long text is truncated to the model's limit, like any other
     reader = csv.reader(io.StringIO(_text(path, "CSV"), newline=""), strict=True)
     try:
         columns = tuple(next(reader, ()))
@@ -144,7 +146,8 @@ def _rows(path: Path, columns: tuple[str, ...], lines: Sequence[str], first: int
 def _csv_rows(path: Path, columns: tuple[str, ...], reader: Any) -> Iterator[TableRow]:
     try:
         for fields in reader:
-            yield _row(path, columns, fields, reader.line_num)
+            if fields:  # a blank line, often the last
+                yield _row(path, columns, fields, reader.line_num)
     except csv.Error as error:
         raise _broken_csv(path, reader, error) from error
 

@@ -261,9 +261,13 @@ def _select(nodes: Nodes, index: Tensor) -> Nodes:
 
 
 def _change(before: Tensor, current: Tensor) -> Float[Tensor, " item"]:
-    """Largest change of a per-head maximum, relative to the layer's largest absolute entry."""
+    """Largest change of a per-head maximum, relative to the layer's largest absolute entry.
+
+    Maxima below 0 count as 0: padding is exactly 0 and would hide them in a padded batch alone.
+    """
     largest = current.abs().amax((1, 2, 3)).clamp_min(_ROUNDING)
-    return (current.amax((2, 3)) - before.amax((2, 3))).abs().amax(1) / largest
+    change = current.amax((2, 3)).clamp_min(0) - before.amax((2, 3)).clamp_min(0)
+    return change.abs().amax(1) / largest
 
 
 def _precision(dtype: str, device: torch.device) -> AbstractContextManager[object]:

@@ -85,6 +85,8 @@ def find_model(name: str, *, task: str | None = None, revision: str | None = Non
         UserError: there is no such model, or it has no safetensors weights.
     """
     if name == BUNDLED:
+        if revision is not None:
+            raise UserError("only a hub model has a revision", got=f"{revision} of the bundled model")
         folders = bundled_folder() / "models"
         if task is None or not (folders / task).is_dir():
             raise unknown_name("bundled model for task", str(task), [p.name for p in folders.iterdir()])

@@ -28,7 +28,7 @@ from attattr_batch.engine.statistics import Keep
 from attattr_batch.errors import UserError
 from attattr_batch.identity import content_key, run_key
 from attattr_batch.passes.attribute import AttributeWork
-from attattr_batch.records import Chunk, Dataset, EncodedExample
+from attattr_batch.records import Chunk, Dataset, EncodedExample, tokens_key
 from attattr_batch.spec import RunSpec, Target
 
 CHUNK_EXAMPLES = 64
@@ -104,7 +104,9 @@ def plan_attribution(spec: RunSpec) -> AttributionPlan:
     config, tokenizer = load_config(source), load_tokenizer(source)
     dataset = load_dataset_for(spec)
     match = match_labels(dataset.labels, config.id2label, spec.label_map)
-    encoded = _encode(spec, dataset, tokenizer, config)
+    max_length = min(spec.max_length, token_limit(config, tokenizer))
+    encoded = encode(dataset, tokenizer, max_length)
+    _check_vocabulary(encoded, config.vocab_size)
     target, warnings = _settle_target(spec, dataset)
     vocabulary = {index: token for token, index in tokenizer.get_vocab().items()}
     tokenizer_key = content_key(sorted(vocabulary.items()))
@@ -130,7 +132,13 @@ def plan_attribution(spec: RunSpec) -> AttributionPlan:
         dataset=dataset,
         encoded=encoded,
         target=target,
-        identity=_identity(spec, source, dataset, target, (match, tokenizer_key)),
+        identity={
+            **_identity(spec, source, dataset),
+            "tokens": tokens_key(encoded),
+            "max_length": max_length,
+            "outputs": list(match.mapping),
+            "target": target,
+        },
         work=work,
         unfit=_unfit(dataset, target),
         warnings=(*warnings, *_label_warnings(match, dataset)),
@@ -175,21 +183,14 @@ def provenance(device: str) -> dict[str, Any]:
     }
 
 
-def _identity(
-    spec: RunSpec, source: ModelSource, dataset: Dataset, target: Target, match: tuple[LabelMatch, str]
-) -> dict[str, Any]:
-    labels, tokenizer_key = match
+def _identity(spec: RunSpec, source: ModelSource, dataset: Dataset) -> dict[str, Any]:
     return {
         "kind": "attribute",
         "model": source.identity(),
-        "tokenizer": tokenizer_key,
-        "max_length": spec.max_length,
         "task": dataset.task,
         "split": dataset.split,
         "dataset": dataset.fingerprint(),
         "dataset_revision": dataset.revision,
-        "outputs": list(labels.mapping),
-        "target": target,
         "quadrature": spec.quadrature,
         "nodes": spec.nodes,
         "tolerance": spec.tolerance if spec.quadrature == "adaptive" else None,
@@ -200,17 +201,16 @@ def _identity(
     }
 
 
-def _encode(spec: RunSpec, dataset: Dataset, tokenizer: Any, config: Any) -> list[EncodedExample]:
-    encoded = encode(dataset, tokenizer, min(spec.max_length, token_limit(config, tokenizer)))
-    largest = max(max(example.input_ids) for example in encoded)
-    if largest >= config.vocab_size:
+def _check_vocabulary(encoded: Sequence[EncodedExample], size: int) -> None:
+    # A tokenizer without special tokens gives none for an empty text.
+    largest = max((token for example in encoded for token in example.input_ids), default=0)
+    if largest >= size:
         raise UserError(
             "the tokenizer does not belong to the model",
             got=f"token id {largest}",
-            allowed=f"ids below {config.vocab_size}, the model's vocabulary",
+            allowed=f"ids below {size}, the model's vocabulary",
             hint="put the tokenizer that the model was trained with beside its weights",
         )
-    return encoded
 
 
 def _settle_target(spec: RunSpec, dataset: Dataset) -> tuple[Target, list[str]]:

@@ -24,7 +24,7 @@ from attattr_batch.passes.attack import AttackWork
 from attattr_batch.passes.masked_accuracy import MaskedAccuracyWork
 from attattr_batch.passes.order import Attack, Mask, Order
 from attattr_batch.passes.plan import CHUNK_EXAMPLES, default_batch_tokens, device_for
-from attattr_batch.records import Chunk, Dataset, EncodedExample
+from attattr_batch.records import Chunk, Dataset, EncodedExample, tokens_key
 from attattr_batch.spec import RunSpec, make_spec
 from attattr_batch.store.runs import run_dataset
 
@@ -92,7 +92,7 @@ def stored_run(connection: Connection, run: Row[Any]) -> StoredRun:
         run: The run's row.
 
     Raises:
-        UserError: the model is gone, or no longer the one the run was made with.
+        UserError: the model is gone, or it or its tokenizer is no longer the one the run was made with.
     """
     identity = json.loads(run.identity)
     spec = make_spec(json.loads(run.config), where=f"run {run.name}")
@@ -107,12 +107,21 @@ def stored_run(connection: Connection, run: Row[Any]) -> StoredRun:
             hint="put the original files back, or make a new run with the present ones",
         )
     config, tokenizer = load_config(source), load_tokenizer(source)
+    dataset = run_dataset(connection, run)
+    max_length = min(spec.max_length, token_limit(config, tokenizer))
+    # Identities before version 4 do not say.
+    if identity.get("tokens") not in (None, tokens_key(encode(dataset, tokenizer, max_length))):
+        raise UserError(
+            f"the tokenizer of run {run.name} is no longer the one that the run was made with",
+            got=f"{source.folder} gives other tokens",
+            hint="put the original files back, or make a new run with the present ones",
+        )
     return StoredRun(
         spec=spec,
         source=source,
-        dataset=run_dataset(connection, run),
+        dataset=dataset,
         tokenizer=tokenizer,
-        max_length=min(spec.max_length, token_limit(config, tokenizer)),
+        max_length=max_length,
         outputs=tuple(sorted(range(len(identity["outputs"])), key=identity["outputs"].__getitem__)),
         hidden_size=config.hidden_size,
         n_layers=run.n_layers,

@@ -1,13 +1,13 @@
 """The one place that opens database files, and the one that says in plain words why one cannot be used.
 
 DuckDB lets one process write or many read. Everyone therefore opens the file for a moment only, and tries
-again for a while when somebody else has it. This module needs DuckDB alone: the console's child imports it.
+again for a while when somebody else has it. Of other packages this module needs DuckDB alone: the console's
+child imports it.
 """
 
 from __future__ import annotations
 
 import os
-import random
 import shutil
 import time
 from collections.abc import Iterator
@@ -18,6 +18,7 @@ from typing import Any
 import duckdb
 
 from attattr_batch.errors import StoreError, UserError
+from attattr_batch.store.turns import Sign, give_way, pause
 
 STORAGE_VERSION = "v1.5.0"
 """File format of new stores: DuckDB 1.5 can still read them."""
@@ -76,18 +77,25 @@ def open_duckdb(
     if path.is_dir():
         raise StoreError("the database must be a file", got=f"{path} (a folder)", hint="give a file's path")
     config = {**_SETTINGS, **(settings or {})}
-    deadline = time.monotonic() + timeout_s
-    while True:
-        try:
-            if not (read_only or path.exists()):
-                _make_blank(path, config)
-            return duckdb.connect(str(path), read_only=read_only, config=config)
-        except duckdb.Error as error:
-            if not is_lock_error(error):
-                raise explain(error, path) from error
-            if time.monotonic() >= deadline:
-                raise _held(error, path, timeout_s) from error
-        time.sleep(random.uniform(0.005, 0.025))
+    deadline, sign = time.monotonic() + timeout_s, Sign(path)
+    if read_only:
+        give_way(path, deadline)
+    try:
+        while True:
+            try:
+                if not (read_only or path.exists()):
+                    _make_blank(path, config)
+                return duckdb.connect(str(path), read_only=read_only, config=config)
+            except duckdb.Error as error:
+                if not is_lock_error(error):
+                    raise explain(error, path) from error
+                if time.monotonic() >= deadline:
+                    raise _held(error, path, timeout_s) from error
+            if not read_only:
+                sign.show()
+            pause()
+    finally:
+        sign.remove()
 
 
 def _make_blank(path: Path, config: dict[str, Any]) -> None:

@@ -98,6 +98,13 @@ def test_a_folder_of_csv_files_keeps_its_texts(tmp_path: Path) -> None:
     assert load(tmp_path, labels=["false", "true"]).examples == EXPECTED
 
 
+def test_blank_lines_and_very_long_texts_of_a_csv(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text(f"text,label\n\nshort,bad\n\n{'long ' * 40_000},good\n\n", encoding="utf-8")
+    dataset = load(path, columns={"text_a": "text", "label": "label"}, labels=["bad", "good"])
+    assert [(row.text_a[:5], row.gold) for row in dataset] == [("short", 0), ("long ", 1)]
+
+
 def test_given_names_order_text_labels_and_must_cover_them(tmp_path: Path) -> None:
     path = write(tmp_path / "x.csv", ROWS)
     assert [row.gold for row in load(path, labels=["true", "false"])] == [0, 1, 0]

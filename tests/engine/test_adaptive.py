@@ -17,6 +17,7 @@ from attattr_batch.engine.attribution import (
     PATH_SHARE,
     LayerAttribution,
     Method,
+    _change,
     ladder,
 )
 from attattr_batch.engine.families import Batch, encoder_for
@@ -115,7 +116,8 @@ def recomputed(layer: int, item: int, size: int) -> tuple[float, float, float]:
     coarser = by_rule(layer, sizes[sizes.index(size) - 1]).scores[item]
     result = by_rule(layer, size)
     mine = result.scores[item]
-    change = (mine.amax((1, 2)) - coarser.amax((1, 2))).abs().max() / mine.abs().max()
+    maxima, before = (one.amax((1, 2)).clamp_min(0) for one in (mine, coarser))
+    change = (maxima - before).abs().max() / mine.abs().max()
     return (
         float(result.completeness_error[item].abs()),
         path_error_by_fit(layer, item, size),
@@ -137,6 +139,14 @@ def path_error_by_fit(layer: int, item: int, size: int) -> float:
     integral = fit.integ(lbnd=0)(alphas)
     values = nodes.value[:, 0].double().numpy()
     return float(np.abs(integral - (values - values[0])).max())
+
+
+def test_padding_does_not_hide_a_change() -> None:
+    """Of a head without positive entries, padding (exactly 0) would be the maximum."""
+    before, current = torch.randn(2, 3, 4, 7, 7, generator=torch.Generator().manual_seed(0))
+    before[:, 0], current[:, 0] = -before[:, 0].abs(), -current[:, 0].abs()
+    padded = (torch.nn.functional.pad(one, (0, 5, 0, 5)) for one in (before, current))
+    torch.testing.assert_close(_change(*padded), _change(before, current))
 
 
 def test_the_result_is_that_of_the_accepted_rule() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import signal
 import subprocess
@@ -213,7 +214,12 @@ def test_what_is_no_order_fails_the_job_alone(store: Store, tmp_path: Path, case
 
 
 @pytest.mark.parametrize(
-    ("change", "message"), [("weights", "no longer the one"), ("gone", "cannot be found")]
+    ("change", "message"),
+    [
+        ("weights", "the model of run toy is no longer the one"),
+        ("tokenizer", "the tokenizer of run toy is no longer the one"),
+        ("gone", "the model of run toy cannot be found"),
+    ],
 )
 def test_a_model_that_has_changed_or_gone(filled: Filled, store: Store, change: str, message: str) -> None:
     aside = filled.model.with_name("aside")
@@ -221,13 +227,19 @@ def test_a_model_that_has_changed_or_gone(filled: Filled, store: Store, change: 
     try:
         if change == "weights":
             toy_model(filled.model, seed=1)
+        elif change == "tokenizer":
+            shutil.copytree(aside, filled.model)
+            file = filled.model / "tokenizer.json"
+            tokenizer = json.loads(file.read_text())
+            vocabulary = tokenizer["model"]["vocab"]
+            vocabulary["film"], vocabulary["plot"] = vocabulary["plot"], vocabulary["film"]
+            file.write_text(json.dumps(tokenizer))
         result = build(store, "head_ablation")["head_ablation"]
     finally:
         shutil.rmtree(filled.model, ignore_errors=True)
         shutil.move(aside, filled.model)
     assert result.status == "failed"
     assert message in str(result.error)
-    assert "run toy" in str(result.error)
     assert rows_of(store.path, "SELECT count(*) FROM mask_outcomes") == [(0,)]
 
 

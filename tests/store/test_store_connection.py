@@ -13,6 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
 from attattr_batch.errors import StoreError
+from attattr_batch.store import turns
 from attattr_batch.store.connection import Store
 
 HERE = Path(__file__).resolve().parent
@@ -111,11 +112,64 @@ def test_readers_see_whole_chunks_while_another_process_writes(tmp_path: Path) -
     assert rows(store, "SELECT committed, ok FROM integrity") == [(int(written), True)]
 
 
+READER = """
+import sys, time
+from attattr_batch.store.connection import Store
+store = Store(sys.argv[1], timeout_s=60)
+print("ready", flush=True)
+while True:
+    with store.read():
+        time.sleep(0.3)
+"""
+
+
+def test_a_writer_gets_its_turn_among_readers_who_never_leave_the_file_alone(tmp_path: Path) -> None:
+    store = Store(new_store(tmp_path).path, timeout_s=10)
+    command = [sys.executable, "-c", READER, str(store.path)]
+    readers = [
+        subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True) for _ in range(5)
+    ]
+    try:
+        for reader in readers:
+            assert reader.stdout is not None
+            assert reader.stdout.readline() == "ready\n"
+        started = time.monotonic()
+        for number in range(5):
+            with store.write() as connection:
+                connection.execute(text(f"INSERT INTO meta VALUES ('{number}', '1')"))
+        assert time.monotonic() - started < 10
+        assert [one.poll() for one in readers] == [None] * 5
+    finally:
+        for reader in readers:
+            reader.kill()
+            reader.communicate()
+    assert [path.name for path in tmp_path.iterdir() if "waiting" in path.name] == []
+
+
+def test_readers_give_way_for_a_moment_only_and_not_to_the_dead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = new_store(tmp_path)
+    (tmp_path / f".{store.path.name}.waiting").touch()  # left by a writer that was killed
+    started = time.monotonic()
+    assert rows(store, "SELECT count(*) FROM ledger") == [(0,)]
+    assert time.monotonic() - started < 1
+    monkeypatch.setattr(turns, "GIVES_WAY_S", 0.5)
+    sign = turns.Sign(store.path)
+    sign.show()
+    started = time.monotonic()
+    assert rows(store, "SELECT count(*) FROM ledger") == [(0,)]
+    assert 0.5 <= time.monotonic() - started < 2
+    sign.remove()
+    assert not list(tmp_path.glob(".*"))
+
+
 FILLER = """
 import resource, sys
 from pathlib import Path
 from fabricate import commit, register
 from attattr_batch.errors import StoreError
+from attattr_batch.store import turns
 from attattr_batch.store.connection import Store
 store = Store(sys.argv[1])
 _, pass_id = register(store, 200)

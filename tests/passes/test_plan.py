@@ -1,0 +1,39 @@
+"""Which runs are the same run: those that give a model the same tokens."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from toy import MAX_TOKENS, toy_model, toy_rows, write_sst2
+
+from attattr_batch.passes.plan import AttributionPlan, plan_attribution
+from attattr_batch.spec import make_spec
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> dict[str, object]:
+    data = write_sst2(tmp_path / "glue", dev=[("The PLOT is good", 1), *toy_rows(5, seed=1)])
+    model = toy_model(tmp_path / "model")
+    return {"task": "sst2", "model": str(model), "data_dir": str(data), "device": "cpu"}
+
+
+def plan(settings: dict[str, object], **more: object) -> AttributionPlan:
+    return plan_attribution(make_spec({**settings, **more}))
+
+
+def test_a_tokenizer_that_gives_other_tokens_makes_another_run(settings: dict[str, object]) -> None:
+    before = plan(settings)
+    file = Path(str(settings["model"]), "tokenizer_config.json")
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"do_lower_case": False}))
+    after = plan(settings)
+    assert after.encoded[0].input_ids != before.encoded[0].input_ids
+    assert after.tokenizer_key == before.tokenizer_key, "the vocabulary is the same"
+    assert after.run_key != before.run_key
+
+
+def test_a_limit_counts_as_far_as_the_model_goes(settings: dict[str, object]) -> None:
+    assert plan(settings, max_length=1000).run_key == plan(settings, max_length=MAX_TOKENS).run_key
+    assert plan(settings, max_length=8).run_key != plan(settings).run_key
+    assert plan(settings, limit=2).run_key != plan(settings).run_key
