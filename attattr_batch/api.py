@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from attattr_batch.data.encoding import encode
+from attattr_batch.choices import DType
+from attattr_batch.data.encoding import check_tokenizer, check_vocabulary, encode
 from attattr_batch.engine.attribution import Method
 from attattr_batch.engine.models import choose_device, find_model, load_model, load_tokenizer, token_limit
 from attattr_batch.engine.single import attribute_example, check_classifier
@@ -19,7 +20,7 @@ from attattr_batch.markup import escape, notebook_table
 from attattr_batch.records import Dataset, EncodedExample, Example
 from attattr_batch.report.bertviz import head_view_json
 from attattr_batch.report.matrices import head_summed_matrix, shaded_tokens
-from attattr_batch.spec import DType, Quadrature, RunSpec, make_spec
+from attattr_batch.spec import Quadrature, RunSpec, make_spec
 
 _EDGES_SHOWN = 5
 
@@ -197,12 +198,7 @@ def _load(model: Any, tokenizer: Any) -> tuple[Any, Any]:
         tokenizer = load_tokenizer(source) if tokenizer is None else tokenizer
         model = load_model(source, choose_device("auto"))
     check_classifier(model)
-    if not getattr(tokenizer, "is_fast", False):
-        raise UserError(
-            "a loaded model needs its fast tokenizer beside it",
-            got=type(tokenizer).__name__,
-            hint="pass `AutoTokenizer.from_pretrained(...)`, or the model's folder or hub id as `model`",
-        )
+    check_tokenizer(tokenizer)
     return model, tokenizer
 
 
@@ -212,12 +208,7 @@ def _encode(config: Any, tokenizer: Any, texts: tuple[str, str | None], spec: Ru
             raise UserError("a text must be a string that is not empty", got=repr(text))
     dataset = Dataset("-", "-", "-", (), (Example(0, *texts, None),))
     (example,) = encode(dataset, tokenizer, min(spec.max_length, token_limit(config, tokenizer)))
-    if max(example.input_ids) >= config.vocab_size:
-        raise UserError(
-            "the tokenizer is not the model's",
-            got=f"token id {max(example.input_ids)}",
-            allowed=f"below {config.vocab_size}, the size of the model's vocabulary",
-        )
+    check_vocabulary([example], config.vocab_size)
     return example
 
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pyarrow as pa
 
 from attattr_batch.analysis.audits import AuditResult, run_audits
 from attattr_batch.analysis.diff import diff_runs
 from attattr_batch.analysis.runner import JobRequest, JobResult, run_jobs
-from attattr_batch.analysis.trees import Tree, Variant, attribution_tree
+from attattr_batch.analysis.trees import Tree, attribution_tree
+from attattr_batch.choices import RowTarget, Theme, Variant
 from attattr_batch.errors import StoreError, UserError, unknown_name
 from attattr_batch.markup import escape, notebook_message, notebook_table
 from attattr_batch.report.figures import chosen_runs, figure_rows, find_figure, with_criterion
@@ -150,7 +151,7 @@ class Results:
         *,
         variant: Variant = "released",
         tau: float = 0.4,
-        target: Literal["gold", "predicted"] = "gold",
+        target: RowTarget = "gold",
     ) -> Tree:
         """The attribution tree of one example; see `analysis.trees.attribution_tree`."""
         return attribution_tree(self._store, run, example_id, variant=variant, tau=tau, target=target)
@@ -160,7 +161,7 @@ class Results:
         kind: str,
         *runs: str | int,
         criterion: str = "attattr",
-        theme: Literal["light", "dark"] = "light",
+        theme: Theme = "light",
     ) -> Chart:
         """One figure of the results, as an Altair chart.
 

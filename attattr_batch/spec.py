@@ -10,12 +10,12 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from attattr_batch.choices import DType, Target
 from attattr_batch.errors import UserError, did_you_mean
 
 BUNDLED = "bundled"
 """The name, for `model` and `data_dir` alike, of the mini-GLUE data and tiny models that ship with us."""
 
-Target = Literal["gold", "predicted", "both"]
 Quadrature = Literal[
     "adaptive",
     "gauss-legendre",
@@ -26,7 +26,6 @@ Quadrature = Literal[
     "midpoint",
     "trapezoid",
 ]
-DType = Literal["float32", "bfloat16"]
 Device = Literal["auto", "cpu", "cuda"]
 ExecutorName = Literal["auto", "local", "ray"]
 

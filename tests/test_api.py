@@ -227,8 +227,8 @@ def test_a_model_in_float64(model: Any, tokenizer: Any) -> None:
         ({"tolerance": 0.0}, "tolerance"),
         ({"dtype": "float16"}, "dtype"),
         ({"max_length": 2}, "max_length"),
-        ({"tokenizer": None}, "needs its fast tokenizer beside it\n  got: +NoneType"),
-        ({"tokenizer": 42}, "needs its fast tokenizer beside it\n  got: +int"),
+        ({"tokenizer": None}, "a model needs its fast tokenizer, which reports segments\n  got: +NoneType"),
+        ({"tokenizer": 42}, "a model needs its fast tokenizer, which reports segments\n  got: +int"),
         ({"model": 42}, "not a model of transformers\n  got: +int"),
         ({"model": "/nowhere/at/all"}, "no such model folder"),
     ],
@@ -252,7 +252,7 @@ def test_models_that_have_no_class_probabilities(model: Any, tokenizer: Any, fol
 
 def test_a_foreign_tokenizer(tokenizer: Any) -> None:
     small = tiny.classifier("bert", vocab_size=10)
-    with pytest.raises(UserError, match="the tokenizer is not the model's"):
+    with pytest.raises(UserError, match="the tokenizer does not belong to the model"):
         attribute(small, tokenizer, TEXT)
 
 

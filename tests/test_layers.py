@@ -9,7 +9,8 @@ PACKAGE = Path(__file__).resolve().parents[1] / "attattr_batch"
 
 # Lowest first; a layer may import itself and those before it.
 LAYERS: list[set[str]] = [
-    {"errors", "records", "resources", "identity", "markup", "spreadsheet"},
+    {"errors"},
+    {"choices", "files", "records", "resources", "identity", "markup", "spreadsheet"},
     {"spec"},
     {"engine", "data", "store"},
     {"passes"},

@@ -27,8 +27,6 @@ Layers and heads count from 0; labels are the dataset's integer ids (names in `r
 How to write a job of your own: CONTRIBUTING.md.
 """
 
-_ANSWERS = {"masked_accuracy": "mask_outcomes", "attack": "attack_outcomes"}
-
 
 def dictionary_markdown() -> str:
     """The whole dictionary as Markdown."""
@@ -43,7 +41,11 @@ def dictionary_markdown() -> str:
 
 def _section(connection: Connection, catalogue: Catalogue, job: Job) -> str:
     values = {one.name: one.default for one in job.parameters.values()}
-    kind = f"ordered pass, answers in `{_ANSWERS[job.materialized]}`" if job.is_pass else job.materialized
+    kind = (
+        f"ordered pass, answers in `{built.ANSWERS[job.materialized].name}`"
+        if job.is_pass
+        else job.materialized
+    )
     lines = [f"## {job.name}\n", f"{job.file.description}\n"]
     lines.append(f"{kind.capitalize()}; one row per {job.file.fields.get('grain', 'row of the query')}.\n")
     if job.file.depends:
@@ -68,7 +70,7 @@ def _columns(connection: Connection, job: Job, values: Mapping[str, object]) -> 
         built.replace_view(connection, job.name, job.file.query)
     elif job.materialized == "table":
         built.replace_table(connection, job.name, job.file.query, values, None)
-    name = _ANSWERS.get(job.materialized, job.name)
+    name = built.ANSWERS[job.materialized].name if job.is_pass else job.name
     described = arrow_result(
         connection, f"SELECT column_name, column_type FROM (DESCRIBE {name})"
     ).to_pylist()

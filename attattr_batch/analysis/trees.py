@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from typing import Literal
 
 from attattr_batch.analysis.examples import stored_example
 from attattr_batch.analysis.jobs import load_catalogue
+from attattr_batch.choices import RowTarget, Variant
 from attattr_batch.errors import UserError
 from attattr_batch.markup import escape
 from attattr_batch.store import jobs as built
 from attattr_batch.store.connection import Store
 from attattr_batch.store.runs import resolve_run
-
-Variant = Literal["released", "paper"]
-Target = Literal["gold", "predicted"]
 
 
 @dataclass(frozen=True)
@@ -98,7 +95,7 @@ def attribution_tree(
     *,
     variant: Variant = "released",
     tau: float = 0.4,
-    target: Target = "gold",
+    target: RowTarget = "gold",
 ) -> Tree:
     """Grows the tree of one example from the stored edges.
 

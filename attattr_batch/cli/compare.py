@@ -2,30 +2,17 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from attattr_batch.choices import RowTarget, Variant
 from attattr_batch.cli.output import DEFAULT_DB, DbOption, Format, FormatOption, print_rows, stderr
+from attattr_batch.files import write_file
 
 if TYPE_CHECKING:
     from attattr_batch.analysis.trees import Tree
-
-
-class VariantName(StrEnum):
-    """Which algorithm grows the tree."""
-
-    released = "released"
-    paper = "paper"
-
-
-class TargetName(StrEnum):
-    """Class whose attribution is drawn."""
-
-    gold = "gold"
-    predicted = "predicted"
 
 
 def register(app: typer.Typer) -> None:
@@ -40,10 +27,10 @@ def tree(
     run: Annotated[str, typer.Argument(help="Name or id of the run.")],
     example: Annotated[int, typer.Argument(help="Example: 0-based row of the split.")],
     variant: Annotated[
-        VariantName, typer.Option(help="The authors' code, or the algorithm as the paper prints it.")
-    ] = VariantName.released,
+        Variant, typer.Option(help="The authors' code, or the algorithm as the paper prints it.")
+    ] = "released",
     tau: Annotated[float, typer.Option(help="Threshold, as a share of each layer's largest entry.")] = 0.4,
-    target: Annotated[TargetName, typer.Option(help="Class whose attribution is drawn.")] = TargetName.gold,
+    target: Annotated[RowTarget, typer.Option(help="Class whose attribution is drawn.")] = "gold",
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Picture (.svg, .png) or data (.json).")
     ] = None,
@@ -54,15 +41,15 @@ def tree(
     from attattr_batch.analysis.trees import attribution_tree
     from attattr_batch.store.connection import Store
 
-    grown = attribution_tree(Store(db), run, example, variant=variant.value, tau=tau, target=target.value)
+    grown = attribution_tree(Store(db), run, example, variant=variant, tau=tau, target=target)
     if output is None:
         _print_tree(grown, form)
         return
-    from attattr_batch.report.saving import save_chart, write_file
+    from attattr_batch.report.saving import save_chart
     from attattr_batch.report.tree import tree_chart
 
     if output.suffix == ".json":
-        write_file(output, grown.to_json().encode())
+        write_file(output, grown.to_json())
     else:
         save_chart(tree_chart(grown), output)
     stderr.print(f"wrote {output}: {len(grown.edges)} edges below {grown.tokens[grown.top]!r}", markup=False)

@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from attattr_batch.cli.compare import TargetName
-from attattr_batch.cli.output import DEFAULT_DB, DbOption, stderr, write_text
+from attattr_batch.choices import Form, RowTarget
+from attattr_batch.cli.output import DEFAULT_DB, DbOption, stderr
 from attattr_batch.errors import UserError
+from attattr_batch.files import write_file
 
 if TYPE_CHECKING:
     from attattr_batch.store.connection import Store
-
-
-class ExportForm(StrEnum):
-    """What tool an export is for."""
-
-    parquet = "parquet"
-    datasets = "datasets"
-    bertviz = "bertviz"
 
 
 def register(app: typer.Typer) -> None:
@@ -38,15 +30,15 @@ def export(
     run: Annotated[str, typer.Argument(help="Name or id of the run.")],
     to: Annotated[Path, typer.Option("--to", help="Folder for the tables; for bertviz the JSON file.")],
     form: Annotated[
-        ExportForm,
+        Literal[Form, "bertviz"],
         typer.Option("--format", help="Parquet files, a folder for `datasets`, or JSON of one example."),
-    ] = ExportForm.parquet,
+    ] = "parquet",
     example: Annotated[
         int | None, typer.Option(help="For bertviz, the example: 0-based row of the split.", min=0)
     ] = None,
     target: Annotated[
-        TargetName, typer.Option(help="For bertviz, the class whose attribution is shown.")
-    ] = TargetName.gold,
+        RowTarget, typer.Option(help="For bertviz, the class whose attribution is shown.")
+    ] = "gold",
     db: DbOption = DEFAULT_DB,
 ) -> None:
     """Take results to other tools: a run's tables with a README of the columns, or one example for BertViz.
@@ -58,23 +50,23 @@ def export(
     from attattr_batch.store.connection import Store
     from attattr_batch.store.export import export_run
 
-    if form is ExportForm.bertviz:
+    if form == "bertviz":
         _export_example(Store(db), run, example, target, to)
         return
     if example is not None:
         raise UserError("only BertViz shows one example", got=f"--example {example}", hint="--format bertviz")
-    made = export_run(Store(db), run, to, "datasets" if form is ExportForm.datasets else "parquet")
+    made = export_run(Store(db), run, to, form)
     stderr.print(f"wrote {len(made)} tables and documents to {to}; {to / 'README.md'} explains them")
 
 
-def _export_example(store: Store, run: str, example: int | None, target: TargetName, to: Path) -> None:
+def _export_example(store: Store, run: str, example: int | None, target: RowTarget, to: Path) -> None:
     from attattr_batch.report.bertviz import stored_head_view
 
     if example is None:
         raise UserError("BertViz shows one example", got="no --example", hint="for instance --example 0")
     with store.read() as connection:
-        document = stored_head_view(connection, run, example, target.value)
-    write_text(to, document)
+        document = stored_head_view(connection, run, example, target)
+    write_file(to, document)
     stderr.print(f"wrote {to}: arguments of bertviz.head_view, of the stored edges")
 
 

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from attattr_batch.choices import Theme
 from attattr_batch.cli.output import DEFAULT_DB, DbOption, stderr
-
-
-class ThemeName(StrEnum):
-    """What page the picture is for."""
-
-    light = "light"
-    dark = "dark"
 
 
 def register(app: typer.Typer) -> None:
@@ -45,7 +38,7 @@ def plot(
     criterion: Annotated[
         str, typer.Option(help="Criterion of importance, in figures that show one at a time.")
     ] = "attattr",
-    theme: Annotated[ThemeName, typer.Option(help="For a light or a dark page.")] = ThemeName.light,
+    theme: Annotated[Theme, typer.Option(help="For a light or a dark page.")] = "light",
     db: DbOption = DEFAULT_DB,
 ) -> None:
     """Draw one figure of the results, sized for a paper."""
@@ -59,7 +52,7 @@ def plot(
         rows = figure_rows(connection, figure, chosen_runs(connection, runs or ()))
     if figure.by_criterion:
         rows = with_criterion(rows, criterion)
-    save_chart(themed(figure.draw(rows), theme.value), output)
+    save_chart(themed(figure.draw(rows), theme), output)
     stderr.print(f"wrote {output}: {figure.query.description}", markup=False)
 
 

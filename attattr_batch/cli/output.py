@@ -18,7 +18,6 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from attattr_batch.errors import UserError
 from attattr_batch.spreadsheet import as_text
 
 stderr = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -84,16 +83,3 @@ def _cell(value: Any) -> str:
         return value.strftime("%Y-%m-%d %H:%M:%S")
     # Dataset text may look like rich markup.
     return str(value).replace("[", r"\[")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a text file, its folder too.
-
-    Raises:
-        UserError: it cannot be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UserError("the file cannot be written", got=f"{path}: {error.strerror}") from error

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from attattr_batch.choices import DType, Target
 from attattr_batch.cli.logs import (
     LogFileOption,
     LogFormat,
@@ -29,11 +30,9 @@ from attattr_batch.cli.output import (
 )
 from attattr_batch.spec import (
     Device,
-    DType,
     ExecutorName,
     Quadrature,
     RunSpec,
-    Target,
     load_spec,
     make_spec,
 )

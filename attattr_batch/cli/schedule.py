@@ -6,12 +6,12 @@ import subprocess
 import sys
 import time
 from datetime import UTC, datetime
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from attattr_batch.choices import Missed, Overlap
 from attattr_batch.cli.logs import (
     LogFileOption,
     LogFormat,
@@ -29,8 +29,8 @@ from attattr_batch.cli.output import (
     VerboseOption,
     print_rows,
     stderr,
-    write_text,
 )
+from attattr_batch.files import write_file
 
 group = typer.Typer(name="schedule", help="Recurring runs, each tick exactly once.", no_args_is_help=True)
 
@@ -41,21 +41,6 @@ NameArgument = Annotated[str, typer.Argument(help="Name of the schedule.")]
 
 DEFAULT_STATE = Path("attattr-schedules.sqlite")
 _SERVE_EVERY_S = 20.0
-
-
-class Missed(StrEnum):
-    """Which missed ticks run."""
-
-    last = "last"
-    all = "all"
-    skip = "skip"
-
-
-class Overlap(StrEnum):
-    """What becomes of a tick that falls into a run."""
-
-    skip = "skip"
-    queue = "queue"
 
 
 def register(app: typer.Typer) -> None:
@@ -74,8 +59,8 @@ def add(
     cron: Annotated[str, typer.Option(help="Five fields: minute hour day month weekday.")],
     spec: Annotated[Path, typer.Option(help="Run spec (YAML); may hold {tick:%Y-%m-%d}.")],
     tz: Annotated[str, typer.Option(help="IANA time zone of the cron expression.")] = "UTC",
-    missed: Annotated[Missed, typer.Option(help="Which missed ticks run.")] = Missed.last,
-    overlap: Annotated[Overlap, typer.Option(help="A tick that falls into a run.")] = Overlap.skip,
+    missed: Annotated[Missed, typer.Option(help="Which missed ticks run.")] = "last",
+    overlap: Annotated[Overlap, typer.Option(help="A tick that falls into a run.")] = "skip",
     jitter: Annotated[int, typer.Option(help="Seconds below which a fixed delay is drawn.", min=0)] = 0,
     min_rank_correlation: Annotated[
         float, typer.Option(help="Head importance against the tick before: least rank correlation.")
@@ -104,8 +89,8 @@ def add(
         "db": db.absolute(),
         "created_at": _now(),
         "tz": tz,
-        "missed": missed.value,
-        "overlap": overlap.value,
+        "missed": missed,
+        "overlap": overlap,
         "jitter_s": jitter,
         "min_rank_correlation": min_rank_correlation,
         "max_accuracy_drop": max_accuracy_drop,
@@ -227,7 +212,7 @@ def manifest(
         if to is None:
             print(text if len(files) == 1 else f"# {file}\n{text}")
         else:
-            write_text(to / file, text)
+            write_file(to / file, text)
             stderr.print(f"wrote {to / file}")
 
 

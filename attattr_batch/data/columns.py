@@ -37,14 +37,18 @@ def table_dataset(table: Table, columns: Columns, spec: RunSpec) -> Dataset:
     count = len(table.rows) if spec.limit is None else min(spec.limit, len(table.rows))
     rows = table.rows.select(range(count))
     texts_a = _texts(rows, columns.text_a, table.source)
-    texts_b = _texts(rows, columns.text_b, table.source) if columns.text_b else [None] * count
+    texts_b: list[str | None] = [None] * count
+    if columns.text_b:
+        texts_b = [*_texts(rows, columns.text_b, table.source)]
     gold: list[int | None] = [None] * count
     if columns.label:
         where = f"{table.source}, column {columns.label!r}"
         values = rows[columns.label][:]
         gold = [_gold(value, labels, f"{where}, row {row}") for row, value in enumerate(values)]
-    if spec.task == "sst2":
+    task = GLUE_TASKS.get(spec.task or "")
+    if task is not None and task.strip:
         texts_a = [text.strip() for text in texts_a]
+        texts_b = [text if text is None else text.strip() for text in texts_b]
     examples = tuple(Example(*row) for row in zip(range(count), texts_a, texts_b, gold, strict=True))
     name = spec.task or Path(spec.dataset or table.source).stem
     return Dataset(name, spec.split, table.source, labels, examples, table.revision)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from attattr_batch.errors import UserError
@@ -28,16 +28,43 @@ def encode(dataset: Dataset, tokenizer: Any, max_length: int) -> list[EncodedExa
     Raises:
         UserError: the tokenizer is not a fast one, or `max_length` leaves no room beside special tokens.
     """
-    if not getattr(tokenizer, "is_fast", False):
-        got = type(tokenizer).__name__
-        raise UserError(
-            "a fast tokenizer is needed", got=got, hint="use a model folder with a tokenizer.json"
-        )
+    check_tokenizer(tokenizer)
     examples = dataset.examples
     encoded: list[EncodedExample] = []
     for start in range(0, len(examples), _BATCH):
         encoded += _encode_batch(examples[start : start + _BATCH], tokenizer, max_length)
     return encoded
+
+
+def check_tokenizer(tokenizer: Any) -> None:
+    """Checks that it is a fast tokenizer of transformers.
+
+    Raises:
+        UserError: it is something else.
+    """
+    if not getattr(tokenizer, "is_fast", False):
+        raise UserError(
+            "a model needs its fast tokenizer, which reports segments",
+            got=type(tokenizer).__name__,
+            hint="put a tokenizer.json into its folder, or pass `AutoTokenizer.from_pretrained(...)`",
+        )
+
+
+def check_vocabulary(examples: Iterable[EncodedExample], size: int) -> None:
+    """Checks that token ids are below the size of the model's vocabulary.
+
+    Raises:
+        UserError: one is not.
+    """
+    # A tokenizer without special tokens makes none of an empty text.
+    largest = max((token for example in examples for token in example.input_ids), default=0)
+    if largest >= size:
+        raise UserError(
+            "the tokenizer does not belong to the model",
+            got=f"token id {largest}",
+            allowed=f"ids below {size}, the model's vocabulary",
+            hint="use the tokenizer that the model was trained with; it stands beside its weights",
+        )
 
 
 def truncated_lengths(length_a: int, length_b: int, budget: int) -> tuple[int, int]:

@@ -35,12 +35,3 @@ def plan_chunks(examples: Sequence[EncodedExample], budget_tokens: int, max_exam
         chunks.append(Chunk(tuple(ordered[start : start + rows])))
         start += rows
     return chunks
-
-
-def padding_share(chunks: Sequence[Chunk]) -> float:
-    """Returns the share of padding, from 0 to 1, among all tokens when each chunk is one batch."""
-    padded = sum(
-        len(chunk.examples) * max(example.n_tokens for example in chunk.examples) for chunk in chunks
-    )
-    real = sum(example.n_tokens for chunk in chunks for example in chunk.examples)
-    return 1 - real / padded if padded else 0.0

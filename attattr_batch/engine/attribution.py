@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal
 
 import numpy as np
 import torch
@@ -22,6 +21,7 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
+from attattr_batch.choices import DType
 from attattr_batch.engine.families import Trace
 from attattr_batch.engine.path import Items, Nodes, clean_nodes, removed_value, replayed_nodes
 from attattr_batch.engine.quadrature import NESTED_SIZES, Rule, fixed_rule, nested, partial_weights
@@ -59,7 +59,7 @@ class Method:
     quadrature: str = "adaptive"
     nodes: int | None = None
     tolerance: float = 1e-3
-    dtype: Literal["float32", "bfloat16"] = "float32"
+    dtype: DType = "float32"
     batch_tokens: int = 4096
 
 

@@ -162,12 +162,6 @@ def load_tokenizer(source: ModelSource) -> PreTrainedTokenizerBase:
             allowed="tokenizer.json, vocab.txt or the like, beside the weights",
             hint="`tokenizer.save_pretrained(folder)` with the tokenizer it was trained with",
         )
-    if not tokenizer.is_fast:
-        raise UserError(
-            "the model has only a slow tokenizer, which does not report segments",
-            got=type(tokenizer).__name__,
-            hint="save it as a fast tokenizer (tokenizer.json)",
-        )
     return tokenizer
 
 

@@ -9,6 +9,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
+from attattr_batch.choices import Target
 from attattr_batch.engine.attribution import Method, attribute_layers
 from attattr_batch.engine.families import Encoder, check_trace, collate
 from attattr_batch.engine.path import Items
@@ -24,7 +25,6 @@ from attattr_batch.engine.statistics import (
 from attattr_batch.errors import TerminalError
 from attattr_batch.passes._work import ModelWork
 from attattr_batch.records import Chunk
-from attattr_batch.spec import Target
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -66,11 +66,6 @@ class Order(Generic[Item]):
     of: Mapping[int, tuple[int, ...]]
     key: str
 
-    @property
-    def n_answers(self) -> int:
-        """Answers wanted, all examples together."""
-        return sum(map(len, self.of.values()))
-
 
 def mask_order(rows: pa.Table, n_layers: int, n_heads: int) -> Order[Mask]:
     """Reads the rows of a `masked_accuracy` job: `mask`, `example_ids`, `heads` (layer * n_heads + head).

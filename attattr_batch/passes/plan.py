@@ -11,7 +11,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from attattr_batch.data.encoding import encode
+from attattr_batch.choices import Target
+from attattr_batch.data.encoding import check_vocabulary, encode
 from attattr_batch.data.labels import LabelMatch, match_labels
 from attattr_batch.data.planning import plan_chunks
 from attattr_batch.data.sources import load_dataset_for
@@ -25,11 +26,10 @@ from attattr_batch.engine.models import (
     token_limit,
 )
 from attattr_batch.engine.statistics import Keep
-from attattr_batch.errors import UserError
 from attattr_batch.identity import content_key, run_key
 from attattr_batch.passes.attribute import AttributeWork
 from attattr_batch.records import Chunk, Dataset, EncodedExample, tokens_key
-from attattr_batch.spec import RunSpec, Target
+from attattr_batch.spec import RunSpec
 
 CHUNK_EXAMPLES = 64
 """Examples in a chunk at most: what one transaction commits, and what one crash can cost."""
@@ -106,7 +106,7 @@ def plan_attribution(spec: RunSpec) -> AttributionPlan:
     match = match_labels(dataset.labels, config.id2label, spec.label_map)
     max_length = min(spec.max_length, token_limit(config, tokenizer))
     encoded = encode(dataset, tokenizer, max_length)
-    _check_vocabulary(encoded, config.vocab_size)
+    check_vocabulary(encoded, config.vocab_size)
     target, warnings = _settle_target(spec, dataset)
     vocabulary = {index: token for token, index in tokenizer.get_vocab().items()}
     tokenizer_key = content_key(sorted(vocabulary.items()))
@@ -199,18 +199,6 @@ def _identity(spec: RunSpec, source: ModelSource, dataset: Dataset) -> dict[str,
         "edge_floor": spec.edge_floor,
         "edge_cap": spec.edge_cap,
     }
-
-
-def _check_vocabulary(encoded: Sequence[EncodedExample], size: int) -> None:
-    # A tokenizer without special tokens gives none for an empty text.
-    largest = max((token for example in encoded for token in example.input_ids), default=0)
-    if largest >= size:
-        raise UserError(
-            "the tokenizer does not belong to the model",
-            got=f"token id {largest}",
-            allowed=f"ids below {size}, the model's vocabulary",
-            hint="put the tokenizer that the model was trained with beside its weights",
-        )
 
 
 def _settle_target(spec: RunSpec, dataset: Dataset) -> tuple[Target, list[str]]:

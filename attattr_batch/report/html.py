@@ -17,10 +17,10 @@ import vl_convert
 from sqlalchemy import Connection
 
 from attattr_batch.errors import UserError
+from attattr_batch.files import write_file
 from attattr_batch.markup import cell, escape
 from attattr_batch.report.figures import FIGURES, Figure, figure_rows, missing_jobs, with_criterion
 from attattr_batch.report.reproduce import commands, run_spec_yaml
-from attattr_batch.report.saving import write_file
 from attattr_batch.report.theme import colour_config
 from attattr_batch.store.connection import Store, arrow_result
 from attattr_batch.store.runs import list_runs
@@ -81,7 +81,7 @@ def write_report(store: Store, path: Path) -> Path:
         run_ids = [int(run.run_id) for run in runs]
         sections, charts = _figures(connection, run_ids)
         body = [_overview(connection), *sections, _tokens(connection), _origins(connection, runs)]
-    write_file(path, _page(body, charts).encode())
+    write_file(path, _page(body, charts))
     return path
 
 

@@ -11,6 +11,7 @@ import pyarrow.csv
 import vl_convert
 
 from attattr_batch.errors import UserError
+from attattr_batch.files import write_file
 from attattr_batch.spreadsheet import as_text
 
 _PNG_SCALE = 2.0
@@ -46,16 +47,3 @@ def csv_file(table: pa.Table) -> bytes:
     sink = io.BytesIO()
     pyarrow.csv.write_csv(pa.table(columns, names=[as_text(name) for name in table.column_names]), sink)
     return sink.getvalue()
-
-
-def write_file(path: Path, content: bytes) -> None:
-    """Writes a file, making its folder.
-
-    Raises:
-        UserError: it cannot be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-    except OSError as error:
-        raise UserError("the file cannot be written", got=f"{path}: {error.strerror}") from error

@@ -6,14 +6,13 @@ and background. The dashboard leaves that to Streamlit, which knows whether the 
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import altair as alt
 import pyarrow as pa
 
+from attattr_batch.choices import Theme
 from attattr_batch.markup import BLUE
-
-Theme = Literal["light", "dark"]
 
 Chart = alt.Chart | alt.LayerChart | alt.FacetChart | alt.ConcatChart | alt.HConcatChart | alt.VConcatChart
 

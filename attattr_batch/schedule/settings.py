@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from attattr_batch.choices import Missed, Overlap
 from attattr_batch.errors import UserError
 from attattr_batch.schedule.template import scheduled_specs
 from attattr_batch.schedule.timing import check_cron, find_zone, jitter, stamp, ticks_after
-
-Missed = Literal["last", "all", "skip"]
-Overlap = Literal["skip", "queue"]
 
 ALL_JOBS = "all"
 

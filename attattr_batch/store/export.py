@@ -10,11 +10,12 @@ import json
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import duckdb
 from sqlalchemy import Connection, Row, text
 
+from attattr_batch.choices import Form
 from attattr_batch.errors import StoreError
 from attattr_batch.store.connection import Store, raw
 from attattr_batch.store.dictionary import markdown_table, meaning
@@ -23,8 +24,6 @@ from attattr_batch.store.huggingface import write_dataset_dict
 from attattr_batch.store.migrate import SCHEMA_VERSION
 from attattr_batch.store.runs import resolve_run
 from attattr_batch.store.tables import metadata, query_name, runs, vocabulary
-
-Form = Literal["parquet", "datasets"]
 
 _OPENED_BY = {
     "parquet": "One Parquet file a table.",

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import get_args
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from attattr_batch.choices import Target
 from attattr_batch.store.rows import BadFactsError, examples_where
 
-_TARGETS = ("gold", "predicted", "both")
+_TARGETS = get_args(Target)
 
 
 @dataclass(frozen=True)

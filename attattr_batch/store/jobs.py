@@ -20,7 +20,8 @@ from attattr_batch.store.runs import PassKind, next_id, register_pass
 from attattr_batch.store.tables import attack_outcomes, failures, job_runs, ledger, mask_outcomes, passes
 
 _RUN_COLUMNS = ("run_id", "run_a", "run_b")
-_ANSWERS = {"masked_accuracy": mask_outcomes, "attack": attack_outcomes}
+ANSWERS = {"masked_accuracy": mask_outcomes, "attack": attack_outcomes}
+"""Where the answers to each kind of ordered pass are kept."""
 
 
 @dataclass(frozen=True)
@@ -168,14 +169,14 @@ def register_ordered_pass(
             return row.pass_id, row.status == "sealed"
         for table in (ledger, failures, passes):
             connection.execute(delete(table).where(table.c.pass_id == row.pass_id))
-        answers = _ANSWERS[kind]
+        answers = ANSWERS[kind]
         connection.execute(delete(answers).where(answers.c.run_id == run_id, answers.c.job == job))
     return register_pass(connection, run_id, kind, key, {"job": job}, n_examples), False
 
 
 def count_answers(connection: Connection, kind: PassKind, job: str) -> int:
     """Answers that are stored for a job's passes."""
-    query = text(f"SELECT count(*) FROM {_ANSWERS[kind].name} WHERE job = :job")
+    query = text(f"SELECT count(*) FROM {ANSWERS[kind].name} WHERE job = :job")
     return int(connection.execute(query, {"job": job}).scalar_one())
 
 

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import pyarrow as pa
 from sqlalchemy import Connection, Row, Table, delete, func, insert, select, text, update
 
+from attattr_batch.choices import Target
 from attattr_batch.errors import StoreError, did_you_mean
 from attattr_batch.records import Dataset, Example
 from attattr_batch.store.connection import Store, raw
@@ -46,7 +47,7 @@ class RunRecord:
     n_layers: int
     n_heads: int
     n_examples: int
-    target: Literal["gold", "predicted", "both"]
+    target: Target
     quadrature: str
     nodes: int | None
     tolerance: float

@@ -7,7 +7,8 @@ from typing import Any
 import streamlit as st
 from reading import choose_run, messages, records, rows, show_chart, store_path
 
-from attattr_batch.analysis.trees import Target, Variant, attribution_tree
+from attattr_batch.analysis.trees import attribution_tree
+from attattr_batch.choices import RowTarget, Variant
 from attattr_batch.report.heads import edge_map
 from attattr_batch.report.tree import tree_chart
 from attattr_batch.store.connection import Store
@@ -65,7 +66,7 @@ def show_edges(run: dict[str, Any], example: int, target: str, tokens: list[str]
     )
 
 
-def show_tree(run: dict[str, Any], example: int, target: Target) -> None:
+def show_tree(run: dict[str, Any], example: int, target: RowTarget) -> None:
     """The attribution tree."""
     variant = st.selectbox("variant", VARIANTS, key="variant", bind="query-params")
     tree = attribution_tree(
@@ -87,7 +88,7 @@ with messages():
     example = first.selectbox(
         "example", [row["example"] for row in found], key="example", bind="query-params"
     )
-    targets: list[Target] = ["gold", "predicted"] if run["target"] == "both" else [run["target"]]
+    targets: list[RowTarget] = ["gold", "predicted"] if run["target"] == "both" else [run["target"]]
     target = second.selectbox("attributed class", targets, key="target", bind="query-params")
     tokens = [
         row["token"]

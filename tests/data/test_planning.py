@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attattr_batch.data.planning import padding_share, plan_chunks
+from attattr_batch.data.planning import plan_chunks
 from attattr_batch.errors import UserError
 from attattr_batch.records import EncodedExample
 
@@ -48,13 +48,6 @@ def test_no_chunk_has_room_for_the_next_row_and_order_does_not_matter(
 def test_equal_lengths_keep_the_order_of_ids() -> None:
     chunks = plan_chunks([example(3, 5), example(1, 5), example(2, 9)], 10, 8)
     assert [chunk.example_ids for chunk in chunks] == [(2,), (1, 3)]
-
-
-def test_padding_share_counts_padded_tokens() -> None:
-    chunks = plan_chunks([example(0, 10), example(1, 6), example(2, 4)], 20, 8)
-    assert [chunk.example_ids for chunk in chunks] == [(0, 1), (2,)]
-    assert padding_share(chunks) == pytest.approx(4 / 24)
-    assert padding_share([]) == 0.0
 
 
 @pytest.mark.parametrize(("budget", "most"), [(0, 1), (1, 0)])

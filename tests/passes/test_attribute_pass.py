@@ -14,6 +14,7 @@ import tiny
 import torch
 from attributing import attribute as attribute_batch
 
+from attattr_batch.choices import Target
 from attattr_batch.engine.attribution import Method
 from attattr_batch.engine.families import collate, encoder_for
 from attattr_batch.engine.families.bert import BertEncoder
@@ -23,7 +24,6 @@ from attattr_batch.engine.statistics import Keep, full_scores, tree_tops
 from attattr_batch.errors import TerminalError
 from attattr_batch.passes.attribute import AttributeWork, AttributeWorker
 from attattr_batch.records import Chunk
-from attattr_batch.spec import Target
 
 LENGTHS = (9, 5, 12, 7, 10, 6)
 LAYERS, HEADS = 3, 4

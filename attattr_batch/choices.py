@@ -1,0 +1,29 @@
+"""Closed lists of words that several layers share: the command line offers what the rest accepts."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+DType = Literal["float32", "bfloat16"]
+"""Arithmetic along the path of integration."""
+
+Target = Literal["gold", "predicted", "both"]
+"""Classes that a run attributes."""
+
+RowTarget = Literal["gold", "predicted"]
+"""Class that a row is about."""
+
+Variant = Literal["released", "paper"]
+"""How an attribution tree grows: as in the authors' code, or as the paper prints it."""
+
+Form = Literal["parquet", "datasets"]
+"""How a run is exported."""
+
+Theme = Literal["light", "dark"]
+"""What page a picture is for."""
+
+Missed = Literal["last", "all", "skip"]
+"""Which missed ticks of a schedule run."""
+
+Overlap = Literal["skip", "queue"]
+"""What becomes of a tick that falls into a run."""
