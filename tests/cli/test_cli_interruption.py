@@ -1,4 +1,7 @@
-"""Whatever stops a run, what is committed stays, and the same command ends as if nothing had happened."""
+"""Interrupts at any function call: what is committed stays, and the same command ends as if undisturbed.
+
+What ends a run from outside (signals, full disks, a second driver) is tried in tests/faults.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +9,15 @@ import json
 import random
 import shutil
 import signal
-import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 from types import FrameType
 from typing import NamedTuple
 
 import pytest
 from calling import Cli
-from toy import ATTATTR, rows_of, toy_model, toy_rows, write_sst2
+from toy import rows_of, toy_model, toy_rows, write_sst2
 
 from attattr_batch.cli.main import run_command_line
 from attattr_batch.store.connection import Store
@@ -105,42 +106,6 @@ def assert_completes(cli: Cli, arguments: list[str], undisturbed: Undisturbed) -
         assert (export / name).read_bytes() == (undisturbed.export / name).read_bytes(), name
 
 
-def start(arguments: list[str], db: Path, boot: list[str] | None = None) -> subprocess.Popen[str]:
-    command = [*(boot or [ATTATTR]), *arguments, "--db", str(db)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def wait_for_commits(db: Path, process: subprocess.Popen[str]) -> None:
-    """Watches the store's log grow: by the run, then by commits. Opening the file would slow the run."""
-    log = Path(f"{db}.wal")
-    sizes: set[int] = set()
-    while process.poll() is None and len(sizes) < 4:
-        if log.exists():
-            sizes.add(log.stat().st_size)
-        time.sleep(0.005)
-
-
-@pytest.mark.slow
-def test_signals_in_the_middle(cli: Cli, arguments: list[str], undisturbed: Undisturbed) -> None:
-    done = 0
-    for how in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
-        with start(arguments, cli.db) as process:
-            wait_for_commits(cli.db, process)
-            process.send_signal(how)
-            _, err = process.communicate(timeout=60)
-        if how is signal.SIGKILL:
-            assert process.returncode == -signal.SIGKILL
-        else:
-            assert process.returncode == 130, err
-            message = "interrupted; what is committed is kept, and the same command goes on from there"
-            assert err.splitlines()[-1] == message
-            assert "Traceback" not in err
-        assert done < committed(cli.db) < N_DEV
-        done = committed(cli.db)
-        assert "running" in cli("status").out
-    assert_completes(cli, arguments, undisturbed)
-
-
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_interrupts_at_many_moments(cli: Cli, arguments: list[str], undisturbed: Undisturbed) -> None:
@@ -174,44 +139,3 @@ def test_an_interrupt_during_a_statement(empty: Path) -> None:
     finally:
         signal.signal(signal.SIGINT, before)
     assert RuntimeError in seen
-
-
-LOG_BYTES = 330_000
-"""Registering the run takes about a third of it, each commit as much again."""
-
-LIMITED = """
-import resource, sys
-limit = int(sys.argv.pop(1))
-resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-from attattr_batch.cli.main import main
-main()
-"""
-
-
-@pytest.mark.slow
-def test_a_full_disk(cli: Cli, arguments: list[str], undisturbed: Undisturbed) -> None:
-    # A limit on the size of files stands in for the disk: the log of the store meets it after some commits.
-    boot = [sys.executable, "-c", LIMITED, str(LOG_BYTES)]
-    with start(arguments, cli.db, boot) as process:
-        out, err = process.communicate(timeout=60)
-    assert (process.returncode, out) == (2, ""), err
-    assert "the database cannot grow: the disk is full" in err
-    assert str(cli.db) in err
-    assert "run the same command again; everything committed is kept" in err
-    assert "Traceback" not in err
-    assert 0 < committed(cli.db) < N_DEV
-    assert_completes(cli, arguments, undisturbed)
-
-
-@pytest.mark.slow
-def test_two_processes_with_the_same_run(cli: Cli, arguments: list[str], undisturbed: Undisturbed) -> None:
-    cli.db.unlink()  # they may even both make the store
-    json_out = [*arguments, "--format", "json"]
-    with start(json_out, cli.db) as one, start(json_out, cli.db) as two:
-        outputs = [process.communicate(timeout=120) for process in (one, two)]
-    assert [one.returncode, two.returncode] == [0, 0], outputs
-    summaries = [json.loads(out)[0] for out, _ in outputs]
-    assert sum(summary["newly_committed"] for summary in summaries) == N_DEV
-    assert [summary["committed"] for summary in summaries] == [N_DEV, N_DEV]
-    assert rows_of(cli.db, "SELECT count(*) FROM runs") == [(1,)]
-    assert_completes(cli, arguments, undisturbed)

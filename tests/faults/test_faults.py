@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -10,13 +11,14 @@ from pathlib import Path
 
 import psutil
 import pytest
-from fabricate import filled_store
-from scenarios import SCENARIOS, Bench, Scenario
-from trials import Tally, at, at_random, disturb
+from fabricate import filled_store, rows
+from scenarios import EXAMPLES, SCENARIOS, Bench, Place, Scenario, scenario
+from trials import Tally, at, at_random, disturb, finish
 from troubles import TROUBLES, Trouble
 from zygote import Zygote
 
 from attattr_batch.errors import UserError
+from attattr_batch.store.connection import Store
 from attattr_batch.store.console import query
 
 pytestmark = pytest.mark.slow
@@ -38,6 +40,22 @@ def test_a_command_that_is_killed_and_given_again(bench: Bench, one: Scenario) -
     faults = [at(place, "after", 1), at_random(chance, one, seconds)]
     disturb(bench, one, faults, tally)
     assert tally.faults >= 1
+    assert tally.clean, tally.notes
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_what_a_run_says_that_is_told_to_end(bench: Bench, how: signal.Signals) -> None:
+    one, folder, tally = scenario("run"), bench.new_trial("blank"), Tally()
+    point = at(Place("commit a chunk", "attattr_batch.runtime.driver:commit_chunks"), "after", 2, how).point
+    ended = bench.zygote.run(bench.arguments(one, folder), bench.conditions(one, point=point))
+    assert ended.code == 130, ended.said
+    message = "interrupted; what is committed is kept, and the same command goes on from there"
+    assert ended.said.splitlines()[-1] == message
+    assert "Traceback" not in ended.said
+    ((committed,),) = rows(Store(folder / "store.duckdb"), "SELECT count(*) FROM ledger")
+    assert 0 < committed < EXAMPLES
+    assert "running" in bench.zygote.run(["status", "--db", str(folder / "store.duckdb")]).said
+    finish(bench, one, folder, tally, "told to end")
     assert tally.clean, tally.notes
 
 
