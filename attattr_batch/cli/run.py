@@ -142,7 +142,7 @@ def run(
     Without arguments: the bundled mini-GLUE with its tiny models. The same settings again resume an
     unfinished run, and do nothing for a finished one. Ctrl-C loses nothing that is committed.
     """
-    given = locals()
+    given = locals()  # before anything else is assigned: the parameters, by name
     flags = {key: given[key] for key in RunSpec.model_fields if given.get(key) is not None}
     set_up_logging(quiet=quiet, verbose=verbose, form=log_format, file=log_file)
     specs = _specs(spec, flags)

@@ -166,7 +166,7 @@ def layer_rows(
 
 
 def tree_tops(total: Float[Tensor, "item query key"]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """The top node of the released attribution tree (see `engine.trees`): where to start from.
+    """The top node of the released attribution tree (see `jobs/sql/tree_edges.sql`): where to start from.
 
     From the attribution summed over heads and layers, scaled by its maximum, with the diagonal, negative
     entries and the first row zeroed: the row with the largest sum.
