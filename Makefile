@@ -55,6 +55,7 @@ bench: $(STAMP)  ## run every benchmark; writes benchmarks/results and BENCHMARK
 	$(BIN)/python benchmarks/readers.py
 	$(BIN)/python benchmarks/store.py
 	$(BIN)/python benchmarks/dashboard.py
+	$(BIN)/python benchmarks/load.py
 
 clean:  ## remove the environment and everything made
 	rm -rf $(VENV) $(DEMO) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info

@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 VERSIONS = ("torch", "transformers", "duckdb", "ray")
 ENGINE = ("sst2", "mnli", "rte", "shapes", "growth", "memory")
-PARTS = ("scheduler", "scheduler-scale", "store", "store-large", "dashboard", "readers")
+PARTS = ("scheduler", "scheduler-scale", "store", "store-large", "load", "dashboard", "readers")
 ORDER = (*(f"engine-{part}" for part in ENGINE), *PARTS)
 """Results in the order of BENCHMARKS.md."""
 

@@ -11,7 +11,6 @@ be. Readers do take CPU, and share it with the writer.
 from __future__ import annotations
 
 import argparse
-import logging
 import multiprocessing
 import os
 import random
@@ -38,6 +37,9 @@ from attattr_batch.store.ingest import commit_chunk
 # The dashboard's own modules, as its server sees them.
 sys.path.insert(0, str(ROOT / "dashboards"))
 import reading
+from streamlit.logger import set_log_level
+
+set_log_level("CRITICAL")  # that there is no server is meant
 
 EVERY_S = 2.0  # what the dashboard's first page does
 
@@ -162,7 +164,6 @@ def measure(load: Load, readers: Readers) -> Round:
 def look(path: Path, number: int, viewers: int, start: Barrier, stop: Event, answers: Any) -> None:
     """One dashboard: answers with the seconds of every question, and how many failed."""
     os.environ["ATTATTR_DB"] = str(path)
-    logging.getLogger("streamlit").setLevel(logging.CRITICAL)  # there is no server
     times: list[float] = []
     failed: list[StoreError] = []
     people = [

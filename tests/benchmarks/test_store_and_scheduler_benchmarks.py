@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import load
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -50,3 +51,14 @@ def test_readers(tmp_path: Path) -> None:
     for readers in ("one dashboard, 2 viewers", "2 dashboards"):
         assert asked[readers]["questions"] >= 2
         assert asked[readers]["failed"] == 0
+
+
+def test_commands_on_a_large_store(tmp_path: Path) -> None:
+    store = load.make(tmp_path, 2, 64)
+    names = ("a job of one's own over all head_scores", "snapshot")
+    measured = list(load.time_commands({name: load.COMMANDS[name] for name in names}, store.path, tmp_path))
+    assert [(name, code) for name, *_, code in measured] == [(name, 0) for name in names]
+    assert all(peak > 50 for _, _, peak, _ in measured)
+    with store.read() as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM head_means").scalar_one() == 2 * 144
+    assert (tmp_path / "copy.duckdb").exists()
