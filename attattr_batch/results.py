@@ -21,7 +21,7 @@ from attattr_batch.report.theme import Chart, themed
 from attattr_batch.runtime.driver import Reporter
 from attattr_batch.runtime.progress import reporting, stderr_console
 from attattr_batch.runtime.run import RunSummary, run_spec
-from attattr_batch.spec import make_spec
+from attattr_batch.spec import make_machine, make_spec
 from attattr_batch.store.connection import Store, arrow_result
 from attattr_batch.store.jobs import table_names
 from attattr_batch.store.runs import resolve_run
@@ -58,17 +58,22 @@ class Results:
         rows = [row.values() for row in runs.select(_RUN_COLUMNS).to_pylist()]
         return f"<p>{escape(repr(self))}</p>{notebook_table(_RUN_COLUMNS, map(tuple, rows))}"
 
-    def run(self, **settings: Any) -> RunSummary:
+    def run(self, *, retry_errors: bool = False, **settings: Any) -> RunSummary:
         """Attributes every example of a dataset split, or the rest of it; settings are those of a run spec.
 
         For example `results.run(task="sst2", model="org/name", limit=100)`.
 
+        Args:
+            retry_errors: Whether to try quarantined examples again.
+            **settings: Keys of a run spec.
+
         Raises:
             UserError: a setting, the model, the data or the store cannot be used.
+            TerminalError: no example can be computed.
         """
         spec = make_spec(settings, where="run()")
         with reporting(spec.name or f"{spec.task or spec.dataset} {spec.split}", stderr_console()) as report:
-            return run_spec(spec, self._store, report)
+            return run_spec(spec, self._store, report, retry_errors=retry_errors)
 
     def sql(self, query: str, values: Sequence[Any] = ()) -> pa.Table:
         """Rows of a query, read-only; `?` stands for the values.
@@ -120,6 +125,8 @@ class Results:
         runs: Sequence[str] = (),
         params: Mapping[str, Any] | None = None,
         folder: str | Path | None = None,
+        retry_errors: bool = False,
+        **machine: Any,
     ) -> list[JobResult]:
         """Builds jobs and those they depend on; without names, every job.
 
@@ -128,15 +135,19 @@ class Results:
             runs: Names or ids of the runs to build them for; empty: every finished run.
             params: Values of parameters.
             folder: A folder with jobs of your own.
+            retry_errors: Whether to try quarantined examples of passes again.
+            **machine: Keys of a run spec that say where passes are computed: `device`, `executor`, ...
 
         Raises:
-            UserError: an unknown job, run or parameter, or a run that is not finished.
+            UserError: an unknown job, run, parameter or key, or a run that is not finished.
         """
         request = JobRequest(
             names=names,
             runs=runs,
             params={key: str(value) for key, value in (params or {}).items()},
             folder=None if folder is None else Path(folder),
+            retry_errors=retry_errors,
+            machine=make_machine(machine, where="run_jobs()"),
         )
 
         def report(title: str) -> AbstractContextManager[Reporter]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import reprlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -46,11 +46,27 @@ class WorkerPool(BaseModel):
     gpus: Annotated[float, Field(ge=0, le=64)] = 0.0
 
 
-class RunSpec(BaseModel):
-    """One run: a model, a dataset split and a method, plus how to execute it.
+class Machine(BaseModel):
+    """Where a pass is computed, and in what portions: decides speed, and no number beyond rounding.
 
-    Everything up to `edge_cap` decides numbers and enters the run's identity; the rest only decides speed.
+    Always the present command's or spec's; what a run was made with does not bind the passes after it.
     """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    device: Device = "auto"
+    executor: ExecutorName = "auto"
+    workers: (
+        Annotated[int, Field(ge=1, le=4096)] | Annotated[list[WorkerPool], Field(min_length=1)] | None
+    ) = None
+    address: str | None = None
+    batch_tokens: Annotated[int, Field(ge=128)] | None = None
+    chunk_deadline: Annotated[float, Field(gt=0)] = 3600.0
+    stage: str | None = None
+
+
+class RunSpec(Machine):
+    """One run: a model, a dataset split and a method, plus where to compute it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
@@ -78,29 +94,12 @@ class RunSpec(BaseModel):
     edge_floor: Annotated[float, Field(ge=0, le=1)] = 0.05
     edge_cap: Annotated[int, Field(ge=1, le=100_000)] = 512
 
-    device: Device = "auto"
-    executor: ExecutorName = "auto"
-    workers: Annotated[int, Field(ge=1, le=4096)] | list[WorkerPool] | None = None
-    address: str | None = None
-    batch_tokens: Annotated[int, Field(ge=128)] | None = None
-    chunk_deadline: Annotated[float, Field(gt=0)] = 3600.0
-    stage: str | None = None
-
-    @property
-    def n_workers(self) -> int | None:
-        """How many workers are asked for, in all pools; None leaves it to us."""
-        if isinstance(self.workers, list):
-            return sum(pool.count for pool in self.workers)
-        return self.workers
-
     @model_validator(mode="after")
     def _check_combinations(self) -> RunSpec:
         if self.task is None and self.dataset is None:
             raise ValueError("give `task` (a GLUE task) or `dataset` (a file or hub set with `columns`)")
         if self.dataset is not None and self.data_dir is not None:
             raise ValueError("`data_dir` and `dataset` exclude each other")
-        if self.workers == []:
-            raise ValueError("`workers` needs a number or at least one pool")
         if self.nodes is not None and self.quadrature == "adaptive":
             raise ValueError("`nodes` needs a fixed `quadrature`; `adaptive` takes `tolerance`")
         if self.quadrature != "adaptive" and self.tolerance != RunSpec.model_fields["tolerance"].default:
@@ -167,10 +166,22 @@ def make_spec(values: Mapping[str, Any], where: str = "the command line") -> Run
     Raises:
         UserError: names every offending key, with the nearest known key for a misspelt one.
     """
+    return _checked(RunSpec, values, where)
+
+
+def make_machine(values: Mapping[str, Any], where: str = "the command line") -> Machine:
+    """Checks a mapping of those run keys that say where to compute; raises as `make_spec` does."""
+    return _checked(Machine, values, where)
+
+
+Settings = TypeVar("Settings", bound=Machine)
+
+
+def _checked(kind: type[Settings], values: Mapping[str, Any], where: str) -> Settings:
     try:
-        return RunSpec.model_validate(dict(values))
+        return kind.model_validate(dict(values))
     except ValidationError as error:
-        problems = [_explain(item) for item in error.errors()]
+        problems = [_explain(item, kind) for item in error.errors()]
         raise UserError(
             f"the run settings from {where} are not usable",
             got="; ".join(problems),
@@ -216,10 +227,10 @@ def _resolve(key: str, value: Any, folder: Path) -> Any:
         raise UserError("a path in the run spec cannot be used", got=got) from error
 
 
-def _explain(item: Any) -> str:
+def _explain(item: Any, kind: type[Machine]) -> str:
     key = ".".join(str(part) for part in item["loc"]) or "settings"
     if item["type"] == "extra_forbidden":
-        return f"unknown key {key!r}" + _suffix(did_you_mean(key, RunSpec.model_fields))
+        return f"unknown key {key!r}" + _suffix(did_you_mean(key, kind.model_fields))
     message = item["msg"].removeprefix("Value error, ")
     return f"{key}: {message}" if item["loc"] else message
 

@@ -14,9 +14,11 @@ from typing import Any, Literal
 from sqlalchemy import Connection, Row
 
 from attattr_batch.analysis.jobs import Catalogue, Job, load_catalogue, read_parameters
-from attattr_batch.analysis.ordered import How, answer_order
+from attattr_batch.analysis.ordered import answer_order
 from attattr_batch.errors import AttattrError, UserError
 from attattr_batch.runtime.driver import Reporter
+from attattr_batch.runtime.execution import How
+from attattr_batch.spec import Machine
 from attattr_batch.store import jobs as built
 from attattr_batch.store.connection import Store
 from attattr_batch.store.runs import SEALED, list_runs, resolve_run
@@ -59,8 +61,8 @@ class JobRequest:
         runs: Names or ids of the runs to build them for. Empty: every sealed run.
         params: Values of parameters, as text.
         folder: A folder with more jobs.
-        machine: Settings of a run spec that say where passes are computed (`executor`, `workers`, ...), in
-            the place of the run's own.
+        machine: Where passes are computed.
+        machines: Where those of some runs are computed instead, by run id.
         retry_errors: Whether to try quarantined examples of passes again.
     """
 
@@ -68,7 +70,8 @@ class JobRequest:
     runs: Sequence[str] = ()
     params: Mapping[str, str] = field(default_factory=dict)
     folder: Path | None = None
-    machine: Mapping[str, Any] = field(default_factory=dict)
+    machine: Machine = field(default_factory=Machine)
+    machines: Mapping[int, Machine] = field(default_factory=dict)
     retry_errors: bool = False
 
 
@@ -148,7 +151,8 @@ class _Builder:
         quarantined = 0
         for run in self._runs:
             with self._reporting(f"{job.name}, {run.name}") as report:
-                how = How(self._request.machine, report, self._request.retry_errors)
+                machine = self._request.machines.get(run.run_id, self._request.machine)
+                how = How(machine, report, self._request.retry_errors)
                 quarantined += answer_order(self._store, job, run, rows, how)
         return quarantined
 

@@ -9,6 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from attattr_batch.cli.logs import set_up_logging
+from attattr_batch.cli.machine import (
+    AddressOption,
+    BatchTokensOption,
+    ChunkDeadlineOption,
+    DeviceOption,
+    ExecutorOption,
+    StageOption,
+    WorkersOption,
+)
 from attattr_batch.cli.output import (
     DEFAULT_DB,
     DbOption,
@@ -20,7 +29,7 @@ from attattr_batch.cli.output import (
     stderr,
 )
 from attattr_batch.errors import UserError
-from attattr_batch.spec import Device, ExecutorName
+from attattr_batch.spec import make_machine
 
 if TYPE_CHECKING:
     from attattr_batch.analysis.runner import JobResult
@@ -96,10 +105,13 @@ def run(
         list[str] | None, typer.Option("--param", metavar="K=V", help="Value of a parameter (repeatable).")
     ] = None,
     folder: FolderOption = None,
-    executor: Annotated[ExecutorName | None, typer.Option(help="Where passes are computed.")] = None,
-    workers: Annotated[int | None, typer.Option(help="Ray workers.", min=1)] = None,
-    address: Annotated[str | None, typer.Option(help="Address of a running Ray cluster.")] = None,
-    device: Annotated[Device | None, typer.Option(help="[default: the run's own]")] = None,
+    device: DeviceOption = None,
+    executor: ExecutorOption = None,
+    workers: WorkersOption = None,
+    address: AddressOption = None,
+    batch_tokens: BatchTokensOption = None,
+    chunk_deadline: ChunkDeadlineOption = None,
+    stage: StageOption = None,
     retry_errors: Annotated[
         bool, typer.Option("--retry-errors", help="Try quarantined examples of passes again.")
     ] = False,
@@ -111,21 +123,30 @@ def run(
     """Build jobs, those they depend on first, for every finished run.
 
     What a job made before is replaced in one transaction, and kept if the job fails. Answers of the model
-    that were computed before are used again; an interrupted pass goes on where it stopped.
+    that were computed before are used again; an interrupted pass goes on where it stopped. Passes are
+    computed where these flags say, wherever the runs were.
     """
     from attattr_batch.analysis.runner import JobRequest, run_jobs
     from attattr_batch.runtime.progress import reporting
     from attattr_batch.store.connection import Store
 
     set_up_logging(quiet=quiet, verbose=verbose)
-    machine = {"executor": executor, "workers": workers, "address": address, "device": device}
+    machine = {
+        "device": device,
+        "executor": executor,
+        "workers": workers,
+        "address": address,
+        "batch_tokens": batch_tokens,
+        "chunk_deadline": chunk_deadline,
+        "stage": stage,
+    }
     request = JobRequest(
         names=jobs or (),
         runs=runs or (),
         params=dict(_pair(text) for text in param or ()),
         folder=folder,
         retry_errors=retry_errors,
-        machine={key: value for key, value in machine.items() if value is not None},
+        machine=make_machine({key: value for key, value in machine.items() if value is not None}),
     )
 
     def show_progress(title: str) -> AbstractContextManager[Reporter]:

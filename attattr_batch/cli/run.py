@@ -18,6 +18,15 @@ from attattr_batch.cli.logs import (
     reporters,
     set_up_logging,
 )
+from attattr_batch.cli.machine import (
+    AddressOption,
+    BatchTokensOption,
+    ChunkDeadlineOption,
+    DeviceOption,
+    ExecutorOption,
+    StageOption,
+    WorkersOption,
+)
 from attattr_batch.cli.output import (
     DEFAULT_DB,
     DbOption,
@@ -28,18 +37,10 @@ from attattr_batch.cli.output import (
     print_rows,
     stderr,
 )
-from attattr_batch.spec import (
-    Device,
-    ExecutorName,
-    Quadrature,
-    RunSpec,
-    load_spec,
-    make_spec,
-)
+from attattr_batch.spec import Quadrature, RunSpec, load_spec, make_spec
 
 _DATA = "What to attribute"
 _METHOD = "How"
-_MACHINE = "Where"
 
 
 def register(app: typer.Typer) -> None:
@@ -100,32 +101,13 @@ def run(
     top_k: Annotated[
         int | None, typer.Option(help="Edges kept per head. [default: 5]", rich_help_panel=_METHOD)
     ] = None,
-    device: Annotated[Device | None, typer.Option(help="[default: auto]", rich_help_panel=_MACHINE)] = None,
-    executor: Annotated[
-        ExecutorName | None,
-        typer.Option(help="In this process, or on Ray. [default: auto]", rich_help_panel=_MACHINE),
-    ] = None,
-    workers: Annotated[int | None, typer.Option(help="Ray workers.", rich_help_panel=_MACHINE)] = None,
-    address: Annotated[
-        str | None, typer.Option(help="Address of a running Ray cluster.", rich_help_panel=_MACHINE)
-    ] = None,
-    batch_tokens: Annotated[
-        int | None, typer.Option(help="Tokens computed at once.", rich_help_panel=_MACHINE)
-    ] = None,
-    chunk_deadline: Annotated[
-        float | None,
-        typer.Option(
-            help="Seconds until a Ray worker that does not answer is replaced. [default: 3600]",
-            rich_help_panel=_MACHINE,
-        ),
-    ] = None,
-    stage: Annotated[
-        str | None,
-        typer.Option(
-            help="Ray workers write results here (a shared folder or s3://...) instead of returning them.",
-            rich_help_panel=_MACHINE,
-        ),
-    ] = None,
+    device: DeviceOption = None,
+    executor: ExecutorOption = None,
+    workers: WorkersOption = None,
+    address: AddressOption = None,
+    batch_tokens: BatchTokensOption = None,
+    chunk_deadline: ChunkDeadlineOption = None,
+    stage: StageOption = None,
     retry_errors: Annotated[
         bool, typer.Option("--retry-errors", help="Try quarantined examples again.")
     ] = False,

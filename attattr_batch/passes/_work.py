@@ -94,6 +94,32 @@ class ModelWork(ABC):
         return replace(self, source=replace(self.source, folder=folder))
 
 
+class Plan(Protocol):
+    """A pass, ready to be registered and executed."""
+
+    @property
+    def work(self) -> ModelWork:
+        """What workers need."""
+
+    @property
+    def hidden_size(self) -> int:
+        """Width of the model."""
+
+    @property
+    def example_ids(self) -> Sequence[int]:
+        """The examples it is about, in the order of the split."""
+
+    @property
+    def unfit(self) -> Mapping[int, str]:
+        """Why an example cannot be computed, by example id; to be quarantined."""
+
+    def chunks(self, pending: Sequence[int]) -> list[Chunk]:
+        """Plans the pending examples."""
+
+    def flop(self, chunks: Sequence[Chunk]) -> float:
+        """Arithmetic of the chunks, about."""
+
+
 class _OrderedWork(Protocol):
     @property
     def job(self) -> str: ...

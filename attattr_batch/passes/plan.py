@@ -29,7 +29,7 @@ from attattr_batch.engine.statistics import Keep
 from attattr_batch.identity import content_key, run_key
 from attattr_batch.passes.attribute import AttributeWork
 from attattr_batch.records import Chunk, Dataset, EncodedExample, tokens_key
-from attattr_batch.spec import RunSpec
+from attattr_batch.spec import Machine, RunSpec
 
 CHUNK_EXAMPLES = 64
 """Examples in a chunk at most: what one transaction commits, and what one crash can cost."""
@@ -76,11 +76,22 @@ class AttributionPlan:
         """Key of the run's identity."""
         return run_key(self.identity)
 
+    @property
+    def example_ids(self) -> list[int]:
+        """The examples, in the order of the split."""
+        return [example.example_id for example in self.encoded]
+
     def chunks(self, pending: Sequence[int]) -> list[Chunk]:
         """Plans the pending examples: like lengths together, within the token budget."""
         wanted = set(pending)
         examples = [example for example in self.encoded if example.example_id in wanted]
         return plan_chunks(examples, self.work.method.batch_tokens, CHUNK_EXAMPLES)
+
+    def flop(self, chunks: Sequence[Chunk]) -> float:
+        """A rough cost: replays from each layer upward, forward and backward, at about six nodes."""
+        _, n_layers, _ = self.architecture
+        tokens = sum(example.n_tokens for chunk in chunks for example in chunk.examples)
+        return tokens * n_layers * (n_layers - 1) * 6 * 24 * self.hidden_size**2
 
     def tables(self) -> dict[str, pa.Table]:
         """The run's data: rows of `examples`, `tokens` and `vocabulary`."""
@@ -149,15 +160,15 @@ def plan_attribution(spec: RunSpec) -> AttributionPlan:
     )
 
 
-def device_for(spec: RunSpec) -> str:
+def device_for(machine: Machine) -> str:
     """`cpu` or `cuda`: the device of workers that have one of the GPUs asked for.
 
     Raises:
         UserError: they are to be on this machine, which has none.
     """
-    pools = spec.workers if isinstance(spec.workers, list) else []
-    wanted = "cuda" if spec.device == "auto" and any(pool.gpus for pool in pools) else spec.device
-    if wanted == "cuda" and spec.address is not None:
+    pools = machine.workers if isinstance(machine.workers, list) else []
+    wanted = "cuda" if machine.device == "auto" and any(pool.gpus for pool in pools) else machine.device
+    if wanted == "cuda" and machine.address is not None:
         return wanted  # a cluster's GPUs are not seen from here
     return choose_device(wanted).type
 

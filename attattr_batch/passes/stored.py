@@ -25,7 +25,7 @@ from attattr_batch.passes.masked_accuracy import MaskedAccuracyWork
 from attattr_batch.passes.order import Attack, Mask, Order
 from attattr_batch.passes.plan import CHUNK_EXAMPLES, default_batch_tokens, device_for
 from attattr_batch.records import Chunk, Dataset, EncodedExample, tokens_key
-from attattr_batch.spec import RunSpec, make_spec
+from attattr_batch.spec import Machine, make_spec
 from attattr_batch.store.runs import run_dataset
 
 _CHUNK_TOKENS = 150_000
@@ -39,7 +39,6 @@ class StoredRun:
     """A run of the store, ready for more passes.
 
     Attributes:
-        spec: Its settings.
         source: Its model.
         dataset: Its rows.
         tokenizer: The model's tokenizer.
@@ -50,7 +49,6 @@ class StoredRun:
         n_heads: Heads per layer.
     """
 
-    spec: RunSpec
     source: ModelSource
     dataset: Dataset
     tokenizer: Any
@@ -66,22 +64,45 @@ class OrderedPlan:
     """An ordered pass over a run, ready to be registered and executed.
 
     Attributes:
+        run: The run.
         work: What workers need.
         examples: The examples it is about, tokenised as the worker wants them.
         answers_each: Answers per example at most.
         order_key: Hash of what is ordered.
     """
 
+    run: StoredRun
     work: ModelWork
     examples: Sequence[EncodedExample]
     answers_each: int
     order_key: str
+
+    @property
+    def hidden_size(self) -> int:
+        """Width of the model."""
+        return self.run.hidden_size
+
+    @property
+    def example_ids(self) -> list[int]:
+        """The examples, in the order of the split."""
+        return [example.example_id for example in self.examples]
+
+    @property
+    def unfit(self) -> dict[int, str]:
+        """None: what could be attributed can be answered."""
+        return {}
 
     def chunks(self, pending: Sequence[int]) -> list[Chunk]:
         """Plans the pending examples: like lengths together, so many that a chunk takes about as long."""
         wanted = set(pending)
         examples = [example for example in self.examples if example.example_id in wanted]
         return plan_chunks(examples, max(1, _CHUNK_TOKENS // self.answers_each), CHUNK_EXAMPLES)
+
+    def flop(self, chunks: Sequence[Chunk]) -> float:
+        """Arithmetic of one forward pass for every answer, about."""
+        lengths = [example.n_tokens for chunk in chunks for example in chunk.examples]
+        tokens = sum(min(length, self.run.max_length) for length in lengths) * self.answers_each
+        return 24.0 * tokens * self.run.n_layers * self.hidden_size**2
 
 
 def stored_run(connection: Connection, run: Row[Any]) -> StoredRun:
@@ -117,7 +138,6 @@ def stored_run(connection: Connection, run: Row[Any]) -> StoredRun:
             hint="put the original files back, or make a new run with the present ones",
         )
     return StoredRun(
-        spec=spec,
         source=source,
         dataset=dataset,
         tokenizer=tokenizer,
@@ -129,21 +149,21 @@ def stored_run(connection: Connection, run: Row[Any]) -> StoredRun:
     )
 
 
-def plan_masked_accuracy(run: StoredRun, job: str, order: Order[Mask]) -> OrderedPlan:
+def plan_masked_accuracy(run: StoredRun, machine: Machine, job: str, order: Order[Mask]) -> OrderedPlan:
     """Plans the answers with heads removed that a job has ordered."""
-    work = MaskedAccuracyWork(job=job, order=order, **_common(run))
+    work = MaskedAccuracyWork(job=job, order=order, **_common(run, machine))
     return _plan(run, work, order, run.max_length)
 
 
-def plan_attack(run: StoredRun, job: str, order: Order[Attack]) -> OrderedPlan:
+def plan_attack(run: StoredRun, machine: Machine, job: str, order: Order[Attack]) -> OrderedPlan:
     """Plans the answers to attacked examples that a job has ordered."""
-    work = AttackWork(job=job, order=order, max_length=run.max_length, **_common(run))
+    work = AttackWork(job=job, order=order, max_length=run.max_length, **_common(run, machine))
     return _plan(run, work, order, _NO_LIMIT)  # truncated after the insertion
 
 
-def _common(run: StoredRun) -> dict[str, Any]:
-    device = device_for(run.spec)
-    tokens = run.spec.batch_tokens or default_batch_tokens(device, run.hidden_size)
+def _common(run: StoredRun, machine: Machine) -> dict[str, Any]:
+    device = device_for(machine)
+    tokens = machine.batch_tokens or default_batch_tokens(device, run.hidden_size)
     return {"source": run.source, "device": device, "outputs": run.outputs, "batch_tokens": tokens}
 
 
@@ -154,4 +174,5 @@ def _plan(run: StoredRun, work: ModelWork, order: Order[Any], max_length: int) -
     wanted = tuple(example for example in run.dataset if example.example_id in order.of)
     dataset = Dataset(run.dataset.task, run.dataset.split, run.dataset.source, run.dataset.labels, wanted)
     examples = encode(dataset, run.tokenizer, max_length) if wanted else []
-    return OrderedPlan(work, examples, max(map(len, order.of.values()), default=1), order.key)
+    answers_each = max(map(len, order.of.values()), default=1)
+    return OrderedPlan(run, work, examples, answers_each, order.key)

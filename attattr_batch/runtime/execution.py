@@ -1,4 +1,4 @@
-"""Executing one pass: what is pending, where to compute it, and sealing it."""
+"""Completing one pass: what of it is pending, where that is computed, and sealing it."""
 
 from __future__ import annotations
 
@@ -10,21 +10,39 @@ from dataclasses import dataclass, replace
 
 from attattr_batch.engine.models import gpu_names
 from attattr_batch.errors import UserError
-from attattr_batch.passes import ModelWork, Work
+from attattr_batch.passes import ModelWork, Plan, Work
+from attattr_batch.passes.plan import default_batch_tokens
 from attattr_batch.records import Chunk
 from attattr_batch.runtime.driver import Driver, Progress, Reporter
 from attattr_batch.runtime.executors import Executor
 from attattr_batch.runtime.executors.local import LocalExecutor
 from attattr_batch.runtime.executors.pools import Pool
 from attattr_batch.runtime.staging import Stage, StagedExecutor, StagedWork, recover
-from attattr_batch.spec import RunSpec
+from attattr_batch.spec import Machine
 from attattr_batch.store.connection import Store
+from attattr_batch.store.ingest import Failure, record_failures
+from attattr_batch.store.runs import clear_failures, count_failures, pending_example_ids, seal_pass
 
 log = logging.getLogger(__name__)
 
 _LONG_S = 120.0
 _COMMIT_WAIT_S = 600.0  # a long query or export holds the file; hours of work should outlast it
 _FLOP_PER_S_PER_CPU = 5e10
+
+
+@dataclass(frozen=True)
+class How:
+    """How a pass is computed.
+
+    Attributes:
+        machine: Where; the plan was made for it.
+        report: Called after every commit.
+        retry_errors: Whether to try quarantined examples again.
+    """
+
+    machine: Machine
+    report: Reporter
+    retry_errors: bool = False
 
 
 @dataclass(frozen=True)
@@ -44,31 +62,51 @@ class Load:
     cpu_batch_tokens: int
 
 
-def execute_pass(
-    store: Store, pass_id: int, load: Load, spec: RunSpec, progress: Progress, report: Reporter
-) -> None:
-    """Computes and commits the chunks of a registered pass.
+def complete_pass(store: Store, pass_id: int, plan: Plan, how: How) -> Progress:
+    """Computes and commits what is pending of a registered pass, and seals it; a sealed one stays as it is.
 
     Args:
         store: Where results go.
         pass_id: The pass.
-        load: What to compute.
-        spec: Says where to compute.
-        progress: Where the pass stands; kept up to date.
-        report: Called after every commit.
+        plan: What it computes.
+        how: Where to compute, and whom to tell.
 
     Raises:
         UserError: no worker can start, or the store cannot be written. What is committed stays.
+        TerminalError: no example can be computed, or the model's outputs are not what they must be.
     """
-    if not load.chunks:
-        return
+    example_ids = plan.example_ids
+    with store.write() as connection:
+        if how.retry_errors:
+            clear_failures(connection, pass_id)
+        pending = pending_example_ids(connection, pass_id, among=example_ids)
+        failed = count_failures(connection, pass_id)
+    progress = Progress(len(example_ids), len(example_ids) - len(pending) - failed, failed)
+    unfit = [one for one in pending if one in plan.unfit]
+    if unfit:
+        reasons = [
+            Failure(example_id=one, kind="UnfitExample", message=plan.unfit[one], attempts=0) for one in unfit
+        ]
+        record_failures(store, pass_id, reasons)
+        progress.quarantined += len(unfit)
+    if len(pending) > len(unfit):
+        chunks = plan.chunks([one for one in pending if one not in plan.unfit])
+        cpu_tokens = how.machine.batch_tokens or default_batch_tokens("cpu", plan.hidden_size)
+        load = Load(plan.work, chunks, plan.flop(chunks), cpu_tokens)
+        _execute(store, pass_id, load, progress, how)
+    seal_pass(store, pass_id)
+    return progress
+
+
+def _execute(store: Store, pass_id: int, load: Load, progress: Progress, how: How) -> None:
     patient = Store(store.path, timeout_s=max(store.timeout_s, _COMMIT_WAIT_S))
-    stage = None if spec.stage is None else Stage.of(spec.stage, pass_id, store)
+    uri = how.machine.stage
+    stage = None if uri is None else Stage.of(uri, pass_id, store)
     if stage is not None:
         load = _without_recovered(patient, pass_id, stage, load, progress)
     if load.chunks:
-        with closing(choose_executor(spec, load, stage)) as executor:
-            Driver(patient, pass_id, executor, report).execute(load.chunks, progress)
+        with closing(choose_executor(how.machine, load, stage)) as executor:
+            Driver(patient, pass_id, executor, how.report).execute(load.chunks, progress)
     if stage is not None:
         stage.close()
 
@@ -82,46 +120,46 @@ def _without_recovered(store: Store, pass_id: int, stage: Stage, load: Load, pro
     return replace(load, chunks=[Chunk(examples) for examples in kept if examples])
 
 
-def choose_executor(spec: RunSpec, load: Load, stage: Stage | None = None) -> Executor:
+def choose_executor(machine: Machine, load: Load, stage: Stage | None = None) -> Executor:
     """Picks where to compute: here, or with Ray when that pays (its start alone takes ten seconds).
 
     Raises:
         UserError: the settings contradict each other, or the cluster cannot be used.
     """
-    n_workers = spec.n_workers or 1
+    pooled = isinstance(machine.workers, list) or (machine.workers or 1) > 1
+    cluster = pooled or machine.address is not None or stage is not None
     cpus, gpus = os.cpu_count() or 1, len(gpu_names()) if load.work.device == "cuda" else 0
-    if spec.executor == "local":
-        if spec.address is not None or n_workers > 1 or stage is not None:
+    if machine.executor == "local":
+        if cluster:
             raise UserError(
                 "the local executor has one worker, in this process",
-                got=f"workers {spec.workers}, address {spec.address}, stage {spec.stage}",
+                got=f"workers {machine.workers}, address {machine.address}, stage {machine.stage}",
                 hint="use `--executor ray`",
             )
         return LocalExecutor(load.work)
-    asked = spec.executor == "ray" or spec.address is not None or n_workers > 1 or stage is not None
     fits = gpus > 1 or (gpus == 0 and cpus >= 4 and load.flop / (_FLOP_PER_S_PER_CPU * cpus) > _LONG_S)
-    if not asked and not fits:
+    if not (cluster or fits or machine.executor == "ray"):
         return LocalExecutor(load.work)
     from attattr_batch.runtime.executors.ray import RayExecutor
 
-    shapes = _worker_shapes(spec, load, (cpus, gpus))
+    shapes = _worker_shapes(machine, load, (cpus, gpus))
     log.info(
         "starting Ray with %s", ", ".join(f"{p.workers} x {p.cpus} CPUs, {p.gpus:g} GPUs" for _, p in shapes)
     )
     if stage is None:
-        return RayExecutor(shapes, spec.address, spec.chunk_deadline)
+        return RayExecutor(shapes, machine.address, machine.chunk_deadline)
     staged = [(StagedWork(work, stage), pool) for work, pool in shapes]
-    return StagedExecutor(RayExecutor(staged, spec.address, spec.chunk_deadline), stage)
+    return StagedExecutor(RayExecutor(staged, machine.address, machine.chunk_deadline), stage)
 
 
-def _worker_shapes(spec: RunSpec, load: Load, here: tuple[int, int]) -> list[tuple[Work, Pool]]:
+def _worker_shapes(machine: Machine, load: Load, here: tuple[int, int]) -> list[tuple[Work, Pool]]:
     """The pools asked for, or one that fits CPUs and GPUs here; never more workers than chunks."""
     cpus, gpus = here
-    if isinstance(spec.workers, list):
-        pools = [Pool(min(one.count, len(load.chunks)), one.cpus, one.gpus) for one in spec.workers]
+    if isinstance(machine.workers, list):
+        pools = [Pool(min(one.count, len(load.chunks)), one.cpus, one.gpus) for one in machine.workers]
     else:
-        workers = min(spec.workers or gpus or max(1, cpus // 2), len(load.chunks))
-        each = 1 if spec.address is not None else max(1, cpus // workers)
+        workers = min(machine.workers or gpus or max(1, cpus // 2), len(load.chunks))
+        each = 1 if machine.address is not None else max(1, cpus // workers)
         pools = [Pool(workers, each, 1.0 if load.work.device == "cuda" else 0.0)]
     return [(_work_in(load, pool), pool) for pool in pools]
 

@@ -1,9 +1,8 @@
-"""One run from spec to sealed results: plan, register, execute what is pending, seal, summarise."""
+"""One run from spec to sealed results: plan, register, complete its pass, summarise."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 
@@ -11,30 +10,19 @@ from sqlalchemy import Connection, text
 
 from attattr_batch.errors import StoreError, UserError
 from attattr_batch.markup import notebook_table
-from attattr_batch.passes.plan import (
-    AttributionPlan,
-    below_chance,
-    default_batch_tokens,
-    plan_attribution,
-    provenance,
-)
-from attattr_batch.records import Chunk
+from attattr_batch.passes.plan import AttributionPlan, below_chance, plan_attribution, provenance
 from attattr_batch.runtime.driver import Progress, Reporter
-from attattr_batch.runtime.execution import Load, execute_pass
+from attattr_batch.runtime.execution import How, complete_pass
 from attattr_batch.spec import RunSpec
 from attattr_batch.store.connection import Store
-from attattr_batch.store.ingest import Failure, record_failures
 from attattr_batch.store.runs import (
     RunRecord,
-    clear_failures,
-    count_failures,
+    count_committed,
     delete_run,
     find_run,
     list_runs,
-    pending_example_ids,
     register_pass,
     register_run,
-    seal_pass,
 )
 
 log = logging.getLogger(__name__)
@@ -97,6 +85,7 @@ def run_spec(spec: RunSpec, store: Store, report: Reporter, *, retry_errors: boo
 
     Raises:
         UserError: the settings, model, data or store cannot be used. What is committed stays.
+        TerminalError: no example can be computed, or the model's outputs are not what they must be.
     """
     plan = plan_attribution(spec)
     for warning in plan.warnings:
@@ -104,36 +93,16 @@ def run_spec(spec: RunSpec, store: Store, report: Reporter, *, retry_errors: boo
     with store.write() as connection:
         resumed = find_run(connection, plan.run_key) is not None
         run_id = register_run(connection, _record(connection, plan), {} if resumed else plan.tables())
-        n_examples = len(plan.encoded)
-        pass_id = register_pass(connection, run_id, "attribute", plan.run_key, {}, n_examples)
-        if retry_errors:
-            clear_failures(connection, pass_id)
-        pending = pending_example_ids(connection, pass_id)
-    _quarantine_unfit(store, pass_id, plan, pending)
-    with store.read() as connection:
-        quarantined = count_failures(connection, pass_id)
-    fit = [example_id for example_id in pending if example_id not in plan.unfit]
-    progress = Progress(n_examples, n_examples - len(fit) - quarantined, quarantined)
+        pass_id = register_pass(connection, run_id, "attribute", plan.run_key, {}, len(plan.encoded))
     try:
-        chunks = plan.chunks(fit)
-        cpu_tokens = spec.batch_tokens or default_batch_tokens("cpu", plan.hidden_size)
-        load = Load(plan.work, chunks, _estimated_flop(plan, chunks), cpu_tokens)
-        execute_pass(store, pass_id, load, spec, progress, report)
+        progress = complete_pass(store, pass_id, plan, How(spec, report, retry_errors))
     except StoreError:
         raise
     except UserError:
         if not resumed:
             _forget_unstarted(store, run_id, pass_id)
         raise
-    seal_pass(store, pass_id)
     return _summarise(store, run_id, progress, resumed=resumed)
-
-
-def _estimated_flop(plan: AttributionPlan, chunks: Sequence[Chunk]) -> float:
-    """A rough cost: replays from each layer upward, forward and backward, at about six nodes."""
-    _, n_layers, _ = plan.architecture
-    tokens = sum(example.n_tokens for chunk in chunks for example in chunk.examples)
-    return tokens * n_layers * (n_layers - 1) * 6 * 24 * plan.hidden_size**2
 
 
 def _record(connection: Connection, plan: AttributionPlan) -> RunRecord:
@@ -169,27 +138,11 @@ def _free_name(connection: Connection, plan: AttributionPlan) -> str:
     return f"{name}-{plan.run_key[:6]}" if name in taken else name
 
 
-def _quarantine_unfit(store: Store, pass_id: int, plan: AttributionPlan, pending: Sequence[int]) -> None:
-    unfit = [
-        Failure(example_id=example_id, kind="UnfitExample", message=plan.unfit[example_id], attempts=0)
-        for example_id in pending
-        if example_id in plan.unfit
-    ]
-    if unfit:
-        record_failures(store, pass_id, unfit)
-
-
 def _forget_unstarted(store: Store, run_id: int, pass_id: int) -> None:
     """Deletes a run that could not start (weights missing, say): the mended one will want its name."""
-    if _count(store, "ledger", pass_id) == 0:
-        with store.write() as connection:
+    with store.write() as connection:
+        if count_committed(connection, pass_id) == 0:
             delete_run(connection, run_id)
-
-
-def _count(store: Store, table: str, pass_id: int) -> int:
-    with store.read() as connection:
-        query = text(f"SELECT count(*) FROM {table} WHERE pass_id = :pass_id")
-        return int(connection.execute(query, {"pass_id": pass_id}).scalar_one())
 
 
 def _summarise(store: Store, run_id: int, progress: Progress, *, resumed: bool) -> RunSummary:

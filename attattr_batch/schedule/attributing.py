@@ -7,7 +7,7 @@ import logging
 import subprocess
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -22,7 +22,7 @@ from attattr_batch.schedule.running import Outcome
 from attattr_batch.schedule.settings import Schedule
 from attattr_batch.schedule.state import TickRow
 from attattr_batch.schedule.timing import stamp
-from attattr_batch.spec import RunSpec
+from attattr_batch.spec import Machine, RunSpec
 from attattr_batch.store.connection import Store
 
 log = logging.getLogger(__name__)
@@ -51,9 +51,12 @@ class Attributing:
             AttattrError: a run cannot be done, or the store or report cannot be written.
         """
         store = Store(schedule.db, create=True)
+        if self._address is not None:
+            specs = [spec.model_copy(update={"address": self._address}) for spec in specs]
         summaries = [self._execute(spec, store) for spec in specs]
         findings = [finding for summary in summaries for finding in _shortcomings(summary)]
-        findings += self._build_jobs(store, schedule, [str(summary.run_id) for summary in summaries])
+        machines = {summary.run_id: spec for summary, spec in zip(summaries, specs, strict=True)}
+        findings += self._build_jobs(store, schedule, machines)
         findings += [
             f"audit {one.name}: {one.n_rows} offending rows" for one in run_audits(store)[0] if not one.passed
         ]
@@ -80,13 +83,13 @@ class Attributing:
         if schedule.notify_command is not None:
             _call(schedule.notify_command, body)
 
-    def _build_jobs(self, store: Store, schedule: Schedule, runs: Sequence[str]) -> list[str]:
+    def _build_jobs(self, store: Store, schedule: Schedule, machines: Mapping[int, Machine]) -> list[str]:
         names = schedule.job_names
         if names is None:
             return []
-        machine = {} if self._address is None else {"address": self._address}
+        request = JobRequest(names=names, runs=[str(run_id) for run_id in machines], machines=machines)
         try:
-            results = run_jobs(store, JobRequest(names=names, runs=runs, machine=machine), self._reporting)
+            results = run_jobs(store, request, self._reporting)
         except UserError as error:  # runs that do not go together, say: the runs themselves are good
             return [f"jobs: {' '.join(str(error).split())}"]
         findings = [f"job {one.job} {one.status}: {one.error}" for one in results if one.status != "built"]
@@ -95,8 +98,6 @@ class Attributing:
         ]
 
     def _execute(self, spec: RunSpec, store: Store) -> RunSummary:
-        if self._address is not None:
-            spec = spec.model_copy(update={"address": self._address})
         with self._reporting(spec.name or spec.model) as report:
             return run_spec(spec, store, report)
 

@@ -14,6 +14,7 @@ import pyarrow as pa
 from sqlalchemy import Connection, delete, insert, select, text
 
 from attattr_batch.errors import StoreError
+from attattr_batch.identity import content_key
 from attattr_batch.resources import data_folder
 from attattr_batch.store.connection import arrow_result, raw
 from attattr_batch.store.runs import PassKind, next_id, register_pass
@@ -147,31 +148,34 @@ def offending_rows(connection: Connection, query: str, limit: int) -> pa.Table:
 
 
 def register_ordered_pass(
-    connection: Connection, run_id: int, kind: PassKind, order: tuple[str, str, int]
-) -> tuple[int, bool]:
+    connection: Connection, run_id: int, kind: PassKind, job: str, order_key: str, n_examples: int
+) -> int:
     """Registers the pass that a job orders, in the place of the job's earlier one if the order has changed.
 
     Args:
         connection: From `Store.write()`.
         run_id: The run.
         kind: Kind of the pass.
-        order: The job's name, the order's key, and the number of examples it is about.
+        job: The job's name.
+        order_key: Hash of the order.
+        n_examples: Examples it is about.
 
     Returns:
-        The pass, and whether it is sealed already: the same order was answered before.
+        The pass: the earlier one, answers and all, if the same was ordered before.
     """
-    job, key, n_examples = order
+    # With the job's name: another job may want the very same answers under its own.
+    key = content_key([job, order_key])
     query = select(passes).where(passes.c.run_id == run_id, passes.c.kind == kind)
     for row in connection.execute(query).all():
         if json.loads(row.config).get("job") != job:
             continue
         if row.pass_key == key:
-            return row.pass_id, row.status == "sealed"
+            return int(row.pass_id)
         for table in (ledger, failures, passes):
             connection.execute(delete(table).where(table.c.pass_id == row.pass_id))
         answers = ANSWERS[kind]
         connection.execute(delete(answers).where(answers.c.run_id == run_id, answers.c.job == job))
-    return register_pass(connection, run_id, kind, key, {"job": job}, n_examples), False
+    return register_pass(connection, run_id, kind, key, {"job": job}, n_examples)
 
 
 def count_answers(connection: Connection, kind: PassKind, job: str) -> int:

@@ -182,10 +182,14 @@ def pending_example_ids(
     return [example_id for example_id in pending if example_id in wanted]
 
 
+def count_committed(connection: Connection, pass_id: int) -> int:
+    """Examples of the pass that are committed."""
+    return _count(connection, ledger, pass_id)
+
+
 def count_failures(connection: Connection, pass_id: int) -> int:
     """Examples of the pass that are quarantined."""
-    query = select(func.count()).select_from(failures).where(failures.c.pass_id == pass_id)
-    return int(connection.execute(query).scalar_one())
+    return _count(connection, failures, pass_id)
 
 
 def clear_failures(connection: Connection, pass_id: int) -> int:
@@ -212,12 +216,9 @@ def seal_pass(store: Store, pass_id: int) -> None:
     """
     with store.write() as connection:
         row = connection.execute(select(passes).where(passes.c.pass_id == pass_id)).one()
-        counts = [
-            connection.execute(select(func.count()).select_from(t).where(t.c.pass_id == pass_id)).scalar_one()
-            for t in (ledger, failures)
-        ]
-        if sum(counts) != row.n_examples:
-            got = f"{counts[0]} committed and {counts[1]} quarantined of {row.n_examples}"
+        done, failed = count_committed(connection, pass_id), count_failures(connection, pass_id)
+        if done + failed != row.n_examples:
+            got = f"{done} committed and {failed} quarantined of {row.n_examples}"
             raise StoreError("the pass is not finished", got=got, hint="run the same command again to resume")
         if row.status == SEALED:
             return
@@ -280,6 +281,11 @@ def next_id(connection: Connection, counter: str) -> int:
     else:
         connection.execute(update(meta).where(meta.c.key == counter).values(value=str(next_id)))
     return next_id
+
+
+def _count(connection: Connection, table: Table, pass_id: int) -> int:
+    query = select(func.count()).select_from(table).where(table.c.pass_id == pass_id)
+    return int(connection.execute(query).scalar_one())
 
 
 def _now() -> datetime:

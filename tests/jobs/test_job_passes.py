@@ -14,12 +14,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fabricate import execute
 from folders import build, write_job
 from toy import ATTATTR, rows_of, toy_model, toy_rows, write_sst2
 from zeroing import ZeroedBert
 
 from attattr_batch.runtime.run import run_spec
-from attattr_batch.spec import make_spec
+from attattr_batch.spec import make_machine, make_spec
 from attattr_batch.store.connection import Store
 from attattr_batch.store.jobs import prepare, query_rows
 
@@ -149,7 +150,8 @@ def test_rows_of_rte_pruned_by_a_job(real_data: Path, tmp_path: Path) -> None:
 def test_ray_workers_give_the_same_answers(filled: Filled, store: Store, tmp_path: Path) -> None:
     other = Store(shutil.copy(filled.db, tmp_path / "ray.duckdb"))
     build(store, "head_ablation")
-    result = build(other, "head_ablation", machine={"executor": "ray", "workers": 2})["head_ablation"]
+    machine = make_machine({"executor": "ray", "workers": 2})
+    result = build(other, "head_ablation", machine=machine)["head_ablation"]
     assert (result.status, result.quarantined) == ("built", 0), result.error
     workers = rows_of(other.path, "SELECT DISTINCT worker FROM ledger WHERE pass_id > 1")
     assert workers != rows_of(other.path, "SELECT DISTINCT worker FROM ledger WHERE pass_id = 1")
@@ -279,3 +281,18 @@ def test_a_killed_pass_goes_on_where_it_stopped(filled: Filled, store: Store, tm
     assert set(before) <= set(rows_of(store.path, survivors)), "committed examples were computed again"
     assert_same_answers(rows_of(store.path, ANSWERS), rows_of(expected.path, ANSWERS))
     assert {ok for (ok,) in rows_of(store.path, "SELECT ok FROM integrity")} == {True}
+
+
+def test_a_pass_is_computed_where_its_own_command_says(store: Store) -> None:
+    elsewhere = (
+        '{"device": "cuda", "executor": "ray", "address": "127.0.0.1:1", "workers": 4, "stage": "s3://x"}'
+    )
+    execute(store, f"UPDATE runs SET config = json_merge_patch(config, '{elsewhere}')")
+    result = build(store, "head_ablation", params={"sample": "10"})["head_ablation"]
+    assert (result.status, result.error) == ("built", None)
+    asked = make_machine({"executor": "local", "workers": 4})
+    other = build(store, "head_ablation", params={"sample": "9"}, machine=asked)["head_ablation"]
+    assert "the local executor has one worker" in str(other.error)
+    machines = {1: make_machine({"device": "cpu"})}
+    both = build(store, "head_ablation", params={"sample": "9"}, machine=asked, machines=machines)
+    assert both["head_ablation"].status == "built", "the run's own machine wins over the one for all"
