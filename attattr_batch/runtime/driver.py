@@ -25,7 +25,7 @@ ATTEMPTS = 2
 """Attempts of a single example, alone, before it is quarantined."""
 
 FAILED_ALIKE = 8
-"""Examples that fail in the same way, with none committed, after which the run is given up."""
+"""Examples that fail in the same way, with none committed, after which the shortest one decides."""
 
 _WAIT_S = 1.0
 _SHOWN_IDS = 8
@@ -70,12 +70,15 @@ class Driver:
         self._in_flight = 0
         self._shown: set[str] = set()
         self._last_kind, self._failed_alike = "", 0
+        self._shortest: Chunk | None = None
 
     def execute(self, chunks: Sequence[Chunk], progress: Progress) -> Progress:
         """Works until every example of `chunks` is committed or quarantined.
 
         Raises:
             UserError: no worker can start, or the store cannot be written. What is committed stays.
+            TerminalError: nothing is committed, now or earlier, and the first examples and the shortest fail
+                alike; or what no example would escape.
         """
         self._progress = progress
         self._queue.extend(chunks)
@@ -169,10 +172,27 @@ class Driver:
         )
         record_failures(self._store, self._pass_id, [failure])
         self._progress.quarantined += 1
+        self._consider_giving_up(chunk, kind, message)
+
+    def _consider_giving_up(self, failed: Chunk, kind: str, message: str) -> None:
+        """Spares the rest where nothing succeeds.
+
+        Chunks come longest first, so the first failures alone may only say that long examples do not fit.
+        """
         self._failed_alike = self._failed_alike + 1 if kind == self._last_kind else 1
         self._last_kind = kind
-        if self._failed_alike >= FAILED_ALIKE and not self._progress.committed:
+        hopeless = self._failed_alike >= FAILED_ALIKE and not self._progress.done
+        if hopeless and failed == self._shortest:
             raise TerminalError(
-                f"the first {self._failed_alike} examples all failed alike, so the rest would too:"
-                f" {kind}: {message}"
+                f"the first {self._failed_alike - 1} examples and the shortest left all failed alike, so the"
+                f" rest would too: {kind}: {message}\n"
+                "  next:    mend the cause, then give the same command with --retry-errors"
             )
+        if failed == self._shortest:
+            self._shortest = None
+        elif hopeless and self._shortest is None and self._queue:
+            *longer, example = self._queue.pop().examples
+            if longer:
+                self._queue.append(Chunk(tuple(longer)))
+            self._shortest = Chunk((example,))
+            self._queue.appendleft(self._shortest)

@@ -14,6 +14,7 @@ from attattr_batch.runtime.executors import Lost, Outcome
 from attattr_batch.runtime.executors._base import run_chunk
 from attattr_batch.runtime.executors.local import LocalExecutor
 from attattr_batch.store.connection import Store
+from attattr_batch.store.runs import seal_pass
 
 N = 16
 
@@ -169,8 +170,29 @@ def test_a_fault_that_meets_every_example_ends_the_run_early(tmp_path: Path) -> 
     _, pass_id = register(store, N)
     work = ToyWork(raising=frozenset(range(N)))
     with pytest.raises(TerminalError, match="all failed alike.*ArithmeticError: cannot compute"):
-        execute(store, pass_id, LocalExecutor(work))
-    assert rows(store, "SELECT count(*) FROM failures") == [(FAILED_ALIKE,)]
+        execute(store, pass_id, LocalExecutor(work), size=4)
+    failed = {example_id for (example_id,) in rows(store, "SELECT example_id FROM failures")}
+    assert FAILED_ALIKE < len(failed) < N
+    assert max(failed) == N - 1, "chunks come longest first: the last one is the shortest"
+
+
+def test_long_examples_that_all_fail_do_not_condemn_the_short_ones(tmp_path: Path) -> None:
+    store = new_store(tmp_path)
+    _, pass_id = register(store, N)
+    longest = frozenset(range(FAILED_ALIKE + 1))
+    progress = execute(store, pass_id, LocalExecutor(ToyWork(raising=longest)), size=4)
+    assert (progress.committed, progress.quarantined) == (N - len(longest), len(longest))
+
+
+def test_bad_examples_that_are_left_of_a_good_run_do_not_end_it(tmp_path: Path) -> None:
+    store = new_store(tmp_path)
+    _, pass_id = register(store, N + 1)
+    commit(store, pass_id, [N])
+    bad = ToyWork(raising=frozenset(range(N)))
+    driver = Driver(store, pass_id, LocalExecutor(bad), lambda progress: None)
+    progress = driver.execute(chunks(N, 4), Progress(N + 1, 1, 0))
+    assert (progress.committed, progress.quarantined) == (0, N)
+    seal_pass(store, pass_id)
 
 
 def test_a_worker_that_cannot_start_ends_the_run_with_its_reason(tmp_path: Path) -> None:
