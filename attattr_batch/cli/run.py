@@ -163,15 +163,18 @@ def _run_one(spec: RunSpec, db: Path, reporting: Reporters, *, retry_errors: boo
 
 def _sentence(facts: dict[str, Any], db: Path) -> str:
     name = f"run {facts['name']} ({facts['run_id']}) in {db}"
-    accuracy = "no gold labels" if facts["accuracy"] is None else f"accuracy {facts['accuracy']:.4f}"
-    count = f"{facts['committed']} of {facts['n_examples']} examples, {accuracy}"
-    if not facts["newly_committed"]:
+    count = f"{facts['committed']} of {facts['n_examples']} examples"
+    if facts["accuracy"] is not None:
+        count += f", accuracy {facts['accuracy']:.4f}"
+    elif facts["committed"]:
+        count += ", no gold labels"
+    if not (facts["newly_committed"] or facts["newly_quarantined"]):
         text = f"{name}: complete, nothing to do; {count}"
     else:
+        text = f"{name}: {'resumed; ' if facts['resumed'] else ''}{count}"
+    if facts["newly_committed"]:
         rate = facts["newly_committed"] / facts["seconds"]
-        again = "resumed; " if facts["resumed"] else ""
-        now = f"{facts['newly_committed']} now in {facts['seconds']:.0f} s ({rate:.1f}/s)"
-        text = f"{name}: {again}{count}; {now}"
+        text += f"; {facts['newly_committed']} now in {facts['seconds']:.0f} s ({rate:.1f}/s)"
     if facts["worst_completeness_error"] is not None:
         text += f"; largest completeness error {facts['worst_completeness_error']:.1g}"
     if facts["uncertified"]:

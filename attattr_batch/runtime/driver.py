@@ -39,7 +39,8 @@ class Progress:
         total: Examples of the pass.
         done: Examples committed, now or earlier.
         quarantined: Examples that failed every attempt, now or earlier.
-        committed: Examples committed by this driver.
+        committed: Examples committed by this call.
+        newly_quarantined: Examples that failed every attempt in this call.
         started: `time.monotonic()` at the start.
     """
 
@@ -47,7 +48,13 @@ class Progress:
     done: int
     quarantined: int
     committed: int = 0
+    newly_quarantined: int = 0
     started: float = field(default_factory=time.monotonic)
+
+    def quarantine(self, count: int = 1) -> None:
+        """Counts examples that have failed every attempt."""
+        self.quarantined += count
+        self.newly_quarantined += count
 
     @property
     def seconds(self) -> float:
@@ -171,7 +178,7 @@ class Driver:
             example_id=chunk.example_ids[0], kind=kind, message=message, detail=detail, attempts=attempts
         )
         record_failures(self._store, self._pass_id, [failure])
-        self._progress.quarantined += 1
+        self._progress.quarantine()
         self._consider_giving_up(chunk, kind, message)
 
     def _consider_giving_up(self, failed: Chunk, kind: str, message: str) -> None:

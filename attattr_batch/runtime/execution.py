@@ -88,7 +88,7 @@ def complete_pass(store: Store, pass_id: int, plan: Plan, how: How) -> Progress:
             Failure(example_id=one, kind="UnfitExample", message=plan.unfit[one], attempts=0) for one in unfit
         ]
         record_failures(store, pass_id, reasons)
-        progress.quarantined += len(unfit)
+        progress.quarantine(len(unfit))
     if len(pending) > len(unfit):
         chunks = plan.chunks([one for one in pending if one not in plan.unfit])
         cpu_tokens = how.machine.batch_tokens or default_batch_tokens("cpu", plan.hidden_size)
@@ -115,6 +115,7 @@ def _without_recovered(store: Store, pass_id: int, stage: Stage, load: Load, pro
     """Registers what was staged for an earlier driver; returns what is left to compute."""
     examples = [one for chunk in load.chunks for one in chunk.examples]
     left = set(recover(store, pass_id, stage, [one.example_id for one in examples]))
+    progress.committed += len(examples) - len(left)
     progress.done += len(examples) - len(left)
     kept = [tuple(one for one in chunk.examples if one.example_id in left) for chunk in load.chunks]
     return replace(load, chunks=[Chunk(examples) for examples in kept if examples])

@@ -38,7 +38,9 @@ class RunSummary:
         n_examples: Examples of the run.
         committed: Examples committed, now or earlier.
         quarantined: Examples that failed every attempt.
-        newly_committed: Examples committed by this call; 0 where there was nothing to do.
+        newly_committed: Examples committed by this call.
+        newly_quarantined: Examples that failed every attempt in this call; where nothing is newly committed
+            either, there was nothing to do.
         correct: Committed examples whose predicted label is the gold one.
         labelled: Committed examples with a gold label.
         accuracy: correct / labelled; None without labels.
@@ -55,6 +57,7 @@ class RunSummary:
     committed: int
     quarantined: int
     newly_committed: int
+    newly_quarantined: int
     correct: int
     labelled: int
     accuracy: float | None
@@ -165,6 +168,7 @@ def _summarise(store: Store, run_id: int, progress: Progress, *, resumed: bool) 
         committed=facts.committed,
         quarantined=facts.quarantined,
         newly_committed=progress.committed,
+        newly_quarantined=progress.newly_quarantined,
         correct=facts.correct,
         labelled=facts.labelled,
         accuracy=facts.accuracy,

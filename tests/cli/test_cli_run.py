@@ -129,14 +129,26 @@ def test_empty_texts_are_quarantined_and_the_rest_is_committed(new: Cli, model: 
         (1, "empty text"),
         (3, "empty text"),
     ]
+    assert "nothing to do" not in answer.err
     status = new("status")
     assert status.out.count("empty text") == 2
     assert "quarantined (2)" in status.err
-    for again in (run, [*run, "--retry-errors"]):
+    for again, nothing in ((run, True), ([*run, "--retry-errors"], False)):
         answer = new(*again)
         assert (answer.code, "2 of 4 examples" in answer.err) == (1, True)
+        assert ("complete, nothing to do" in answer.err) == nothing
     assert new("verify").code == 0
     assert rows_of(new.db, "SELECT example_id FROM ledger ORDER BY ALL") == [(0,), (2,)]
+
+
+def test_a_run_of_which_nothing_can_be_computed_says_so(new: Cli, model: Path, tmp_path: Path) -> None:
+    data = write_sst2(tmp_path / "empty", dev=[("", 0), (" ", 1), ("", 1)])
+    answer = new("run", "--task", "sst2", "--model", model, "--data-dir", data)
+    assert answer.code == 1
+    assert "0 of 3 examples\n" in answer.err
+    assert "3 quarantined: attattr status" in answer.err
+    assert "nothing to do" not in answer.err
+    assert "no gold labels" not in answer.err
 
 
 def test_odd_texts_are_fine(new: Cli, model: Path, tmp_path: Path) -> None:

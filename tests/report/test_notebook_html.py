@@ -126,7 +126,7 @@ def test_a_tree() -> None:
 
 
 def test_a_run() -> None:
-    summary = RunSummary(1, ATTACK, 8, 7, 1, 7, 5, 7, 5 / 7, 0, None, 1.25, False)
+    summary = RunSummary(1, ATTACK, 8, 7, 1, 7, 1, 5, 7, 5 / 7, 0, None, 1.25, False)
     markup = summary._repr_html_()
     assert ATTACK not in markup
     assert parsed(markup).cells == [

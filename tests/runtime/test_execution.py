@@ -1,22 +1,26 @@
-"""Where a pass is computed: what the settings ask for, and what fits where nothing is asked."""
+"""Completing a pass: what is pending, what counts as done now, and where it is computed."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
-from toy_work import chunks
+from fabricate import facts, new_store, register, rows
+from toy_work import ToyWork, chunks
 
 from attattr_batch.engine.models import find_model
 from attattr_batch.errors import UserError
 from attattr_batch.passes import Work
 from attattr_batch.passes.masked_accuracy import MaskedAccuracyWork
 from attattr_batch.passes.order import Order
-from attattr_batch.runtime.execution import Load, choose_executor
+from attattr_batch.records import Chunk
+from attattr_batch.runtime.execution import How, Load, choose_executor, complete_pass
 from attattr_batch.runtime.executors.local import LocalExecutor
 from attattr_batch.runtime.executors.pools import Pool
+from attattr_batch.runtime.staging import Stage
 from attattr_batch.spec import make_machine
 
 
@@ -64,3 +68,50 @@ def test_no_more_workers_than_chunks(load: Load) -> None:
     few = replace(load, chunks=load.chunks[:2])
     assert pools(few, workers=16)[0].workers == 2
     assert [one.workers for one in pools(few, workers=[{"count": 9}, {"count": 1}])] == [2, 1]
+
+
+@dataclass
+class ToyPlan:
+    """A pass over some examples of `toy_work`, in chunks of four."""
+
+    n_examples: int
+    unfit: dict[int, str] = field(default_factory=dict)
+    work: Any = field(default_factory=ToyWork)
+    hidden_size: int = 16
+
+    @property
+    def example_ids(self) -> Sequence[int]:
+        return range(self.n_examples)
+
+    def chunks(self, pending: Sequence[int]) -> list[Chunk]:
+        kept = ([one for one in chunk.examples if one.example_id in pending] for chunk in self._all())
+        return [Chunk(tuple(examples)) for examples in kept if examples]
+
+    def flop(self, chunks: Sequence[Chunk]) -> float:
+        return 1.0
+
+    def _all(self) -> list[Chunk]:
+        return chunks(self.n_examples, 4)
+
+
+def test_what_an_earlier_driver_s_workers_staged_is_committed_by_this_call(tmp_path: Path) -> None:
+    store = new_store(tmp_path)
+    _, pass_id = register(store, 8)
+    uri = str(tmp_path / "stage")
+    for chunk in chunks(8, 4):
+        Stage.of(uri, pass_id, store).put(chunk, facts(chunk.example_ids))
+    how = How(make_machine({"stage": uri}), lambda progress: None)
+    progress = complete_pass(store, pass_id, ToyPlan(8), how)
+    assert (progress.done, progress.committed, progress.quarantined) == (8, 8, 0)
+    assert rows(store, "SELECT status FROM passes") == [("sealed",)]
+
+
+def test_unfit_examples_are_quarantined_again_only_when_asked(tmp_path: Path) -> None:
+    store = new_store(tmp_path)
+    _, pass_id = register(store, 2)
+    plan = ToyPlan(2, unfit={0: "empty text", 1: "empty text"})
+    for retry, newly in ((False, 2), (False, 0), (True, 2)):
+        how = How(make_machine({}), lambda progress: None, retry)
+        progress = complete_pass(store, pass_id, plan, how)
+        assert (progress.quarantined, progress.newly_quarantined) == (2, newly)
+        assert rows(store, "SELECT status FROM passes") == [("sealed",)]
