@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,6 @@ from attattr_batch.errors import StoreError, UserError, unknown_name
 from attattr_batch.markup import escape, notebook_message, notebook_table
 from attattr_batch.report.figures import chosen_runs, figure_rows, find_figure, with_criterion
 from attattr_batch.report.theme import Chart, themed
-from attattr_batch.runtime.driver import Reporter
 from attattr_batch.runtime.progress import reporting, stderr_console
 from attattr_batch.runtime.run import RunSummary, run_spec
 from attattr_batch.spec import make_machine, make_spec
@@ -72,7 +70,7 @@ class Results:
             TerminalError: no example can be computed.
         """
         spec = make_spec(settings, where="run()")
-        with reporting(spec.name or f"{spec.task or spec.dataset} {spec.split}", stderr_console()) as report:
+        with reporting(stderr_console()) as report:
             return run_spec(spec, self._store, report, retry_errors=retry_errors)
 
     def sql(self, query: str, values: Sequence[Any] = ()) -> pa.Table:
@@ -149,11 +147,8 @@ class Results:
             retry_errors=retry_errors,
             machine=make_machine(machine, where="run_jobs()"),
         )
-
-        def report(title: str) -> AbstractContextManager[Reporter]:
-            return reporting(title, stderr_console())
-
-        return run_jobs(self._store, request, report)
+        with reporting(stderr_console()) as report:
+            return run_jobs(self._store, request, report)
 
     def tree(
         self,

@@ -47,7 +47,7 @@ def answer_order(store: Store, job: Job, run: Row[Any], rows: pa.Table, how: How
         pass_id = register_ordered_pass(
             connection, run.run_id, kind, job.name, plan.order_key, len(plan.examples)
         )
-    return complete_pass(store, pass_id, plan, how).quarantined
+    return complete_pass(store, pass_id, f"{job.name}, {run.name}", plan, how).quarantined
 
 
 def _plan(job: Job, stored: StoredRun, machine: Machine, rows: pa.Table) -> OrderedPlan:

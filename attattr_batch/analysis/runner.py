@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,9 +23,6 @@ from attattr_batch.store.connection import Store
 from attattr_batch.store.runs import SEALED, list_runs, resolve_run
 
 log = logging.getLogger(__name__)
-
-Reporting = Callable[[str], AbstractContextManager[Reporter]]
-"""Gives a reporter of progress for a pass with this title."""
 
 _SHOWN_ROWS = 3
 
@@ -75,13 +71,13 @@ class JobRequest:
     retry_errors: bool = False
 
 
-def run_jobs(store: Store, request: JobRequest, reporting: Reporting) -> list[JobResult]:
+def run_jobs(store: Store, request: JobRequest, report: Reporter) -> list[JobResult]:
     """Builds jobs; one that fails leaves what was there before, and those that depend on it are skipped.
 
     Args:
         store: The store.
         request: What to build.
-        reporting: Shows the progress of passes.
+        report: Told after every commit how far a pass is.
 
     Raises:
         UserError: an unknown job, run or parameter, a wrong value, a run that is not sealed, or runs that do
@@ -94,7 +90,7 @@ def run_jobs(store: Store, request: JobRequest, reporting: Reporting) -> list[Jo
         runs = _select_runs(connection, request.runs)
     for job in jobs:
         _check_agreement(job, runs, named=bool(request.runs))
-    builder = _Builder(store, catalogue, request, runs, reporting)
+    builder = _Builder(store, catalogue, request, runs, report)
     results: dict[str, JobResult] = {}
     for job in jobs:
         broken = [name for name in job.file.depends if name in results and results[name].status != "built"]
@@ -116,13 +112,13 @@ class _Builder:
         catalogue: Catalogue,
         request: JobRequest,
         runs: Sequence[Row[Any]],
-        reporting: Reporting,
+        report: Reporter,
     ):
         self._store = store
         self._catalogue = catalogue
         self._request = request
         self._runs = runs
-        self._reporting = reporting
+        self._report = report
 
     def build(self, job: Job, values: Mapping[str, Any]) -> JobResult:
         """Builds a job and logs it; a failure is a result."""
@@ -150,10 +146,9 @@ class _Builder:
             rows = built.query_rows(connection, job.file.query, values)
         quarantined = 0
         for run in self._runs:
-            with self._reporting(f"{job.name}, {run.name}") as report:
-                machine = self._request.machines.get(run.run_id, self._request.machine)
-                how = How(machine, report, self._request.retry_errors)
-                quarantined += answer_order(self._store, job, run, rows, how)
+            machine = self._request.machines.get(run.run_id, self._request.machine)
+            how = How(machine, self._report, self._request.retry_errors)
+            quarantined += answer_order(self._store, job, run, rows, how)
         return quarantined
 
     def _make(self, connection: Connection, job: Job, values: Mapping[str, Any]) -> int | None:

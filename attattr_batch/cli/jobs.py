@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from attattr_batch.cli.logs import set_up_logging
+from attattr_batch.cli.logs import (
+    LogFileOption,
+    LogFormat,
+    LogFormatOption,
+    MetricsOption,
+    progress_reporter,
+    set_up_logging,
+)
 from attattr_batch.cli.machine import (
     AddressOption,
     BatchTokensOption,
@@ -33,7 +39,6 @@ from attattr_batch.spec import make_machine
 
 if TYPE_CHECKING:
     from attattr_batch.analysis.runner import JobResult
-    from attattr_batch.runtime.driver import Reporter
 
 FolderOption = Annotated[
     Path | None, typer.Option("--jobs-dir", help="A folder with jobs of your own (*.sql, audits/*.sql).")
@@ -115,8 +120,11 @@ def run(
     retry_errors: Annotated[
         bool, typer.Option("--retry-errors", help="Try quarantined examples of passes again.")
     ] = False,
+    metrics: MetricsOption = None,
     db: DbOption = DEFAULT_DB,
     form: FormatOption = Format.table,
+    log_format: LogFormatOption = LogFormat.text,
+    log_file: LogFileOption = None,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
 ) -> None:
@@ -127,10 +135,9 @@ def run(
     computed where these flags say, wherever the runs were.
     """
     from attattr_batch.analysis.runner import JobRequest, run_jobs
-    from attattr_batch.runtime.progress import reporting
     from attattr_batch.store.connection import Store
 
-    set_up_logging(quiet=quiet, verbose=verbose)
+    set_up_logging(quiet=quiet, verbose=verbose, form=log_format, file=log_file)
     machine = {
         "device": device,
         "executor": executor,
@@ -148,11 +155,8 @@ def run(
         retry_errors=retry_errors,
         machine=make_machine({key: value for key, value in machine.items() if value is not None}),
     )
-
-    def show_progress(title: str) -> AbstractContextManager[Reporter]:
-        return reporting(title, stderr, quiet=quiet)
-
-    results = run_jobs(Store(db), request, show_progress)
+    with progress_reporter(log_format, metrics, quiet=quiet) as report:
+        results = run_jobs(Store(db), request, report)
     _print_results(results, form)
     if any(result.status != "built" or result.quarantined for result in results):
         raise typer.Exit(1)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -40,9 +39,6 @@ MetricsOption = Annotated[
     Path | None,
     typer.Option("--metrics", envvar="ATTATTR_METRICS", help="Progress as a Prometheus text file."),
 ]
-
-Reporters = Callable[[str], AbstractContextManager["Reporter"]]
-"""Gives a progress reporter for a title."""
 
 
 class JsonLines(logging.Formatter):
@@ -87,7 +83,9 @@ def set_up_logging(
     logger.propagate = False
 
 
-def reporters(form: LogFormat, metrics: Path | None, *, quiet: bool) -> Reporters:
+def progress_reporter(
+    form: LogFormat, metrics: Path | None, *, quiet: bool
+) -> AbstractContextManager[Reporter]:
     """Progress as a bar on a terminal, as log lines elsewhere, and in the metrics file if there is one.
 
     Raises:
@@ -98,7 +96,7 @@ def reporters(form: LogFormat, metrics: Path | None, *, quiet: bool) -> Reporter
 
     console = stderr if form is LogFormat.text else None
     file = None if metrics is None else MetricsFile(metrics)
-    return lambda title: reporting(title, console, quiet=quiet, metrics=file)
+    return reporting(console, quiet=quiet, metrics=file)
 
 
 def _stderr_handler(level: int, form: LogFormat, *, verbose: bool) -> logging.Handler:

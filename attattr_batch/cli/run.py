@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,8 +14,7 @@ from attattr_batch.cli.logs import (
     LogFormat,
     LogFormatOption,
     MetricsOption,
-    Reporters,
-    reporters,
+    progress_reporter,
     set_up_logging,
 )
 from attattr_batch.cli.machine import (
@@ -38,6 +37,9 @@ from attattr_batch.cli.output import (
     stderr,
 )
 from attattr_batch.spec import Quadrature, RunSpec, load_spec, make_spec
+
+if TYPE_CHECKING:
+    from attattr_batch.runtime.driver import Reporter
 
 _DATA = "What to attribute"
 _METHOD = "How"
@@ -128,12 +130,12 @@ def run(
     flags = {key: given[key] for key in RunSpec.model_fields if given.get(key) is not None}
     set_up_logging(quiet=quiet, verbose=verbose, form=log_format, file=log_file)
     specs = _specs(spec, flags)
-    reporting = reporters(log_format, metrics, quiet=quiet)
     summaries = []
-    for one in specs:
-        summaries.append(_run_one(one, db, reporting, retry_errors=retry_errors))
-        if not quiet:
-            stderr.print(_sentence(summaries[-1], db))
+    with progress_reporter(log_format, metrics, quiet=quiet) as report:
+        for one in specs:
+            summaries.append(_run_one(one, db, report, retry_errors=retry_errors))
+            if not quiet:
+                stderr.print(_sentence(summaries[-1], db))
     if form is not Format.table:
         print_rows(list(summaries[0]), [list(summary.values()) for summary in summaries], form)
     elif not quiet:
@@ -152,13 +154,11 @@ def _specs(path: Path | None, flags: dict[str, Any]) -> list[RunSpec]:
     return [make_spec(flags)]
 
 
-def _run_one(spec: RunSpec, db: Path, reporting: Reporters, *, retry_errors: bool) -> dict[str, Any]:
+def _run_one(spec: RunSpec, db: Path, report: Reporter, *, retry_errors: bool) -> dict[str, Any]:
     from attattr_batch.runtime.run import run_spec
     from attattr_batch.store.connection import Store
 
-    title = spec.name or f"{spec.task or spec.dataset} {spec.split}"
-    with reporting(title) as report:
-        return asdict(run_spec(spec, Store(db, create=True), report, retry_errors=retry_errors))
+    return asdict(run_spec(spec, Store(db, create=True), report, retry_errors=retry_errors))
 
 
 def _sentence(facts: dict[str, Any], db: Path) -> str:

@@ -17,7 +17,7 @@ from attattr_batch.cli.logs import (
     LogFormat,
     LogFormatOption,
     MetricsOption,
-    reporters,
+    progress_reporter,
     set_up_logging,
 )
 from attattr_batch.cli.output import (
@@ -154,8 +154,8 @@ def run_due(
     if pending(state, _now(), only):  # called every minute: torch is loaded only when there is work
         from attattr_batch.schedule.attributing import Attributing
 
-        work = Attributing(reporters(log_format, metrics, quiet=quiet), address)
-        ended = run(state, work, _now, only)
+        with progress_reporter(log_format, metrics, quiet=quiet) as report:
+            ended = run(state, Attributing(report, address), _now, only)
     if form is not Format.table:
         columns = ("schedule", "tick", "status", "outcome")
         print_rows(columns, [(one.schedule, one.tick, one.status, one.outcome) for one in ended], form)

@@ -42,6 +42,7 @@ class Progress:
         committed: Examples committed by this call.
         newly_quarantined: Examples that failed every attempt in this call.
         started: `time.monotonic()` at the start.
+        title: What the pass is, for people: unique in its store.
     """
 
     total: int
@@ -50,6 +51,7 @@ class Progress:
     committed: int = 0
     newly_quarantined: int = 0
     started: float = field(default_factory=time.monotonic)
+    title: str = ""
 
     def quarantine(self, count: int = 1) -> None:
         """Counts examples that have failed every attempt."""

@@ -36,7 +36,7 @@ class How:
 
     Attributes:
         machine: Where; the plan was made for it.
-        report: Called after every commit.
+        report: Told after every commit how far the pass is.
         retry_errors: Whether to try quarantined examples again.
     """
 
@@ -62,12 +62,13 @@ class Load:
     cpu_batch_tokens: int
 
 
-def complete_pass(store: Store, pass_id: int, plan: Plan, how: How) -> Progress:
+def complete_pass(store: Store, pass_id: int, title: str, plan: Plan, how: How) -> Progress:
     """Computes and commits what is pending of a registered pass, and seals it; a sealed one stays as it is.
 
     Args:
         store: Where results go.
         pass_id: The pass.
+        title: What it is, for people.
         plan: What it computes.
         how: Where to compute, and whom to tell.
 
@@ -81,7 +82,8 @@ def complete_pass(store: Store, pass_id: int, plan: Plan, how: How) -> Progress:
             clear_failures(connection, pass_id)
         pending = pending_example_ids(connection, pass_id, among=example_ids)
         failed = count_failures(connection, pass_id)
-    progress = Progress(len(example_ids), len(example_ids) - len(pending) - failed, failed)
+    total = len(example_ids)
+    progress = Progress(total, total - len(pending) - failed, failed, title=title)
     unfit = [one for one in pending if one in plan.unfit]
     if unfit:
         reasons = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from dataclasses import replace
@@ -9,6 +10,8 @@ from pathlib import Path
 
 from attattr_batch.errors import UserError
 from attattr_batch.runtime.driver import Progress, Reporter
+
+log = logging.getLogger(__name__)
 
 _EVERY_S = 5.0
 
@@ -36,23 +39,35 @@ class MetricsFile:
         self._path = path
         self._passes: dict[str, tuple[Progress, float]] = {}
         self._written = 0.0
+        self._failing = False
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._write()
         except OSError as error:
             raise UserError("the metrics file cannot be written", got=f"{path}: {error.strerror}") from error
 
-    def reporter(self, run: str, next_reporter: Reporter) -> Reporter:
-        """A reporter of one run that notes progress here and hands it on."""
+    def reporter(self, next_reporter: Reporter) -> Reporter:
+        """A reporter that notes progress here and hands it on."""
 
         def report(progress: Progress) -> None:
-            self._passes[run] = (replace(progress), time.time())
+            self._passes[progress.title] = (replace(progress), time.time())
             finished = progress.done + progress.quarantined >= progress.total
             if finished or time.monotonic() - self._written >= _EVERY_S:
-                self._write()
+                self._try_to_write()
             next_reporter(progress)
 
         return report
+
+    def _try_to_write(self) -> None:
+        """A disk that is full, or gone, must not end hours of work; it is said once."""
+        try:
+            self._write()
+            self._failing = False
+        except OSError as error:
+            if not self._failing:
+                log.warning("the metrics file cannot be written, %s: %s", self._path, error.strerror)
+            self._failing = True
+            self._written = time.monotonic()
 
     def _write(self) -> None:
         lines = []

@@ -13,7 +13,6 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     SpinnerColumn,
-    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -35,35 +34,28 @@ def stderr_console() -> Console:
 
 @contextmanager
 def reporting(
-    title: str, console: Console | None, *, quiet: bool = False, metrics: MetricsFile | None = None
+    console: Console | None, *, quiet: bool = False, metrics: MetricsFile | None = None
 ) -> Iterator[Reporter]:
-    """Gives a reporter for one pass.
+    """Gives a reporter for any number of passes, one after the other.
 
     Args:
-        title: What is being done, for people.
         console: Where a bar may be drawn; must be on stderr. None for log lines.
         quiet: Say nothing.
         metrics: Where progress is noted as well.
     """
-
-    def noted(reporter: Reporter) -> Reporter:
-        return reporter if metrics is None else metrics.reporter(title, reporter)
-
-    if quiet:
-        yield noted(lambda progress: None)
-    elif console is not None and console.is_terminal:
-        with _bar(console) as bar:
-            task = bar.add_task(title, total=None, rate="", failed="")
-            yield noted(lambda progress: _update(bar, task, progress))
-    else:
-        yield noted(_Lines(title))
+    bars = _Bars(console) if console is not None and console.is_terminal and not quiet else None
+    report: Reporter = (lambda progress: None) if quiet else bars or _Lines()
+    try:
+        yield report if metrics is None else metrics.reporter(report)
+    finally:
+        if bars is not None:
+            bars.close()
 
 
 class _Lines:
     """One log line every quarter of a minute."""
 
-    def __init__(self, title: str):
-        self._title = title
+    def __init__(self) -> None:
         self._last = time.monotonic()
 
     def __call__(self, progress: Progress) -> None:
@@ -74,13 +66,39 @@ class _Lines:
         fields = _fields(progress)
         log.info(
             "%s: %d of %d examples %s %s",
-            self._title,
+            progress.title,
             progress.done + progress.quarantined,
             progress.total,
             fields["rate"],
             fields["failed"],
-            extra={"facts": {"run": self._title, **_counts(progress)}},
+            extra={"facts": {"run": progress.title, **_counts(progress)}},
         )
+
+
+class _Bars:
+    """A bar while a pass is computed; it stays on the screen when the pass ends."""
+
+    def __init__(self, console: Console):
+        self._console = console
+        self._title = ""
+        self._bar: RichProgress | None = None
+
+    def __call__(self, progress: Progress) -> None:
+        if self._bar is None or progress.title != self._title:
+            self.close()
+            self._title, self._bar = progress.title, _bar(self._console)
+            self._task = self._bar.add_task(progress.title, total=progress.total, rate="", failed="")
+            self._bar.start()
+        done = progress.done + progress.quarantined
+        self._bar.update(self._task, completed=done, **_fields(progress))
+        if done >= progress.total:
+            self.close()
+
+    def close(self) -> None:
+        """Leaves the bar as it is."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
 
 
 def _counts(progress: Progress) -> dict[str, Any]:
@@ -106,11 +124,6 @@ def _bar(console: Console) -> RichProgress:
         TextColumn("[red]{task.fields[failed]}"),
         console=console,
     )
-
-
-def _update(bar: RichProgress, task: TaskID, progress: Progress) -> None:
-    fields = _fields(progress)
-    bar.update(task, total=progress.total, completed=progress.done + progress.quarantined, **fields)
 
 
 def _fields(progress: Progress) -> dict[str, Any]:

@@ -94,18 +94,20 @@ def run_spec(spec: RunSpec, store: Store, report: Reporter, *, retry_errors: boo
     for warning in plan.warnings:
         log.warning(warning)
     with store.write() as connection:
-        resumed = find_run(connection, plan.run_key) is not None
-        run_id = register_run(connection, _record(connection, plan), {} if resumed else plan.tables())
+        known = find_run(connection, plan.run_key)
+        record = _record(connection, plan)
+        run_id = register_run(connection, record, plan.tables() if known is None else {})
         pass_id = register_pass(connection, run_id, "attribute", plan.run_key, {}, len(plan.encoded))
     try:
-        progress = complete_pass(store, pass_id, plan, How(spec, report, retry_errors))
+        title = record.name if known is None else known.name
+        progress = complete_pass(store, pass_id, title, plan, How(spec, report, retry_errors))
     except StoreError:
         raise
     except UserError:
-        if not resumed:
+        if known is None:
             _forget_unstarted(store, run_id, pass_id)
         raise
-    return _summarise(store, run_id, progress, resumed=resumed)
+    return _summarise(store, run_id, progress, resumed=known is not None)
 
 
 def _record(connection: Connection, plan: AttributionPlan) -> RunRecord:

@@ -7,8 +7,7 @@ import logging
 import subprocess
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from attattr_batch.analysis.audits import run_audits
@@ -34,14 +33,12 @@ class Attributing:
     """Executes ticks with the runtime.
 
     Args:
-        reporting: Gives a progress reporter for a title.
+        report: Told after every commit how far a pass is.
         address: Ray cluster that overrides the specs' own; None leaves theirs.
     """
 
-    def __init__(
-        self, reporting: Callable[[str], AbstractContextManager[Reporter]], address: str | None = None
-    ):
-        self._reporting = reporting
+    def __init__(self, report: Reporter, address: str | None = None):
+        self._report = report
         self._address = address
 
     def run(self, schedule: Schedule, specs: Sequence[RunSpec], previous: Sequence[int]) -> Outcome:
@@ -53,7 +50,7 @@ class Attributing:
         store = Store(schedule.db, create=True)
         if self._address is not None:
             specs = [spec.model_copy(update={"address": self._address}) for spec in specs]
-        summaries = [self._execute(spec, store) for spec in specs]
+        summaries = [run_spec(spec, store, self._report) for spec in specs]
         findings = [finding for summary in summaries for finding in _shortcomings(summary)]
         machines = {summary.run_id: spec for summary, spec in zip(summaries, specs, strict=True)}
         findings += self._build_jobs(store, schedule, machines)
@@ -89,17 +86,13 @@ class Attributing:
             return []
         request = JobRequest(names=names, runs=[str(run_id) for run_id in machines], machines=machines)
         try:
-            results = run_jobs(store, request, self._reporting)
+            results = run_jobs(store, request, self._report)
         except UserError as error:  # runs that do not go together, say: the runs themselves are good
             return [f"jobs: {' '.join(str(error).split())}"]
         findings = [f"job {one.job} {one.status}: {one.error}" for one in results if one.status != "built"]
         return findings + [
             f"job {one.job}: {one.quarantined} examples quarantined" for one in results if one.quarantined
         ]
-
-    def _execute(self, spec: RunSpec, store: Store) -> RunSummary:
-        with self._reporting(spec.name or spec.model) as report:
-            return run_spec(spec, store, report)
 
 
 def _drift(store: Store, schedule: Schedule, pairs: Sequence[tuple[int, int]]) -> list[str]:

@@ -115,6 +115,13 @@ def test_a_spec_of_several_runs(new: Cli, model: Path, data: Path, tmp_path: Pat
     new.db = tmp_path / "other.duckdb"
     answer = new("run", spec, "--limit", 1, "--format", "json")
     assert [(row["name"], row["n_examples"]) for row in json.loads(answer.out)] == [("both", 1), ("gold", 1)]
+    # Runs without names have one in the store, and in the metrics.
+    spec.write_text(spec.read_text().replace("name: both", "").replace("name: gold, ", ""))
+    new.db, metrics = tmp_path / "unnamed.duckdb", tmp_path / "attattr.prom"
+    assert new("run", spec, "--metrics", metrics).code == 0
+    names = [name for (name,) in rows_of(new.db, "SELECT name FROM runs ORDER BY run_id")]
+    told = [line for line in metrics.read_text().splitlines() if line.startswith("attattr_examples{")]
+    assert told == [f'attattr_examples{{run="{name}"}} {n}' for name, n in zip(names, (4, 2), strict=True)]
 
 
 def test_empty_texts_are_quarantined_and_the_rest_is_committed(new: Cli, model: Path, tmp_path: Path) -> None:

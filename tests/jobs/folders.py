@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from attattr_batch.analysis.runner import JobRequest, JobResult, run_jobs
-from attattr_batch.runtime.driver import Progress, Reporter
 from attattr_batch.store.connection import Store
 
 
@@ -28,16 +26,7 @@ def write_audit(folder: Path, name: str, query: str) -> None:
     (folder / "audits" / f"{name}.sql").write_text(text, encoding="utf-8")
 
 
-def silent(title: str) -> AbstractContextManager[Reporter]:
-    """Reports nothing."""
-
-    def report(progress: Progress) -> None:
-        pass
-
-    return nullcontext(report)
-
-
 def build(store: Store, *names: str, runs: Sequence[str] = (), **request: Any) -> dict[str, JobResult]:
     """Builds jobs; what became of each, by name."""
-    results = run_jobs(store, JobRequest(names=names, runs=runs, **request), silent)
+    results = run_jobs(store, JobRequest(names=names, runs=runs, **request), lambda progress: None)
     return {result.job: result for result in results}

@@ -101,7 +101,7 @@ def test_what_an_earlier_driver_s_workers_staged_is_committed_by_this_call(tmp_p
     for chunk in chunks(8, 4):
         Stage.of(uri, pass_id, store).put(chunk, facts(chunk.example_ids))
     how = How(make_machine({"stage": uri}), lambda progress: None)
-    progress = complete_pass(store, pass_id, ToyPlan(8), how)
+    progress = complete_pass(store, pass_id, "toy", ToyPlan(8), how)
     assert (progress.done, progress.committed, progress.quarantined) == (8, 8, 0)
     assert rows(store, "SELECT status FROM passes") == [("sealed",)]
 
@@ -112,6 +112,6 @@ def test_unfit_examples_are_quarantined_again_only_when_asked(tmp_path: Path) ->
     plan = ToyPlan(2, unfit={0: "empty text", 1: "empty text"})
     for retry, newly in ((False, 2), (False, 0), (True, 2)):
         how = How(make_machine({}), lambda progress: None, retry)
-        progress = complete_pass(store, pass_id, plan, how)
+        progress = complete_pass(store, pass_id, "toy", plan, how)
         assert (progress.quarantined, progress.newly_quarantined) == (2, newly)
         assert rows(store, "SELECT status FROM passes") == [("sealed",)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import re
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from fabricate import new_store, register
+from rich.console import Console
 from toy_work import ToyWork, chunks
 
 from attattr_batch.cli.logs import LogFormat, set_up_logging
@@ -40,12 +42,12 @@ def test_the_metrics_file_follows_every_run(tmp_path: Path) -> None:
     metrics = MetricsFile(path)
     assert samples(path) == {}
     told: list[int] = []
-    report = metrics.reporter("sst2", lambda progress: told.append(progress.done))
-    report(Progress(10, 4, 1, committed=3))
+    report = metrics.reporter(lambda progress: told.append(progress.done))
+    report(Progress(10, 4, 1, committed=3, title="sst2"))
     assert told == [4]
     assert samples(path) == {}, "written every few seconds"
-    report(Progress(10, 9, 1, committed=8))
-    metrics.reporter('r"te\\', lambda progress: None)(Progress(2, 2, 0, committed=2))
+    report(Progress(10, 9, 1, committed=8, title="sst2"))
+    report(Progress(2, 2, 0, committed=2, title='r"te\\'))
     found = samples(path)
     assert found['attattr_examples{run="sst2"}'] == "10"
     assert found['attattr_examples_committed{run="sst2"}'] == "9"
@@ -61,10 +63,39 @@ def test_a_metrics_file_that_cannot_be_written_is_refused(tmp_path: Path) -> Non
         MetricsFile(tmp_path / "file" / "attattr.prom")
 
 
+def test_a_metrics_file_that_cannot_be_written_any_more_is_said_once_and_ends_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    set_up_logging()
+    path = tmp_path / "mount" / "attattr.prom"
+    metrics = MetricsFile(path)
+    path.unlink()
+    path.parent.rmdir()
+    told: list[int] = []
+    report = metrics.reporter(lambda progress: told.append(progress.done))
+    for done in (1, 2):
+        report(Progress(done, done, 0, title=str(done)))
+    assert told == [1, 2]
+    assert capsys.readouterr().err.count("the metrics file cannot be written") == 1
+    path.parent.mkdir()
+    report(Progress(3, 3, 0, title="3"))
+    assert samples(path)['attattr_examples{run="2"}'] == "2"
+
+
+def test_bars_follow_passes_one_after_the_other() -> None:
+    screen = io.StringIO()
+    with reporting(Console(file=screen, force_terminal=True, width=120)) as report:
+        for title in ("first", "second"):
+            report(Progress(4, 0, 0, title=title))
+            report(Progress(4, 3, 1, committed=3, title=title))
+    for title in ("first", "second"):
+        assert re.search(rf"{title} .*4/4.*1 quarantined", screen.getvalue())
+
+
 def test_json_lines_hold_the_counts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     set_up_logging(form=LogFormat.json, file=tmp_path / "logs" / "run.jsonl")
-    with reporting("sst2", None) as report:
-        report(Progress(4, 3, 1, committed=3))
+    with reporting(None) as report:
+        report(Progress(4, 3, 1, committed=3, title="sst2"))
     logging.getLogger("attattr_batch.x").debug("a detail")
     (line,) = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
     assert (line["level"], line["run"], line["examples"], line["committed"]) == ("info", "sst2", 4, 3)

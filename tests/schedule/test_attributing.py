@@ -10,7 +10,6 @@ import pytest
 from scheduling import Bench
 
 from attattr_batch.analysis.runner import JobRequest
-from attattr_batch.runtime.progress import reporting
 from attattr_batch.schedule import attributing
 from attattr_batch.schedule.attributing import Attributing
 from attattr_batch.spec import RunSpec, make_spec
@@ -40,7 +39,7 @@ def test_jobs_of_a_tick_are_computed_where_its_runs_are(
     monkeypatch.setattr(attributing, "run_jobs", build)
     monkeypatch.setattr(attributing, "run_audits", lambda store: ([], []))
     schedule = Bench(tmp_path).add(jobs=("all",))
-    work = Attributing(lambda title: reporting(title, None, quiet=True), address)
+    work = Attributing(lambda progress: None, address)
     work.run(schedule, [spec(workers=8, address="head:6379", stage="s3://x/y"), spec(device="cpu")], [])
     (request,) = asked
     assert list(request.runs) == ["7", "8"]
