@@ -55,11 +55,7 @@ def ray_job(schedule: Schedule, place: Place) -> list[Document]:
 
 def ray_cron_job(schedule: Schedule, place: Place) -> list[Document]:
     """A RayCronJob: alpha in KubeRay 1.6, behind a feature gate, and it starts missed ticks side by side."""
-    spec = {
-        "schedule": schedule.cron,
-        "timeZone": _zone(schedule),
-        "jobTemplate": _ray_job_spec(schedule, place),
-    }
+    spec = {**_at_every_tick(schedule), "jobTemplate": _ray_job_spec(schedule, place)}
     return [{"apiVersion": "ray.io/v1", "kind": "RayCronJob", "metadata": _metadata(schedule), "spec": spec}]
 
 
@@ -107,8 +103,7 @@ def _creating_cron_job(schedule: Schedule) -> Document:
         "volumes": [{"name": "template", "configMap": {"name": name}}],
     }
     spec = {
-        "schedule": schedule.cron,
-        "timeZone": _zone(schedule),
+        **_at_every_tick(schedule),
         "concurrencyPolicy": "Forbid",
         "startingDeadlineSeconds": _START_WITHIN_S,
         "successfulJobsHistoryLimit": 3,
@@ -170,8 +165,20 @@ def _pod(name: str, place: Place, resources: Mapping[str, str]) -> Document:
     return {"spec": {"containers": [container], "volumes": volumes}}
 
 
-def _zone(schedule: Schedule) -> str:
-    return "Etc/UTC" if schedule.tz == "UTC" else schedule.tz
+def _at_every_tick(schedule: Schedule) -> Document:
+    """When Kubernetes starts the RayJob: at the tick itself, and once.
+
+    Raises:
+        UserError: the tick falls due only later, when nobody looks any more.
+    """
+    if schedule.jitter_s:
+        raise UserError(
+            "Kubernetes starts a schedule's RayJob at its tick, so it cannot be delayed",
+            got=f"schedule {schedule.name} with --jitter {schedule.jitter_s}",
+            allowed="no jitter",
+            hint="add the schedule without --jitter, at a minute of its own in --cron",
+        )
+    return {"schedule": schedule.cron, "timeZone": "Etc/UTC" if schedule.tz == "UTC" else schedule.tz}
 
 
 def _metadata(schedule: Schedule) -> Document:

@@ -40,7 +40,7 @@ def manifest(kind: str, schedule: Schedule, place: Place) -> dict[str, str]:
     """Files of a manifest, by name.
 
     Raises:
-        UserError: the kind is unknown, or the schedule's name is too long for it.
+        UserError: the kind is unknown, or cannot carry the schedule: its name is too long, or it has jitter.
     """
     kinds: dict[str, Callable[[Schedule, Place], dict[str, str]]] = {
         "systemd": _systemd,

@@ -130,6 +130,14 @@ def test_a_name_that_kubernetes_cannot_carry_is_refused(tmp_path: Path) -> None:
         manifest("cronjob", bench.add("n" * 23), PLACE)
 
 
+@pytest.mark.parametrize("kind", ["cronjob", "raycronjob"])
+def test_a_delay_that_the_ray_job_would_not_wait_for_is_refused(tmp_path: Path, kind: str) -> None:
+    delayed = Bench(tmp_path).add(jitter_s=1800)
+    with pytest.raises(UserError, match=r"cannot be delayed(.|\n)*--jitter 1800(.|\n)*without --jitter"):
+        manifest(kind, delayed, PLACE)
+    assert manifest("crontab", delayed, PLACE), "called every minute, cron sees the tick fall due"
+
+
 def test_an_unknown_kind_is_refused(nightly: Schedule) -> None:
     with pytest.raises(UserError, match=r"unknown kind of manifest(.|\n)*did you mean 'cronjob'"):
         manifest("cronjobs", nightly, PLACE)
