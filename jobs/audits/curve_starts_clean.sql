@@ -1,10 +1,13 @@
 -- name: curve_starts_clean
--- description: With no head pruned the accuracy is the model's own on the evaluation rows; every curve ends alike too.
+-- description: With no head pruned the accuracy is the model's own on the evaluation rows that were answered (not
+--   quarantined); every curve ends alike too.
 -- depends: pruning_curve, splits
 WITH own AS (
     SELECT s.run_id, count(*) AS n, count(*) FILTER (p.gold = p.predicted) AS correct
     FROM splits AS s
     JOIN predictions AS p USING (run_id, example_id)
+    SEMI JOIN (SELECT run_id, example_id FROM mask_outcomes WHERE job = 'pruned_accuracy') AS m
+        ON m.run_id = s.run_id AND m.example_id = s.example_id
     WHERE s.purpose = 'pruning' AND s.part = 'evaluation'
     GROUP BY s.run_id
 )

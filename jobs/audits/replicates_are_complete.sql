@@ -1,5 +1,6 @@
 -- name: replicates_are_complete
--- description: Every head has as many bootstrap replicates as every other, each a number.
+-- description: Within a run and criterion every head has as many bootstrap replicates as every other, each a number.
+--   Runs may differ: of few examples a replicate may draw none.
 -- depends: head_replicates
 WITH counts AS (
     SELECT run_id, criterion, layer, head, count(*) AS n, count(*) FILTER (isfinite(importance)) AS numbers
@@ -8,4 +9,4 @@ WITH counts AS (
 )
 SELECT *
 FROM counts
-WHERE n <> (SELECT max(n) FROM counts) OR numbers <> n
+QUALIFY n <> max(n) OVER (PARTITION BY run_id, criterion) OR numbers <> n
