@@ -13,11 +13,12 @@ import pyarrow as pa
 import streamlit as st
 
 from attattr_batch.analysis.diff import diff_runs
+from attattr_batch.analysis.examples import stored_tokens
 from attattr_batch.errors import AttattrError, UserError
 from attattr_batch.report.figures import figure_rows, find_figure, with_criterion
 from attattr_batch.report.theme import Chart
 from attattr_batch.store.connection import Store, arrow_result
-from attattr_batch.store.jobs import table_names
+from attattr_batch.store.jobs import define_macros, table_names
 
 _WAIT_S = 10.0
 _KEPT_RESULTS = 200
@@ -31,6 +32,8 @@ def store_path() -> Path:
 
 def rows(sql: str, *values: Any) -> pa.Table:
     """Rows of a query; `?` stands for the values. Asked once for each state of the file.
+
+    The query may use the macros of jobs (jobs/macros.sql).
 
     Raises:
         StoreError: the store cannot be read.
@@ -55,6 +58,15 @@ def figure_table(name: str, run_ids: Sequence[int]) -> pa.Table:
         UserError: a job has to be run first, or there is nothing about these runs.
     """
     return _figure_rows(name, tuple(run_ids), _state())
+
+
+def example_tokens(run_id: int, example_id: int) -> list[str]:
+    """Tokens of an example, special ones included.
+
+    Raises:
+        StoreError: the store cannot be read.
+    """
+    return _example_tokens(run_id, example_id, _state())
 
 
 def differences(run_a: int, run_b: int) -> pa.Table:
@@ -146,6 +158,7 @@ def _state() -> tuple[int, ...]:
 @st.cache_data(show_spinner=False, max_entries=_KEPT_RESULTS)
 def _rows(sql: str, values: tuple[Any, ...], state: tuple[int, ...]) -> pa.Table:
     with Store(store_path(), timeout_s=_WAIT_S).read() as connection:
+        define_macros(connection)
         return arrow_result(connection, sql, values)
 
 
@@ -153,6 +166,12 @@ def _rows(sql: str, values: tuple[Any, ...], state: tuple[int, ...]) -> pa.Table
 def _names(state: tuple[int, ...]) -> set[str]:
     with Store(store_path(), timeout_s=_WAIT_S).read() as connection:
         return table_names(connection)
+
+
+@st.cache_data(show_spinner=False, max_entries=_KEPT_RESULTS)
+def _example_tokens(run_id: int, example_id: int, state: tuple[int, ...]) -> list[str]:
+    with Store(store_path(), timeout_s=_WAIT_S).read() as connection:
+        return [token for token, _ in stored_tokens(connection, run_id, example_id)]
 
 
 @st.cache_data(show_spinner=False, max_entries=_KEPT_RESULTS)

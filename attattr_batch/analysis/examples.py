@@ -88,7 +88,7 @@ def stored_example(
         raise UserError(
             "the example is not attributed", got=got, hint="`attattr status` says how far the run is"
         )
-    tokens = connection.execute(text(_TOKENS), key).all()
+    tokens = stored_tokens(connection, run.run_id, example_id)
     return StoredExample(
         run_id=run.run_id,
         run=run.name,
@@ -102,6 +102,12 @@ def stored_example(
         predicted=run.labels[answer.predicted],
         tree_top=answer.tree_top,
     )
+
+
+def stored_tokens(connection: Connection, run_id: int, example_id: int) -> list[tuple[str, int | None]]:
+    """Tokens of an example, special ones included, each with its segment; see `StoredExample`."""
+    found = connection.execute(text(_TOKENS), {"run": run_id, "example": example_id}).all()
+    return [(token, segment) for token, segment in found]
 
 
 def edge_matrices(connection: Connection, example: StoredExample) -> NDArray[np.float32]:

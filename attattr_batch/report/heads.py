@@ -6,6 +6,7 @@ import altair as alt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from attattr_batch.markup import BLUE, ORANGE
 from attattr_batch.report.theme import (
     AMOUNT,
     CRITERION_COLOURS,
@@ -83,7 +84,7 @@ def universality_matrix(rows: pa.Table) -> Chart:
         y=alt.Y("run_a:N", title="run", sort=runs),
     )
     # Blue for alike, orange for opposite, white between: readable without telling red from green.
-    scale = alt.Scale(domain=[-1, 0, 1], range=["#D55E00", "#f7f7f7", "#0072B2"])
+    scale = alt.Scale(domain=[-1, 0, 1], range=[ORANGE, "#f7f7f7", BLUE])
     cells = base.mark_rect().encode(
         color=alt.Color("pearson:Q", title="Pearson's r over heads", scale=scale),
         tooltip=[

@@ -35,12 +35,16 @@ class JobRun:
     started_at: datetime
 
 
+def define_macros(connection: Connection) -> None:
+    """Makes the macros of jobs, for this connection alone."""
+    raw(connection).execute((data_folder("jobs") / "macros.sql").read_text(encoding="utf-8"))
+
+
 def prepare(connection: Connection, run_ids: Sequence[int]) -> None:
     """Makes `selected_runs` and the macros of jobs, for this connection alone."""
+    define_macros(connection)
     chosen = ", ".join(str(int(run_id)) for run_id in run_ids) or "NULL"
-    duck = raw(connection)
-    duck.execute((data_folder("jobs") / "macros.sql").read_text(encoding="utf-8"))
-    duck.execute(
+    raw(connection).execute(
         f"CREATE OR REPLACE TEMP TABLE selected_runs AS SELECT * FROM runs WHERE run_id IN ({chosen})"
     )
 

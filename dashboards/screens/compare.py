@@ -32,19 +32,13 @@ st.caption("Accuracy of the runs of each task, in the order in which they were m
 with messages():
     drift = rows(
         """
-        WITH counted AS (
-            SELECT r.task, r.name AS run, r.created_at, s.accuracy, s.labelled AS n, 1.96 AS z
-            FROM run_summary AS s
-            JOIN runs AS r USING (run_id)
-            WHERE list_contains(?, s.run_id) AND s.labelled > 0
-        )
-        SELECT task, run, strftime(created_at, '%Y-%m-%d %H:%M:%S') AS made, accuracy, n,
-            (accuracy + z * z / (2 * n) - z * sqrt(accuracy * (1 - accuracy) / n + z * z / (4 * n * n)))
-                / (1 + z * z / n) AS ci_low,
-            (accuracy + z * z / (2 * n) + z * sqrt(accuracy * (1 - accuracy) / n + z * z / (4 * n * n)))
-                / (1 + z * z / n) AS ci_high
-        FROM counted
-        ORDER BY task, created_at
+        SELECT r.task, r.name AS run, strftime(r.created_at, '%Y-%m-%d %H:%M:%S') AS made, s.accuracy,
+            s.labelled AS n, wilson_low(s.correct, s.labelled) AS ci_low,
+            wilson_high(s.correct, s.labelled) AS ci_high
+        FROM run_summary AS s
+        JOIN runs AS r USING (run_id)
+        WHERE list_contains(?, s.run_id) AND s.labelled > 0
+        ORDER BY r.task, r.created_at
         """,
         [run["run_id"] for run in runs],
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import streamlit as st
-from reading import choose_run, messages, records, rows, show_chart, store_path
+from reading import choose_run, example_tokens, messages, records, rows, show_chart, store_path
 
 from attattr_batch.analysis.trees import attribution_tree
 from attattr_batch.choices import RowTarget, Variant
@@ -34,8 +34,11 @@ def search(run: dict[str, Any]) -> list[dict[str, Any]]:
         " r.labels[p.predicted + 1] AS predicted, p.prob_predicted AS probability, p.n_tokens AS tokens"
         " FROM predictions AS p JOIN examples AS x USING (run_id, example_id) JOIN runs AS r USING (run_id)"
         " WHERE p.run_id = ? AND contains(lower(concat_ws(' ', x.text_a, x.text_b)), lower(?))"
-        " AND coalesce(p.gold = ?, true) AND coalesce(p.predicted = ?, true)"
-        f" AND coalesce((p.gold = p.predicted) = ?, true) ORDER BY p.example_id LIMIT {_LISTED}",
+        # A null filter passes every row; any other, none without a gold label.
+        " AND p.gold IS NOT DISTINCT FROM coalesce(?, p.gold)"
+        " AND p.predicted = coalesce(?, p.predicted)"
+        " AND (p.gold = p.predicted) IS NOT DISTINCT FROM coalesce(?, p.gold = p.predicted)"
+        f" ORDER BY p.example_id LIMIT {_LISTED}",
         run["run_id"],
         text,
         *labels,
@@ -90,16 +93,7 @@ with messages():
     )
     targets: list[RowTarget] = ["gold", "predicted"] if run["target"] == "both" else [run["target"]]
     target = second.selectbox("attributed class", targets, key="target", bind="query-params")
-    tokens = [
-        row["token"]
-        for row in records(
-            "SELECT v.token FROM tokens AS t JOIN runs AS r USING (run_id)"
-            " JOIN vocabulary AS v ON v.tokenizer_key = r.tokenizer_key AND v.token_id = t.token_id"
-            " WHERE t.run_id = ? AND t.example_id = ? ORDER BY t.position",
-            run["run_id"],
-            example,
-        )
-    ]
+    tokens = example_tokens(run["run_id"], example)
     st.code(" ".join(tokens), language=None, wrap_lines=True)
     edges, tree, exactness = st.tabs(
         ["Edges", "Attribution tree", "Completeness"], key="view", on_change="rerun"

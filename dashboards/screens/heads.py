@@ -21,7 +21,8 @@ WITH scores AS (
     FROM head_scores AS s
     JOIN predictions AS p USING (run_id, example_id)
     JOIN runs AS r USING (run_id)
-    WHERE s.run_id = ? AND s.target = ? AND s.layer = ? AND s.head = ? AND coalesce(p.gold = ?, true)
+    WHERE s.run_id = ? AND s.target = ? AND s.layer = ? AND s.head = ?
+        AND p.gold IS NOT DISTINCT FROM coalesce(?, p.gold)
 ),
 width AS (
     SELECT min(attr_max) AS smallest, greatest(max(attr_max) - min(attr_max), 1e-9) / ? AS step FROM scores
@@ -37,7 +38,8 @@ WITH strongest AS (
     SELECT s.*
     FROM head_scores AS s
     JOIN predictions AS p USING (run_id, example_id)
-    WHERE s.run_id = ? AND s.target = ? AND s.layer = ? AND s.head = ? AND coalesce(p.gold = ?, true)
+    WHERE s.run_id = ? AND s.target = ? AND s.layer = ? AND s.head = ?
+        AND p.gold IS NOT DISTINCT FROM coalesce(?, p.gold)
     ORDER BY s.attr_max DESC, s.example_id
     LIMIT 20
 )
@@ -70,7 +72,7 @@ def importance(run: dict[str, Any], criterion: str, target: str, label: int | No
             count(*) AS n, NULL::DOUBLE AS ci_low, NULL::DOUBLE AS ci_high
         FROM head_scores AS s
         JOIN predictions AS p USING (run_id, example_id)
-        WHERE s.run_id = ? AND s.target = ? AND coalesce(p.gold = ?, true)
+        WHERE s.run_id = ? AND s.target = ? AND p.gold IS NOT DISTINCT FROM coalesce(?, p.gold)
         GROUP BY s.layer, s.head
         ORDER BY s.layer, s.head
         """,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from fabricate import commit, new_store, register
+from fabricate import commit, execute, filled_store, new_store, register
 from streamlit.testing.v1 import AppTest
 
 from attattr_batch.analysis.diff import diff_runs
@@ -91,3 +91,39 @@ def test_of_many_runs_figures_show_the_newest(tmp_path: Path, monkeypatch: pytes
     assert any("The 8 newest of 10 runs" in one.value for one in app.caption)
     app.multiselect(key="runs").set_value(names[:2]).run()
     assert set(table_with(app, "worst")["run"]) == set(names[:2])
+
+
+@pytest.mark.slow
+def test_pages_of_a_run_that_is_labelled_in_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = filled_store(tmp_path)
+    execute(
+        store,
+        "UPDATE predictions SET gold = NULL, prob_gold = NULL WHERE example_id < 2",
+        # A tokenizer whose vocabulary lacks an id that it gives.
+        "DELETE FROM vocabulary WHERE token_id = (SELECT token_id FROM tokens WHERE position = 1 LIMIT 1)",
+    )
+    app = opened(store, monkeypatch)
+    app.switch_page("screens/examples.py").run()
+    assert list(table_with(app, "example")["example"]) == list(range(8))
+    tokens = app.code[0].value.split()
+    assert len(tokens) == 5 and tokens[1].isdigit()
+    for box, value, expected in (
+        ("gold", "negative", [2, 4, 6]),
+        ("answer", "correct", [2, 4, 5, 6]),
+        ("answer", "wrong", [3, 7]),
+    ):
+        app.selectbox(key=box).set_value(value).run()
+        assert list(table_with(app, "example")["example"]) == expected
+        app.selectbox(key=box).set_value("any").run()
+
+    app = opened(store, monkeypatch)
+    app.switch_page("screens/heads.py").run()
+    app.selectbox(key="class").set_value("negative").run()
+    assert sum(row["n"] for row in charted(app, "low")) == 3
+    assert set(table_with(app, "importance")["n"]) == {3}
+    assert set(table_with(app, "max Attr")["example"]) == {2, 4, 6}
+
+    app.switch_page("screens/compare.py").run()
+    drift = table_with(app, "made")
+    assert list(drift["n"]) == [6]
+    assert drift[["ci_low", "ci_high"]].to_numpy()[0] == pytest.approx([0.299993, 0.903229], abs=1e-5)
