@@ -44,9 +44,7 @@ def status(db: DbOption = DEFAULT_DB, form: FormatOption = Format.table) -> None
         return
     failed = _query(
         db,
-        "SELECT r.name AS run, p.kind AS pass, f.example_id, f.kind, f.message, f.attempts FROM failures AS f"
-        " JOIN passes AS p USING (pass_id) JOIN runs AS r ON r.run_id = f.run_id"
-        " ORDER BY f.pass_id, f.example_id",
+        "SELECT run, pass, example_id, kind, message, attempts FROM quarantined ORDER BY pass_id, example_id",
     )
     if failed.rows:
         stderr.print(

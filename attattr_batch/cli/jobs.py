@@ -185,8 +185,5 @@ def _pair(text: str) -> tuple[str, str]:
 def _last_built(db: Path) -> dict[str, tuple[object, object]]:
     from attattr_batch.store.console import query
 
-    sql = (
-        "SELECT job, max(finished_at), arg_max(rows, finished_at) FROM job_runs"
-        " WHERE status = 'built' GROUP BY job"
-    )
-    return {job: (when, rows) for job, when, rows in query(db, sql, max_rows=None).rows}
+    found = query(db, "SELECT job, finished_at, rows FROM built_jobs", max_rows=None)
+    return {job: (when, rows) for job, when, rows in found.rows}

@@ -178,8 +178,7 @@ def _origins(connection: Connection, runs: Sequence[Any]) -> str:
     )
     jobs = arrow_result(
         connection,
-        "SELECT job, params, rows, finished_at::VARCHAR AS built FROM job_runs WHERE status = 'built'"
-        " QUALIFY row_number() OVER (PARTITION BY job ORDER BY finished_at DESC) = 1 ORDER BY finished_at",
+        "SELECT job, params, rows, finished_at::VARCHAR AS built FROM built_jobs ORDER BY finished_at",
     )
     return (
         f"<h2>Identity of the runs</h2>{identities}<h2>Jobs</h2>{_table(jobs)}"

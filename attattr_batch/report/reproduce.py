@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -28,8 +28,11 @@ def run_spec_yaml(runs: Sequence[Row[Any]]) -> str:
 def commands(connection: Connection) -> str:
     """The commands after the spec is saved as `runs.yaml`, with every parameter that was not the default."""
     lines = ["attattr run runs.yaml"]
-    if connection.execute(text("SELECT count(*) FROM job_runs WHERE status = 'built'")).scalar_one():
-        chosen = _changed_params(connection)
+    built = {
+        job: params for job, params in connection.execute(text("SELECT job, params FROM built_jobs")).all()
+    }
+    if built:
+        chosen = _changed_params(built)
         flags = "".join(f" --param {shlex.quote(f'{name}={value}')}" for name, value in chosen.items())
         lines.append(f"attattr jobs run{flags}")
     return "\n".join([*lines, "attattr verify", "attattr report -o report.html"])
@@ -45,13 +48,10 @@ def _settings(run: Row[Any]) -> dict[str, Any]:
     }
 
 
-def _changed_params(connection: Connection) -> dict[str, Any]:
-    latest = connection.execute(
-        text("SELECT job, arg_max(params, finished_at) FROM job_runs WHERE status = 'built' GROUP BY job")
-    ).all()
+def _changed_params(built: Mapping[str, str]) -> dict[str, Any]:
     jobs = load_catalogue().jobs
     changed: dict[str, Any] = {}
-    for job, params in latest:
+    for job, params in built.items():
         for name, value in json.loads(params).items():
             if job in jobs and name in jobs[job].parameters and value != jobs[job].parameters[name].default:
                 changed[name] = value

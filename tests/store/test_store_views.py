@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from fabricate import commit, execute, filled_store, new_store, register, regist
 
 from attattr_batch.store.connection import _VIEWS_CHECKED, Store, raw
 from attattr_batch.store.ingest import Failure, record_failures
+from attattr_batch.store.jobs import JobRun, log_job
 
 STORED = ["head_scores", "layer_scores", "target_scores", "edges", "layer_edges"]
 
@@ -94,6 +96,26 @@ def test_progress(tmp_path: Path) -> None:
         "UPDATE ledger SET committed_at = TIMESTAMPTZ '2026-01-01 00:00:04+00' WHERE example_id >= 3",
     )
     assert rows(store, query)[0][2:] == (5, 1, 8, 0.75, 2 / 4)
+
+
+def test_quarantined_names_run_pass_and_reason(tmp_path: Path) -> None:
+    store = filled_store(tmp_path)
+    _, pass_id = register(store, 4, "second")
+    record_failures(store, pass_id, [Failure(example_id=3, kind="E", message="m")])
+    query = "SELECT run, pass, example_id, kind, message FROM quarantined"
+    assert rows(store, query) == [("second", "attribute", 3, "E", "m")]
+
+
+def test_built_jobs_has_the_latest_build_that_did_not_fail(tmp_path: Path) -> None:
+    store = filled_store(tmp_path)
+    started = datetime(2026, 1, 1, tzinfo=UTC)
+    with store.write() as connection:
+        for value, error in ((1, None), (2, None), (3, "broken")):
+            log_job(connection, JobRun("splits", {"seed": value}, ["first"], started), rows=8, error=error)
+        log_job(connection, JobRun("never", {}, ["first"], started), error="broken")
+    assert rows(store, "SELECT job, params, runs, rows FROM built_jobs") == [
+        ("splits", '{"seed": 2}', '["first"]', 8)
+    ]
 
 
 def test_integrity_sees_what_is_missing_or_too_much(tmp_path: Path) -> None:

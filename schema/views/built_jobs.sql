@@ -1,0 +1,7 @@
+-- name: built_jobs
+-- description: The latest build of every job that did not fail: what its table was made with.
+-- grain: job
+SELECT job, params, runs, rows, started_at, finished_at
+FROM job_runs
+WHERE status = 'built'
+QUALIFY row_number() OVER (PARTITION BY job ORDER BY job_run_id DESC) = 1
