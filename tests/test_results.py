@@ -9,14 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fabricate import commit, execute, filled_store, register, rows
+from scipy.stats import binomtest
 
 import attattr_batch
-from attattr_batch.analysis.diff import diff_runs
+from attattr_batch.analysis.diff import _importance, diff_runs
 from attattr_batch.analysis.trees import TreeEdge, attribution_tree
 from attattr_batch.errors import StoreError, UserError
 from attattr_batch.report.saving import save_chart
 from attattr_batch.report.tree import tree_chart
 from attattr_batch.store.connection import Store
+from attattr_batch.store.jobs import prepare
 from attattr_batch.store.runs import seal_pass
 
 
@@ -42,6 +44,12 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
         "UPDATE target_scores_stored SET tree_top = NULL WHERE run_id = 1 AND example_id = 1",
     )
     return one
+
+
+def wilson(k: int, n: int) -> tuple[float, float]:
+    """Ends of Wilson's 95 % interval of k in n."""
+    found = binomtest(k, n).proportion_ci(method="wilson")
+    return found.low, found.high
 
 
 def test_released_tree(store: Store) -> None:
@@ -94,11 +102,12 @@ def test_diff_of_runs_over_other_data(store: Store) -> None:
     found = diff_runs(store, "first", "second", top=3).to_pylist()
     by_name = {(row["part"], row["name"]): row for row in found}
     assert by_name["identity", "dataset"]["a"] == "a" and by_name["identity", "dataset"]["b"] == "b"
-    # 2 of 8 wrong against 1 of 4; the normal interval of two independent shares.
+    # 6 of 8 correct against 3 of 4, with Wilson's intervals of either.
     accuracy = by_name["accuracy", "unpaired"]
-    spread = 1.96 * np.sqrt(np.var([0, 0, 1, 1, 1, 1, 1, 1], ddof=1) / 8 + np.var([0, 1, 1, 1], ddof=1) / 4)
+    (low_a, high_a), (low_b, high_b) = wilson(6, 8), wilson(3, 4)
     assert accuracy["value"] == 0
-    assert accuracy["ci_high"] == pytest.approx(spread, abs=1e-12)
+    assert accuracy["ci_low"] == pytest.approx(-np.hypot(0.75 - low_b, high_a - 0.75), abs=1e-6)
+    assert accuracy["ci_high"] == pytest.approx(np.hypot(high_b - 0.75, 0.75 - low_a), abs=1e-6)
     # Scores grow by one step a head and by a constant an example, so importances are perfectly correlated.
     assert by_name["correlation", "attattr pearson"]["value"] == pytest.approx(1, abs=1e-9)
     heads = [row for row in found if row["part"] == "head"]
@@ -114,8 +123,40 @@ def test_diff_on_the_same_rows_is_paired(store: Store) -> None:
     found = diff_runs(store, "first", "first").to_pylist()
     by_name = {(row["part"], row["name"]): row for row in found}
     assert ("identity", "dataset") not in by_name
-    assert by_name["accuracy", "same rows"]["ci_low"] == by_name["accuracy", "same rows"]["ci_high"] == 0
+    # Nothing changed in eight rows, which is no proof that nothing would in others.
+    accuracy = by_name["accuracy", "same rows"]
+    assert (accuracy["ci_low"], accuracy["value"], accuracy["ci_high"]) == pytest.approx(
+        (-0.196, 0, 0.196), abs=1e-4
+    )
     assert by_name["answers", "changed"]["a"] == "0"
+
+
+def test_diff_of_accuracy_counts_labelled_rows_alone(tmp_path: Path) -> None:
+    store = filled_store(tmp_path)
+    _, pass_id = register(store, 8, "second")
+    commit(store, pass_id, range(8))
+    execute(
+        store,
+        'UPDATE runs SET identity = \'{"dataset": "a"}\'',
+        "UPDATE predictions SET gold = NULL, prob_gold = NULL WHERE example_id >= 6",
+        "UPDATE predictions SET predicted = 1 - predicted WHERE run_id = 2 AND example_id IN (0, 1, 7)",
+    )
+    found = {(row["part"], row["name"]): row for row in diff_runs(store, 1, 2).to_pylist()}
+    # Of six rows with a label two were lost; Agresti and Min add half a row to each of four outcomes.
+    accuracy = found["accuracy", "same rows"]
+    assert accuracy["value"] == pytest.approx(-2 / 6)
+    half = 1.96 * np.sqrt(3 - 2**2 / 8) / 8
+    assert accuracy["ci_low"] == pytest.approx(-2 / 8 - half, abs=1e-4)
+    assert accuracy["ci_high"] == pytest.approx(-2 / 8 + half, abs=1e-4)
+    assert (found["answers", "changed"]["a"], found["answers", "changed"]["b"]) == ("3", "8")
+
+
+def test_diff_copies_the_scores_of_no_run(store: Store) -> None:
+    with store.read() as connection:
+        prepare(connection, [1, 2])
+        _importance(connection)
+        query = "SELECT table_name FROM duckdb_tables() WHERE temporary"
+        assert "head_values" not in set(connection.exec_driver_sql(query).scalars())
 
 
 def test_diff_of_architectures(store: Store) -> None:

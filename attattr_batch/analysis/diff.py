@@ -39,16 +39,18 @@ def diff_runs(store: Store, run_a: str | int, run_b: str | int, *, top: int = 10
     Returns:
         Rows (part, name, a, b, value, ci_low, ci_high). Parts: `identity` (settings that differ), `accuracy`
         (value: b - a), `answers` (of the same rows: share that changed), `correlation` of head importance by
-        criterion, `head` (importance of a head; value: b - a). Intervals are at 95 %.
+        criterion, `head` (importance of a head; value: b - a). Intervals are at 95 %: of accuracies
+        Agresti and Min's (same rows) or Newcombe's (other rows), of the rest bootstrap over examples.
 
     Raises:
         StoreError: there is no such run.
     """
     with store.read() as connection:
         runs = resolve_run(connection, run_a), resolve_run(connection, run_b)
+        built.prepare(connection, [run.run_id for run in runs])
         rows = _identity_rows(*runs) + _accuracy_rows(connection, *runs)
         if len({(run.family, run.n_layers, run.n_heads) for run in runs}) == 1:
-            _importance(connection, runs)
+            _importance(connection)
             rows += arrow_result(connection, _CORRELATION, [run.run_id for run in runs]).to_pylist()
             rows += arrow_result(connection, _HEADS, [*(run.run_id for run in runs), top]).to_pylist()
     return pa.Table.from_pylist(rows, _SCHEMA)
@@ -84,25 +86,28 @@ def _accuracy_rows(connection: Connection, a: Row[Any], b: Row[Any]) -> list[dic
     ]
 
 
-def _importance(connection: Connection, runs: tuple[Row[Any], Row[Any]]) -> None:
-    """Builds the jobs of head importance for these runs alone, as temporary tables of this connection."""
-    built.prepare(connection, [run.run_id for run in runs])
+def _importance(connection: Connection) -> None:
+    """Builds the jobs of head importance for the selected runs, for this connection alone."""
     catalogue = load_catalogue()
     for name in ("head_values", "head_replicates", "head_importance", "head_universality"):
         job = catalogue.job(name)
         values = {one.name: one.default for one in job.parameters.values()}
         with built.explained(name):
-            built.make_temporary(connection, name, job.file.query, values)
+            is_view = job.materialized == "view"
+            built.make_temporary(connection, name, job.file.query, values, is_view=is_view)
 
 
+# Newcombe's interval of a difference, from the two Wilson intervals.
 _UNPAIRED = """
-WITH answers AS (
-    SELECT run_id, (predicted = gold)::INTEGER AS correct FROM predictions WHERE gold IS NOT NULL
-),
-means AS (
-    SELECT run_id, avg(correct) AS accuracy, var_samp(correct) / count(*) AS variance
-    FROM answers
+WITH counted AS (
+    SELECT run_id, count(*) AS n, count(*) FILTER (predicted = gold) AS correct
+    FROM predictions
+    WHERE gold IS NOT NULL
     GROUP BY run_id
+),
+shares AS (
+    SELECT run_id, correct / n AS accuracy, wilson_low(correct, n) AS low, wilson_high(correct, n) AS high
+    FROM counted
 )
 SELECT
     'accuracy' AS part,
@@ -110,14 +115,15 @@ SELECT
     printf('%.6f', a.accuracy) AS a,
     printf('%.6f', b.accuracy) AS b,
     b.accuracy - a.accuracy AS value,
-    b.accuracy - a.accuracy - 1.96 * sqrt(a.variance + b.variance) AS ci_low,
-    b.accuracy - a.accuracy + 1.96 * sqrt(a.variance + b.variance) AS ci_high
-FROM means AS a
-JOIN means AS b ON a.run_id = ? AND b.run_id = ?
+    value - sqrt((b.accuracy - b.low) ** 2 + (a.high - a.accuracy) ** 2) AS ci_low,
+    value + sqrt((b.high - b.accuracy) ** 2 + (a.accuracy - a.low) ** 2) AS ci_high
+FROM shares AS a
+JOIN shares AS b ON a.run_id = ? AND b.run_id = ?
 """
 
+# Agresti and Min's interval of a paired difference, with half a row added to each of the four outcomes.
 _PAIRED = """
-WITH both_answers AS (
+WITH answers AS (
     SELECT
         (a.predicted = a.gold)::INTEGER AS correct_a,
         (b.predicted = b.gold)::INTEGER AS correct_b,
@@ -125,19 +131,33 @@ WITH both_answers AS (
     FROM predictions AS a
     JOIN predictions AS b USING (example_id)
     WHERE a.run_id = ? AND b.run_id = ?
+),
+counted AS (
+    SELECT
+        avg(correct_a) AS accuracy_a,
+        avg(correct_b) AS accuracy_b,
+        count(*) FILTER (correct_b > correct_a) AS gained,
+        count(*) FILTER (correct_b < correct_a) AS lost,
+        count(correct_a) + 2 AS n,  -- rows with a label, and the two added
+        sum(changed) AS changed,
+        count(*) AS n_answers
+    FROM answers
+),
+spread AS (
+    SELECT *, 1.959964 * sqrt(gained + lost + 1 - (gained - lost) ** 2 / n) / n AS half FROM counted
 )
 SELECT
     'accuracy' AS part,
     'same rows' AS name,
-    printf('%.6f', avg(correct_a)) AS a,
-    printf('%.6f', avg(correct_b)) AS b,
-    avg(correct_b - correct_a) AS value,
-    value - 1.96 * stddev_samp(correct_b - correct_a) / sqrt(count(*)) AS ci_low,
-    value + 1.96 * stddev_samp(correct_b - correct_a) / sqrt(count(*)) AS ci_high
-FROM both_answers
+    printf('%.6f', accuracy_a) AS a,
+    printf('%.6f', accuracy_b) AS b,
+    accuracy_b - accuracy_a AS value,
+    greatest(-1, (gained - lost) / n - half) AS ci_low,
+    least(1, (gained - lost) / n + half) AS ci_high
+FROM spread
 UNION ALL
-SELECT 'answers', 'changed', sum(changed)::VARCHAR, count(*)::VARCHAR, avg(changed), NULL, NULL
-FROM both_answers
+SELECT 'answers', 'changed', changed::VARCHAR, n_answers::VARCHAR, changed / n_answers, NULL, NULL
+FROM spread
 """
 
 _CORRELATION = """

@@ -76,9 +76,12 @@ def replace_view(connection: Connection, name: str, query: str) -> None:
     raw(connection).execute(f"CREATE VIEW {name} AS\n{query}")
 
 
-def make_temporary(connection: Connection, name: str, query: str, values: Mapping[str, Any]) -> None:
-    """Makes a job's table for this connection alone, where it hides the stored one of its name."""
-    raw(connection).execute(f"CREATE OR REPLACE TEMP TABLE {name} AS\n{query}", dict(values))
+def make_temporary(
+    connection: Connection, name: str, query: str, values: Mapping[str, Any], *, is_view: bool
+) -> None:
+    """Makes a job's table or view for this connection alone, where it hides the stored one of its name."""
+    kind = "VIEW" if is_view else "TABLE"
+    raw(connection).execute(f"CREATE OR REPLACE TEMP {kind} {name} AS\n{query}", dict(values))
 
 
 def replace_table(
