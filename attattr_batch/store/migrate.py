@@ -12,6 +12,7 @@ from __future__ import annotations
 import enum
 import functools
 import hashlib
+import json
 from pathlib import Path
 
 from alembic import command
@@ -30,7 +31,8 @@ SCHEMA_VERSION = "0002"
 VERSION_TABLE = "attattr_schema"
 """Alembic's bookkeeping table; its presence marks a file as ours."""
 
-_VIEWS_KEY = "views_and_comments"
+_HASH_KEY, _NAMES_KEY = "views_and_comments", "views"
+"""Keys in `meta`: the hash of the views and comments that the file was last given, and the views' names."""
 
 
 class SchemaState(enum.Enum):
@@ -80,7 +82,7 @@ def check_readable(connection: Connection, path: Path) -> None:
 def views_are_stale(connection: Connection) -> bool:
     """Whether the file's views and comments are not those of this version."""
     with connection.begin():
-        return _stored_hash(connection) != _wanted_hash()
+        return _stored(connection, _HASH_KEY) != _wanted_hash()
 
 
 def bring_up_to_date(connection: Connection, path: Path) -> None:
@@ -95,7 +97,7 @@ def bring_up_to_date(connection: Connection, path: Path) -> None:
     _refuse_unusable(state, version, path)
     current = state is SchemaState.CURRENT
     with connection.begin():
-        if current and _stored_hash(connection) == _wanted_hash():
+        if current and _stored(connection, _HASH_KEY) == _wanted_hash():
             return
         if not current:
             command.upgrade(_alembic_config(connection), "head")
@@ -138,9 +140,9 @@ def _alembic_config(connection: Connection) -> Config:
     return config
 
 
-def _stored_hash(connection: Connection) -> str | None:
+def _stored(connection: Connection, key: str) -> str | None:
     query = text("SELECT value FROM meta WHERE key = :key")
-    return connection.execute(query, {"key": _VIEWS_KEY}).scalar_one_or_none()
+    return connection.execute(query, {"key": key}).scalar_one_or_none()
 
 
 def _wanted_hash() -> str:
@@ -165,13 +167,18 @@ def _literal(value: str | None) -> str:
 
 
 def _refresh(connection: Connection) -> None:
-    names = (
-        connection.execute(text("SELECT view_name FROM duckdb_views() WHERE NOT internal")).scalars().all()
-    )
-    wanted = {view.name for view in view_files()}
-    wanted |= set(connection.execute(text("SELECT DISTINCT job FROM job_runs")).scalars())
-    statements = [f"DROP VIEW IF EXISTS {name}" for name in names if name not in wanted] + _statements()
-    for statement in statements:
+    for statement in [f'DROP VIEW "{name}"' for name in _outdated(connection)] + _statements():
         connection.exec_driver_sql(statement)
-    parameters = {"key": _VIEWS_KEY, "value": _wanted_hash()}
-    connection.execute(text("INSERT OR REPLACE INTO meta VALUES (:key, :value)"), parameters)
+    values = {_HASH_KEY: _wanted_hash(), _NAMES_KEY: json.dumps([view.name for view in view_files()])}
+    for key, value in values.items():
+        insert = text("INSERT OR REPLACE INTO meta VALUES (:key, :value)")
+        connection.execute(insert, {"key": key, "value": value})
+
+
+def _outdated(connection: Connection) -> list[str]:
+    """Views that an earlier release made and this one does not know; views that others made stay."""
+    made = set(json.loads(_stored(connection, _NAMES_KEY) or "[]"))
+    made -= {view.name for view in view_files()}
+    made -= set(connection.execute(text("SELECT DISTINCT job FROM job_runs")).scalars())
+    present = connection.execute(text("SELECT view_name FROM duckdb_views() WHERE NOT internal")).scalars()
+    return sorted(made.intersection(present))

@@ -266,7 +266,10 @@ def test_a_table_may_become_a_view_and_a_view_outlives_a_refresh(store: Store, f
     assert rows(store, "SELECT view_name FROM duckdb_views() WHERE view_name = 'shape'") == [("shape",)]
     # As after an upgrade: the store's own views are not those that this version wants.
     execute(
-        store, "UPDATE meta SET value = 'old' WHERE key = 'views_and_comments'", "CREATE VIEW old AS SELECT 1"
+        store,
+        "UPDATE meta SET value = 'old' WHERE key = 'views_and_comments'",
+        """UPDATE meta SET value = '["old", "shape"]' WHERE key = 'views'""",
+        "CREATE VIEW old AS SELECT 1",
     )
     store.migrate()
     views = {name for (name,) in rows(store, "SELECT view_name FROM duckdb_views() WHERE NOT internal")}

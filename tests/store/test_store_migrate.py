@@ -9,7 +9,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from fabricate import filled_store, new_store, rows
+from fabricate import execute, filled_store, new_store, rows
 from sqlalchemy import create_engine
 from sqlalchemy.pool import NullPool
 
@@ -143,8 +143,10 @@ def test_changed_views_and_comments_reach_an_existing_file(
     (views / "progress.sql").unlink()
     (views / "answer.sql").write_text("-- name: answer\n-- description: It's new.\nSELECT 42 AS n\n")
     monkeypatch.setattr(metadata.tables["ledger"], "comment", "It's changed.")
+    execute(store, 'CREATE VIEW "my own" AS SELECT 1')
     store.migrate()
     assert rows(store, "SELECT n FROM answer") == [(42,)]
+    assert rows(store, 'FROM "my own"') == [(1,)]
     names = "SELECT view_name, comment FROM duckdb_views() WHERE view_name IN ('answer', 'progress')"
     assert rows(store, names) == [("answer", "It's new.")]
     comments = "SELECT comment FROM duckdb_tables() WHERE table_name = 'ledger'"
