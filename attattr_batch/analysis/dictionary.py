@@ -50,6 +50,8 @@ def _section(connection: Connection, catalogue: Catalogue, job: Job) -> str:
     lines.append(f"{kind.capitalize()}; one row per {job.file.fields.get('grain', 'row of the query')}.\n")
     if job.file.depends:
         lines.append(f"Built from {', '.join(f'`{name}`' for name in job.file.depends)}.\n")
+    if job.target is not None:
+        lines.append(f"Of runs that attribute the {job.target} class (`--target both`, or `{job.target}`).\n")
     if job.parameters:
         rows = [
             (one.name, f"{one.type}, default {one.default}", one.meaning) for one in job.parameters.values()

@@ -70,7 +70,7 @@ def stored_example(
         connection: From `Store.read()`.
         name_or_id: The run.
         example_id: The example.
-        target: `gold` or `predicted`; a run without labels has `predicted` alone, which then is meant.
+        target: `gold` or `predicted`; a run that attributes `predicted` alone is asked for that.
 
     Raises:
         UserError: no such run or example, or the example is not attributed.

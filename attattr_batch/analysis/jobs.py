@@ -4,6 +4,7 @@ The header says what else is needed beside name, description, grain and depends:
 
     -- materialized: table | view | masked_accuracy | attack
     -- audits: names of files in the `audits` folder; they run before the result is kept
+    -- target: gold | predicted, if it reads attributions of that class: other runs have no rows in it
     -- agree: columns of `runs` in which runs that are named together must be equal
     -- param NAME: TYPE = DEFAULT; meaning      (TYPE: integer, number, text, or words separated by |)
 
@@ -18,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
+from sqlalchemy import Row
+
 from attattr_batch.errors import UserError, did_you_mean, unknown_name
 from attattr_batch.resources import data_folder
 from attattr_batch.store.migrate import view_files
@@ -25,6 +28,7 @@ from attattr_batch.store.sqlfile import SqlFile, in_order, load_folder
 from attattr_batch.store.tables import metadata, query_name
 
 Materialized = Literal["table", "view", "masked_accuracy", "attack"]
+Target = Literal["gold", "predicted"]
 
 _IDENTIFIER = re.compile(r"[a-z][a-z0-9_]*")
 _USED = re.compile(r"\$([a-z_][a-z0-9_]*)")
@@ -79,6 +83,7 @@ class Job:
         file: Its SQL file.
         materialized: What it makes: a table, a view, or a pass of that kind.
         parameters: Its parameters, by name.
+        target: Class whose attributions it reads, if it is always the same.
         audits: Names of the audits its result must pass.
         agree: Columns of `runs` in which runs named together must be equal.
     """
@@ -86,6 +91,7 @@ class Job:
     file: SqlFile
     materialized: Materialized
     parameters: Mapping[str, Parameter]
+    target: Target | None
     audits: tuple[str, ...]
     agree: tuple[str, ...]
 
@@ -98,6 +104,17 @@ class Job:
     def is_pass(self) -> bool:
         """Whether the job orders a pass."""
         return self.materialized in ("masked_accuracy", "attack")
+
+    def without_rows(self, runs: Iterable[Row[Any]]) -> str | None:
+        """Says which of the runs (rows of `runs`) have no rows in it, and why; None if all have.
+
+        What is built from this job has none of them either.
+        """
+        lacking = [run for run in runs if self.target is not None and run.target not in (self.target, "both")]
+        if not lacking:
+            return None
+        names = ", ".join(f"{run.name} (target {run.target})" for run in lacking)
+        return f"{self.name} reads attributions of the {self.target} class, which these runs lack: {names}"
 
 
 @dataclass(frozen=True)
@@ -222,7 +239,11 @@ def _job(file: SqlFile, audits: Mapping[str, SqlFile]) -> Job:
         raise UserError("a job's query and its `-- param` lines differ", got=f"{file.path}: {wrong}")
     if kind == "view" and parameters:
         raise UserError("a view takes no parameters", got=file.path, hint="materialize it as a table")
-    return Job(file, cast(Materialized, kind), parameters, names, tuple(file.fields.get("agree", "").split()))
+    target = file.fields.get("target")
+    if target not in (None, *get_args(Target)):
+        raise UserError("a job's target is unknown", got=f"{file.path}: {target}", allowed="gold, predicted")
+    agree = tuple(file.fields.get("agree", "").split())
+    return Job(file, cast(Materialized, kind), parameters, cast(Target | None, target), names, agree)
 
 
 def _parameter(file: SqlFile, name: str, text: str) -> Parameter:

@@ -90,6 +90,8 @@ def run_jobs(store: Store, request: JobRequest, report: Reporter) -> list[JobRes
         runs = _select_runs(connection, request.runs)
     for job in jobs:
         _check_agreement(job, runs, named=bool(request.runs))
+        if (lacking := job.without_rows(runs)) is not None:
+            log.warning("no rows: %s", lacking)
     builder = _Builder(store, catalogue, request, runs, report)
     results: dict[str, JobResult] = {}
     for job in jobs:

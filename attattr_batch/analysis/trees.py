@@ -105,7 +105,7 @@ def attribution_tree(
         example_id: 0-based row of the split.
         variant: The authors' code (`released`), or the algorithm as the paper prints it.
         tau: Threshold; not below the run's `edge_floor`, under which no edges are stored.
-        target: Class whose attribution is drawn; a run without labels has `predicted` alone.
+        target: Class whose attribution is drawn; of a run that attributes `predicted` alone, that.
 
     Raises:
         UserError: no such run or example, the example is not attributed, or tau is out of range.

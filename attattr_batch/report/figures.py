@@ -100,10 +100,21 @@ def figure_rows(connection: Connection, figure: Figure, run_ids: Sequence[int]) 
         )
     rows = raw(connection).sql(figure.query.query, params={"runs": list(run_ids)}).to_arrow_table()
     if rows.num_rows == 0:
-        jobs = [name for name in figure.query.depends if name in load_catalogue().jobs]
-        hint = f"attattr jobs run {' '.join(jobs)}" if jobs else "attattr status"
-        raise UserError(f"there is nothing to draw in figure {figure.name!r} for these runs", hint=hint)
+        raise _nothing_to_draw(connection, figure, run_ids)
     return rows
+
+
+def _nothing_to_draw(connection: Connection, figure: Figure, run_ids: Sequence[int]) -> UserError:
+    catalogue = load_catalogue()
+    jobs = [name for name in figure.query.depends if name in catalogue.jobs]
+    runs = [run for run in list_runs(connection) if run.run_id in run_ids]
+    needed = catalogue.with_dependencies(jobs) if jobs else []
+    lacking = [why for job in needed if (why := job.without_rows(runs)) is not None]
+    hint = f"attattr jobs run {' '.join(jobs)}" if jobs else "attattr status"
+    if lacking:
+        hint = f"attribute them with `--target both` (gold needs labels), then {hint}"
+    message = f"there is nothing to draw in figure {figure.name!r} for these runs"
+    return UserError(message, got="; ".join(lacking) or None, hint=hint)
 
 
 def with_criterion(rows: pa.Table, criterion: str) -> pa.Table:

@@ -5,8 +5,8 @@
 -- depends: head_scores, predictions, mask_outcomes, head_ablation
 -- column criterion: `attattr` (largest attribution), `taylor`, `attention` (mean over query rows of the row's largest
 --   weight) or `accuracy_difference` (1 if removing the head turns a correct answer wrong, -1 if a wrong one right).
--- column value: The value. Attribution and Taylor scores are of the gold class; of the predicted one in a run without
---   labels.
+-- column value: The value. Attribution and Taylor scores are of the gold class; of the predicted one in a run
+--   that attributes it alone.
 WITH scored AS (
     SELECT h.*
     FROM head_scores AS h

@@ -4,6 +4,7 @@
 -- grain: run_id, example_id, mask
 -- materialized: masked_accuracy
 -- depends: splits, head_scores
+-- target: gold
 -- audits: clean_mask_is_prediction
 -- column mask: `criterion/direction/k`.
 WITH scored AS (

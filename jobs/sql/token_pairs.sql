@@ -4,6 +4,7 @@
 -- grain: run_id, query_token, key_token, predicted
 -- materialized: table
 -- depends: edges, tokens, predictions, vocabulary
+-- target: predicted
 -- audits: pairs_have_support
 -- param min_support: integer = 2; Examples that a pair must occur in.
 -- column query_token: Token id of the attending token.

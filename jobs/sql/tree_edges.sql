@@ -6,7 +6,7 @@
 -- depends: layer_edges, layer_scores, target_scores
 -- audits: tree_nodes_have_one_parent, trees_are_connected
 -- param tau: number = 0.4; Threshold, as a share of the layer's largest entry over query rows >= 1.
--- param target: gold|predicted = gold; Class whose attribution is drawn; without labels the predicted one.
+-- param target: gold|predicted = gold; Class whose attribution is drawn; of a run with the predicted class alone, that.
 -- param example_id: integer = null; One example alone; null for every one.
 -- column variant: `released` (the authors' code: the last layer gives no edges, the one before it only those of the top
 --   node) or `paper` (the sweep starts in the last layer with threshold 0; at the end the first token is linked to every

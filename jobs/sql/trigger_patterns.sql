@@ -4,6 +4,7 @@
 -- grain: pattern_id
 -- materialized: table
 -- depends: head_scores, splits, tokens, vocabulary, predictions
+-- target: predicted
 -- audits: patterns_have_words
 -- param min_value: number = 0.02; Patterns whose two edges sum to less are dropped.
 -- param min_tokens: integer = 0; Shorter examples yield no pattern (the paper's code: 15 for SST-2).

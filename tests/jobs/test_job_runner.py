@@ -113,6 +113,9 @@ def test_headers_that_say_too_little_or_too_much(store: Store, folder: Path) -> 
     write_job(folder, "a", "SELECT 1 AS one", materialized="index")
     with pytest.raises(UserError, match=r"(?s)lacks `-- materialized.*table, view, masked_accuracy, attack"):
         build(store, folder=folder)
+    write_job(folder, "a", "SELECT 1 AS one", "target: both")
+    with pytest.raises(UserError, match=r"(?s)a job's target is unknown.*both.*gold, predicted"):
+        build(store, folder=folder)
     write_job(folder, "a", "SELECT $one AS one", "param one: integer = 1; One.", materialized="view")
     with pytest.raises(UserError, match="a view takes no parameters"):
         build(store, folder=folder)
@@ -228,6 +231,17 @@ def test_runs_of_different_architectures_are_not_compared(
     # Not named together, each architecture is compared within itself (see the case); passes need a model.
     build(store, "head_universality")
     assert "runs are compared within one architecture only" in caplog.text
+
+
+def test_a_run_without_the_target_that_a_job_reads_is_named(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    build(store, "token_pairs", runs=["first"])
+    assert "reads attributions" not in caplog.text
+    add_run(store, "second", target="gold")
+    build(store, "token_pairs", "splits")
+    assert "no rows: token_pairs reads attributions of the predicted class" in caplog.text
+    assert "these runs lack: second (target gold)" in caplog.text
 
 
 def test_run_keeps_the_rows_of_other_runs(store: Store, folder: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from calling import Cli
-from fabricate import filled_store, new_store
+from fabricate import execute, filled_store, new_store, register
 
 from attattr_batch.errors import UserError
 from attattr_batch.report.figures import FIGURES, chosen_runs, figure_rows, find_figure, with_criterion
@@ -156,3 +156,18 @@ def test_what_cannot_be_drawn_is_said_plainly(tmp_path: Path, capsys: pytest.Cap
 def test_an_empty_store_has_nothing_to_draw(tmp_path: Path) -> None:
     with new_store(tmp_path).read() as connection, pytest.raises(UserError, match="no run yet"):
         chosen_runs(connection, ())
+
+
+def test_a_figure_of_a_target_that_no_run_has_says_so(tmp_path: Path) -> None:
+    store = new_store(tmp_path)
+    register(store, 2, "one-sided", target="predicted")
+    columns = "criterion direction k accuracy correct n ci_low ci_high".replace(" ", ", 0 AS ")
+    execute(store, f"CREATE TABLE effectiveness AS SELECT 1 AS run_id, 0 AS {columns} WHERE false")
+    needed = "layerwise_accuracy reads attributions of the gold class.*one-sided.*--target both.*jobs run eff"
+    with pytest.raises(UserError, match=f"(?s)nothing to draw.*{needed}"):
+        drawn(store, "effectiveness")
+    execute(store, "UPDATE runs SET target = 'both'")
+    with pytest.raises(
+        UserError, match="(?s)nothing to draw[^:]*\n  next:    attattr jobs run effectiveness"
+    ):
+        drawn(store, "effectiveness")
