@@ -8,7 +8,8 @@
 -- audits: patterns_have_words
 -- param min_value: number = 0.02; Patterns whose two edges sum to less are dropped.
 -- param min_tokens: integer = 0; Shorter examples yield no pattern (the paper's code: 15 for SST-2).
--- column pattern_id: Number of the pattern, the same whenever it is mined: run_id * 1000000 + source_example_id.
+-- column pattern_id: Number of the pattern, the same whenever it is mined: run_id * 1000000 + source_example_id,
+--   of which each whole million counts 10^15.
 -- column source_example_id: Example that it was mined from.
 -- column layer: Layer of the head.
 -- column head: The head.
@@ -54,7 +55,8 @@ placed AS (
     SEMI JOIN strong USING (run_id, example_id)
 )
 SELECT
-    s.run_id * 1000000::BIGINT + s.example_id AS pattern_id,
+    -- From a million examples on they would be the next run's numbers.
+    s.run_id * 1000000::BIGINT + s.example_id % 1000000 + s.example_id // 1000000 * 1000000000000000 AS pattern_id,
     s.run_id,
     s.example_id AS source_example_id,
     s.layer,
