@@ -126,9 +126,7 @@ def remove(name: NameArgument, schedules: StateOption = DEFAULT_STATE) -> None:
     """Remove a schedule; its runs stay in the store."""
     from attattr_batch.schedule.state import State
 
-    with State(schedules).transaction() as transaction:
-        transaction.find(name)
-        transaction.remove(name)
+    State(schedules).remove(name)
     stderr.print(f"removed schedule {name}; its runs are kept")
 
 

@@ -101,16 +101,46 @@ class State:
     def lock(self, schedule: str) -> int | None:
         """Takes the lock of a schedule's runs; None where a living process has it.
 
+        Call it within a transaction, so that `remove` cannot delete the file in between.
+
         Returns:
             What `os.close` frees.
+
+        Raises:
+            UserError: the lock file cannot be used.
         """
-        descriptor = os.open(f"{self.path}.{schedule}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        path = self._lock_file(schedule)
+        descriptor = None
         try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            return None
+        except OSError as error:
+            if descriptor is not None:
+                os.close(descriptor)
+            if isinstance(error, BlockingIOError):
+                return None
+            hint = "the folder of the schedules file must be writable, on a file system with locks"
+            raise UserError(
+                "the lock of a schedule cannot be taken", got=f"{path}: {error.strerror}", hint=hint
+            ) from error
         return descriptor
+
+    def remove(self, schedule: str) -> None:
+        """Forgets a schedule and its ticks; the runs in the store stay.
+
+        Raises:
+            UserError: there is no such schedule, or the file cannot be used.
+        """
+        with self.transaction() as transaction:
+            transaction.find(schedule)
+            transaction.remove(schedule)
+            lock = self.lock(schedule)
+            if lock is not None:  # else a tick still runs
+                self._lock_file(schedule).unlink(missing_ok=True)
+                os.close(lock)
+
+    def _lock_file(self, schedule: str) -> Path:
+        return Path(f"{self.path}.{schedule}.lock")
 
 
 class Transaction:

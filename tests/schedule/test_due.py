@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -193,3 +194,28 @@ def test_pending_says_whether_run_due_has_something_to_do(bench: Bench) -> None:
     lock = bench.state.lock("nightly")
     assert lock is not None
     assert not pending(bench.state, bench.clock.now), "somebody runs it"
+
+
+def test_a_removed_schedule_leaves_no_lock_file_but_that_of_a_tick_which_runs(bench: Bench) -> None:
+    bench.add()
+    bench.clock.forward(hours=3)
+    bench.run_due()
+    (file,) = bench.folder.glob("*.lock")
+    bench.state.remove("nightly")
+    assert not file.exists()
+    bench.add()
+    lock = bench.state.lock("nightly")
+    assert lock is not None
+    bench.state.remove("nightly")
+    assert file.exists()
+    os.close(lock)
+    with bench.state.transaction() as transaction:
+        assert transaction.schedules() == []
+
+
+def test_a_lock_that_cannot_be_taken_is_a_message(bench: Bench) -> None:
+    bench.add()
+    bench.clock.forward(hours=3)
+    Path(f"{bench.state.path}.nightly.lock").mkdir()
+    with pytest.raises(UserError, match=r"(?s)lock of a schedule.*nightly\.lock: Is a directory"):
+        bench.run_due()
