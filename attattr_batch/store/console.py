@@ -8,6 +8,7 @@ deadline: inside one process, a query such as `repeat('x', 2e9)` cannot be stopp
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -29,6 +30,9 @@ _BOOT = (
 )
 _PACKAGE_PARENT = Path(__file__).resolve().parents[2]
 _GRACE_S = 1.0
+
+# By the kernel, and by an allocation that failed where nothing catches it.
+_OUT_OF_MEMORY = (-signal.SIGKILL, -signal.SIGABRT)
 
 
 @dataclass(frozen=True)
@@ -76,10 +80,7 @@ def query(
         StoreError: the database cannot be used (see `Store.read`).
         UserError: the statement is wrong, not allowed, too slow, or needs too much memory.
     """
-    try:
-        sql.encode()
-    except UnicodeEncodeError as error:
-        raise UserError("the query is not valid Unicode", got=ascii(sql)) from error
+    _check_unicode(sql)
     started = time.monotonic()
     with Store(path, timeout_s=min(timeout_s, default_timeout_s())).read():
         pass  # says in plain words when the file is not a store that this version reads
@@ -92,15 +93,18 @@ def query(
         "memory_mib": memory_mib,
     }
     child = _run_child(request, left_s + _GRACE_S)
-    message = child.stderr.decode(errors="replace").strip()
-    if child.returncode == TIMED_OUT:
-        hint = "filter on run_id and target, or aggregate"
-        raise UserError(f"the query ran longer than {timeout_s:g} s and was stopped", hint=hint)
     if child.returncode != 0:
-        raise _explain(child.returncode, message, memory_mib)
+        raise _explain(child, timeout_s, memory_mib)
     table = pa.ipc.open_stream(pa.py_buffer(child.stdout)).read_all()
     truncated = max_rows is not None and table.num_rows > max_rows
     return QueryResult(table.slice(0, max_rows) if truncated else table, truncated)
+
+
+def _check_unicode(sql: str) -> None:
+    try:
+        sql.encode()
+    except UnicodeEncodeError as error:
+        raise UserError("the query is not valid Unicode", got=ascii(sql)) from error
 
 
 def _run_child(request: dict[str, Any], timeout_s: float) -> subprocess.CompletedProcess[bytes]:
@@ -112,15 +116,20 @@ def _run_child(request: dict[str, Any], timeout_s: float) -> subprocess.Complete
         return subprocess.CompletedProcess(command, TIMED_OUT, b"", b"")
 
 
-def _explain(returncode: int, message: str, memory_mib: int) -> UserError:
-    if returncode == REFUSED:
+def _explain(child: subprocess.CompletedProcess[bytes], timeout_s: float, memory_mib: int) -> UserError:
+    message = child.stderr.decode(errors="replace").strip()
+    if child.returncode == REFUSED:
         return UserError(message)
-    killed = returncode < 0
-    if killed or "Out of Memory Error" in message:
+    if child.returncode == TIMED_OUT:
+        hint = "filter on run_id and target, or aggregate"
+        return UserError(f"the query ran longer than {timeout_s:g} s and was stopped", hint=hint)
+    if "Out of Memory Error" in message or child.returncode in _OUT_OF_MEMORY:
         hint = "select fewer columns or rows, or aggregate"
         return UserError(
             "the query needs more memory than it may use", allowed=f"{memory_mib} MiB", hint=hint
         )
+    if child.returncode < 0:
+        message = f"its process was ended: {signal.strsignal(-child.returncode)}"
     return UserError("the query failed", got=message)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -17,6 +18,7 @@ import pytest
 from fabricate import filled_store, new_store
 
 from attattr_batch.errors import StoreError, UserError
+from attattr_batch.store import console
 from attattr_batch.store.console import query
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -107,6 +109,26 @@ def test_an_endless_query_is_stopped_at_the_deadline(path: Path) -> None:
 def test_a_query_that_eats_memory_ends_itself_alone(path: Path, sql: str) -> None:
     with pytest.raises(UserError, match="more memory than it may use|ran longer"):
         query(path, sql, memory_mib=256, timeout_s=20)
+
+
+@pytest.mark.parametrize(
+    ("number", "message"),
+    [
+        (signal.SIGKILL, "more memory than it may use"),
+        (signal.SIGABRT, "more memory than it may use"),
+        (signal.SIGSEGV, "the query failed\n.*its process was ended: Segmentation fault"),
+        (signal.SIGTERM, "the query failed\n.*its process was ended: Terminated"),
+    ],
+)
+def test_a_child_that_is_ended_says_how(
+    path: Path, monkeypatch: pytest.MonkeyPatch, number: int, message: str
+) -> None:
+    boot = f"import os; os.kill(os.getpid(), {int(number)})"
+    monkeypatch.setattr(
+        console, "_BOOT", f"import resource; resource.setrlimit(resource.RLIMIT_CORE, (0, 0)); {boot}"
+    )
+    with pytest.raises(UserError, match=message):
+        query(path, "SELECT 1")
 
 
 def test_a_stray_module_in_the_current_folder_is_not_imported(
