@@ -8,7 +8,7 @@ from typing import Any
 
 from attattr_batch.resources import data_folder
 from attattr_batch.store.connection import Store
-from attattr_batch.store.jobs import table_names
+from attattr_batch.store.jobs import count_offending, offending_rows, table_names
 from attattr_batch.store.sqlfile import load_folder
 
 SHOWN_ROWS = 20
@@ -58,9 +58,9 @@ def run_audits(store: Store, folder: Path | None = None) -> tuple[list[AuditResu
             if not known.issuperset(audit.depends):
                 left_out.append(audit.name)
                 continue
-            found = connection.exec_driver_sql(audit.query)
-            columns, rows = tuple(found.keys()), [tuple(row) for row in found.all()]
-            results.append(
-                AuditResult(audit.name, audit.description, columns, tuple(rows[:SHOWN_ROWS]), len(rows))
-            )
+            first = offending_rows(connection, audit.query, SHOWN_ROWS)
+            columns, rows = tuple(first.column_names), [tuple(row.values()) for row in first.to_pylist()]
+            # Most return nothing; of a broken store's millions only the number is wanted.
+            n_rows = len(rows) if len(rows) < SHOWN_ROWS else count_offending(connection, audit.query)
+            results.append(AuditResult(audit.name, audit.description, columns, tuple(rows), n_rows))
     return results, left_out

@@ -151,7 +151,12 @@ def table_names(connection: Connection) -> set[str]:
 
 def offending_rows(connection: Connection, query: str, limit: int) -> pa.Table:
     """The first rows that an audit's query returns."""
-    return arrow_result(connection, f"SELECT * FROM ({query}) LIMIT {int(limit)}")
+    return arrow_result(connection, f"SELECT * FROM ({query}\n) LIMIT {int(limit)}")
+
+
+def count_offending(connection: Connection, query: str) -> int:
+    """How many rows an audit's query returns."""
+    return int(raw(connection).execute(f"SELECT count(*) FROM ({query}\n)").fetchall()[0][0])
 
 
 def register_ordered_pass(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import pytest
 from fabricate import commit, new_store, register
 from sqlalchemy import Connection
 
+from attattr_batch.analysis.audits import run_audits
 from attattr_batch.resources import data_folder
 from attattr_batch.store.connection import Store
 from attattr_batch.store.ingest import Failure, record_failures
@@ -169,3 +171,21 @@ def test_every_offence_is_caught(store: Store, name: str) -> None:
             found = connection.exec_driver_sql(AUDITS[name].query).all()
             assert len(found) == n_rows, (offence, found)
             raise RuntimeError("undo")
+
+
+def test_of_many_offending_rows_the_first_are_fetched(store: Store, tmp_path: Path) -> None:
+    for name, query in (
+        ("many", "SELECT range AS n, 'x' AS why FROM range(1000000)  -- and a last remark"),
+        ("few", "SELECT range AS n FROM range(2)"),
+    ):
+        text = f"-- name: {name}\n-- description: For a test.\n{query}\n"
+        (tmp_path / f"{name}.sql").write_text(text, encoding="utf-8")
+    results, _ = run_audits(store, tmp_path)
+    few, many = sorted(results, key=lambda one: one.name)
+    assert (many.n_rows, len(many.rows), many.columns, many.rows[1]) == (1000000, 20, ("n", "why"), (1, "x"))
+    assert (few.n_rows, few.rows) == (2, ((0,), (1,)))
+    # Rows of Python that are not shown would be kept for nothing.
+    tracemalloc.start()
+    run_audits(store, tmp_path)
+    assert tracemalloc.get_traced_memory()[1] < 10 * 2**20
+    tracemalloc.stop()
