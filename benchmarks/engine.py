@@ -126,7 +126,7 @@ def task_table(task: str, size: Size) -> dict[str, Any]:
         "Captum, 20 nodes": Way(len(slow), partial(one_by_one, captum, work, slow, 20)),
         "Captum, 50 nodes": Way(len(slow), partial(one_by_one, captum, work, slow, 50)),
     }
-    default = work.worker._work.method
+    default = work.method
     for dtype in DTYPES:
         method, attributed = cheapest_rule(work, bound, dtype)
         if method is not None:
@@ -162,7 +162,7 @@ def cheapest_rule(work: Workload, bound: Attributed, dtype: DType) -> tuple[Meth
 
     In bfloat16 there may be none: rounding alone can exceed them.
     """
-    default = work.worker._work.method
+    default = work.method
     for quadrature, nodes in CANDIDATES:
         method = Method(quadrature, nodes, dtype=dtype, batch_tokens=default.batch_tokens)
         attributed = attribute(work, method)
@@ -174,7 +174,7 @@ def cheapest_rule(work: Workload, bound: Attributed, dtype: DType) -> tuple[Meth
 def shape_table(name: str, length: int, n_rows: int, rounds: int) -> dict[str, Any]:
     """An encoder with random weights: how much of the machine's matrix-product rate is used."""
     work = random_workload(name, SHAPES[name], length, n_rows)
-    tokens = work.worker._work.method.batch_tokens
+    tokens = work.method.batch_tokens
     methods = {dtype: Method("gauss-lobatto", 4, dtype=dtype, batch_tokens=tokens) for dtype in DTYPES}
     found = attribute(work, methods["float32"])
     ways: dict[str, Way] = {

@@ -49,7 +49,7 @@ def growth_of_time(*, smoke: bool) -> dict[str, Any]:
     rows = []
     for name, shape, length, n_rows, nodes in cases:
         work = random_workload(name, shape, length, n_rows)
-        tokens = work.worker._work.method.batch_tokens
+        tokens = work.method.batch_tokens
         method = Method("gauss-lobatto", nodes, batch_tokens=tokens)
         found = attribute(work, method)
         timings = time_rounds({name: Way(n_rows, partial(attribute, work, method))}, shape, 1)
@@ -88,7 +88,7 @@ def _measure_memory(name: str, length: int) -> None:
     """Prints the rows of a chunk, and resident memory before and at its peak, in MiB."""
     shape = SHAPES.get(name, _TINY)
     probe = random_workload(name, shape, length, 1)
-    n_rows = min(64, max(1, probe.worker._work.method.batch_tokens // length))
+    n_rows = min(64, max(1, probe.method.batch_tokens // length))
     work = random_workload(name, shape, length, n_rows)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // _MIB
     attribute_for_the_store(work)

@@ -26,7 +26,7 @@ class Attributed:
 
 def attribute(work: Workload, method: Method) -> Attributed:
     """Attributes every row's gold class; statistics for the store are left out."""
-    encoder, errors, operations = work.worker._encoder, [], 0.0
+    encoder, errors, operations = work.encoder, [], 0.0
     for chunk in work.chunks:
         trace = encoder.trace(collate(chunk.examples, encoder.pad_token_id, encoder.device))
         labels = torch.tensor([work.label(example) for example in chunk.examples])

@@ -47,11 +47,21 @@ class Workload:
     outputs: tuple[int, ...]
 
     @property
-    def model(self) -> Any:
-        """The classifier."""
+    def encoder(self) -> LayeredEncoder:
+        """The classifier as the engine sees it."""
         encoder = self.worker._encoder
         assert isinstance(encoder, LayeredEncoder)
-        return encoder.model
+        return encoder
+
+    @property
+    def model(self) -> Any:
+        """The classifier."""
+        return self.encoder.model
+
+    @property
+    def method(self) -> Method:
+        """How a run would integrate."""
+        return self.worker._work.method
 
     @property
     def shape(self) -> Shape:

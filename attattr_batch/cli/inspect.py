@@ -1,4 +1,4 @@
-"""`attattr status`, `runs`, `rm`, `sql`, `verify`: looking at a store, and tidying it."""
+"""`attattr status`, `runs`, `rm`, `sql`, `verify`, `migrate`: looking at a store, and tidying it."""
 
 from __future__ import annotations
 
@@ -34,6 +34,7 @@ def register(app: typer.Typer) -> None:
         'order by attr_max desc limit 10"'
     )(sql)
     app.command(epilog="Example:  attattr verify || echo 'do not trust this store'")(verify)
+    app.command(epilog="Example:  attattr snapshot before.duckdb && attattr migrate")(migrate)
 
 
 def status(db: DbOption = DEFAULT_DB, form: FormatOption = Format.table) -> None:
@@ -77,6 +78,15 @@ def remove(
         deleted = delete_run(connection, found.run_id)
     store.checkpoint()
     stderr.print(f"deleted {found.name}: {sum(deleted.values())} rows in {len(deleted)} tables")
+
+
+def migrate(db: DbOption = DEFAULT_DB) -> None:
+    """Bring a store that an earlier release made to this release's tables; `run` and `jobs run` do so too."""
+    from attattr_batch.store.connection import Store
+    from attattr_batch.store.migrate import SCHEMA_VERSION
+
+    Store(db).migrate()
+    stderr.print(f"{db} has schema {SCHEMA_VERSION}")
 
 
 def sql(

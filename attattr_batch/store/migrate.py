@@ -75,7 +75,7 @@ def check_readable(connection: Connection, path: Path) -> None:
             "the database was written by an older version of attattr_batch",
             got=f"{path}, schema {version}",
             allowed=f"schema {SCHEMA_VERSION}",
-            hint="any writing command, such as `attattr run`, brings it up to date (make a copy first)",
+            hint=f"copy it, then `attattr migrate --db {path}` brings it up to date",
         )
 
 

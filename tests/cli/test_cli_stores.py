@@ -27,6 +27,7 @@ COMMANDS = (
     "rm first -y",
     "export first --to out",
     "snapshot copy.duckdb",
+    "migrate",
     "report",
 )
 

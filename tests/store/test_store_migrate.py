@@ -13,6 +13,7 @@ from fabricate import execute, filled_store, new_store, rows
 from sqlalchemy import create_engine
 from sqlalchemy.pool import NullPool
 
+from attattr_batch.cli.main import run_command_line
 from attattr_batch.errors import StoreError
 from attattr_batch.resources import data_folder
 from attattr_batch.store import migrate
@@ -100,8 +101,8 @@ def test_an_older_file_is_migrated_by_the_next_writer(tmp_path: Path, newer_prog
     with pytest.raises(StoreError, match="older version") as caught, store.read():
         pass
     assert f"schema {HEAD}" in str(caught.value)
-    assert "attattr run" in str(caught.value)
-    store.migrate()
+    assert f"attattr migrate --db {store.path}" in str(caught.value)
+    assert run_command_line(["migrate", "--db", str(store.path)]) == 0
     assert rows(store, "SELECT count(*), count(host) FROM ledger") == [(8, 0)]
     assert rows(store, "SELECT count(*) FROM later") == [(0,)]
 
