@@ -86,6 +86,8 @@ def test_migrating_again_changes_nothing(tmp_path: Path) -> None:
 @pytest.fixture
 def newer_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """This program as it will be one migration later; returns its schema folder."""
+    (tmp_path / "template").mkdir()
+    filled_store(tmp_path / "template")  # stores are copies of one made at first use: of today's program
     folder = tmp_path / "schema"
     shutil.copytree(data_folder("schema"), folder, ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "versions" / f"{NEXT}_later.py").write_text(
