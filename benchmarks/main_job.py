@@ -64,6 +64,8 @@ def time_run(task: str, real: Path | None, options: argparse.Namespace) -> dict[
         peak = sample_memory(process)
         output = process.communicate()[0]
         seconds = time.perf_counter() - started
+        if process.returncode != 0:
+            raise SystemExit(f"{' '.join(shown)}: exit code {process.returncode}, see above")
         (summary,) = json.loads(output)
         rows = ask(database, "select target, count(*) n from head_scores group by all order by all")
         nodes = ask(database, "select avg(nodes) n from layer_scores_stored")[0]["n"]
