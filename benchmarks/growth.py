@@ -45,7 +45,7 @@ def growth_of_time(*, smoke: bool) -> dict[str, Any]:
         cases = _cases(_TINY, 16, lengths=(8,), layers=(2,), rows=(1,))
     else:
         lengths = (16, 32, 64, 128, 256, 512)
-        cases = _cases(_SIX, 2048, lengths=lengths, layers=(3, 6, 12), rows=(1, 4, 16, 64))
+        cases = _cases(_SIX, 1024, lengths=lengths, layers=(3, 6, 12), rows=(1, 4, 16, 32))
     rows = []
     for name, shape, length, n_rows, nodes in cases:
         work = random_workload(name, shape, length, n_rows)
