@@ -15,7 +15,10 @@ ExecutorOption = Annotated[
     ExecutorName | None,
     typer.Option(help="In this process, or on Ray. [default: auto]", rich_help_panel=_PANEL),
 ]
-WorkersOption = Annotated[int | None, typer.Option(help="Ray workers.", rich_help_panel=_PANEL)]
+WorkersOption = Annotated[
+    int | None,
+    typer.Option(help="Ray workers. [default: what fits here, or at --address]", rich_help_panel=_PANEL),
+]
 AddressOption = Annotated[
     str | None, typer.Option(help="Address of a running Ray cluster.", rich_help_panel=_PANEL)
 ]

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from attattr_batch.engine.models import gpu_names
 from attattr_batch.errors import UserError
-from attattr_batch.passes import ModelWork, Plan, Work
+from attattr_batch.passes import ModelWork, Plan
 from attattr_batch.passes.plan import default_batch_tokens
 from attattr_batch.records import Chunk
 from attattr_batch.runtime.driver import Driver, Progress, Reporter
@@ -145,26 +145,23 @@ def choose_executor(machine: Machine, load: Load, stage: Stage | None = None) ->
         return LocalExecutor(load.work)
     from attattr_batch.runtime.executors.ray import RayExecutor
 
-    shapes = _worker_shapes(machine, load, (cpus, gpus))
-    log.info(
-        "starting Ray with %s", ", ".join(f"{p.workers} x {p.cpus} CPUs, {p.gpus:g} GPUs" for _, p in shapes)
-    )
+    shapes = [(_work_in(load, pool), pool) for pool in _pools(machine, load, cpus, gpus)]
     if stage is None:
         return RayExecutor(shapes, machine.address, machine.chunk_deadline)
     staged = [(StagedWork(work, stage), pool) for work, pool in shapes]
     return StagedExecutor(RayExecutor(staged, machine.address, machine.chunk_deadline), stage)
 
 
-def _worker_shapes(machine: Machine, load: Load, here: tuple[int, int]) -> list[tuple[Work, Pool]]:
-    """The pools asked for, or one that fits CPUs and GPUs here; never more workers than chunks."""
-    cpus, gpus = here
+def _pools(machine: Machine, load: Load, cpus: int, gpus: int) -> list[Pool]:
+    """The pools asked for, or one that fits this machine or the cluster; never more workers than chunks."""
+    most = len(load.chunks)
     if isinstance(machine.workers, list):
-        pools = [Pool(min(one.count, len(load.chunks)), one.cpus, one.gpus) for one in machine.workers]
-    else:
-        workers = min(machine.workers or gpus or max(1, cpus // 2), len(load.chunks))
-        each = 1 if machine.address is not None else max(1, cpus // workers)
-        pools = [Pool(workers, each, 1.0 if load.work.device == "cuda" else 0.0)]
-    return [(_work_in(load, pool), pool) for pool in pools]
+        return [Pool(min(one.count, most), one.cpus, one.gpus) for one in machine.workers]
+    each_gpus = 1.0 if load.work.device == "cuda" else 0.0
+    if machine.address is not None:  # what is here says nothing about what is there
+        return [Pool(min(machine.workers or most, most), 1, each_gpus, fitted=machine.workers is None)]
+    workers = min(machine.workers or gpus or max(1, cpus // 2), most)
+    return [Pool(workers, max(1, cpus // workers), each_gpus)]
 
 
 def _work_in(load: Load, pool: Pool) -> ModelWork:

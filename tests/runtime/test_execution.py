@@ -64,6 +64,11 @@ def test_a_pool_of_one_worker_is_asked_for_too(load: Load) -> None:
         pools(load, executor="local", workers=[{"cpus": 8}])
 
 
+def test_a_cluster_is_not_measured_by_this_machine(load: Load) -> None:
+    assert pools(load, address="head:6379") == [Pool(40, 1, 0.0, fitted=True)]
+    assert pools(load, address="head:6379", workers=7) == [Pool(7, 1, 0.0)]
+
+
 def test_no_more_workers_than_chunks(load: Load) -> None:
     few = replace(load, chunks=load.chunks[:2])
     assert pools(few, workers=16)[0].workers == 2

@@ -2,27 +2,25 @@
 
 Actors never restart or retry by themselves: the driver decides what is computed again. All are asked for at
 the start: those that find no room wait, show an autoscaler what is wanted, and join when a machine does.
+Where they fail to start (a broken machine or installation), one of the pool tries again after ever longer
+pauses, and the others follow when it has started.
 """
 
 from __future__ import annotations
 
 import logging
-import os
-import shutil
-import socket
-import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from attattr_batch.errors import TerminalError, TransientError, UserError
-from attattr_batch.passes import Portable, Work, Worker
+from attattr_batch.errors import TerminalError, UserError
+from attattr_batch.passes import Portable, Work
 from attattr_batch.records import Chunk
-from attattr_batch.runtime.executors._base import Failed, Finished, Lost, Outcome, run_chunk
+from attattr_batch.runtime.executors._base import Failed, Finished, Lost, Outcome
 from attattr_batch.runtime.executors.pools import Pool
+from attattr_batch.runtime.executors.ray_actor import Actor, Started
 from attattr_batch.runtime.executors.ray_session import (
     first_line,
     last_line,
@@ -33,68 +31,38 @@ from attattr_batch.runtime.executors.ray_session import (
 log = logging.getLogger(__name__)
 
 _AT_ONCE = 32  # results fetched together; bounds the driver's memory
-_FAILED_STARTS = 3
+_FAILED_STARTS = 3  # of every pool, in a row, after which a run without workers ends
+_PAUSES_S = (2.0, 4.0, 8.0, 16.0, 32.0, 60.0)
+_START_S = 1200.0  # a worker may have to fetch its model
 _NO_WORKER_S = 60.0
 _GIVE_UP_S = 1200.0  # an autoscaler may have to fetch a machine, and the machine an image
 _DEADLINE_S = 3600.0
 
 
-@dataclass(frozen=True)
-class _Started:
-    """How an actor's start went.
+@dataclass
+class _Shape:
+    """A pool: what its workers do, how many are to be started, and how that went.
 
     Attributes:
-        name: Host and process, for people.
-        problem: Message of an error that no other worker would escape.
-        lacks_files: Whether the machine lacks the work's folder.
+        work: Ray's reference to the work.
+        pool: The pool.
+        missing: Workers to be started.
+        failed_starts: Workers that failed to start, in a row.
+        start_at: When the next may be started (`time.monotonic()`).
     """
 
-    name: str
-    problem: str | None = None
-    lacks_files: bool = False
-
-
-class _Actor:
-    """Lives in a Ray worker process; loads the model once."""
-
-    def __init__(self, work: Work):
-        self._work = work
-        self._worker: Worker | None = None
-        self._name = f"{socket.gethostname()}:{os.getpid()}"
-
-    def start(self, files: Mapping[str, bytes] | None = None) -> _Started:
-        """Loads the worker, from `files` where this machine lacks the work's folder."""
-        work = self._work
-        folder = work.folder() if isinstance(work, Portable) else None
-        copy = None
-        if isinstance(work, Portable) and folder is not None and not folder.is_dir():
-            if files is None:
-                return _Started(self._name, lacks_files=True)
-            copy = Path(tempfile.mkdtemp(prefix="attattr-model-"))
-            for name, content in files.items():
-                (copy / name).write_bytes(content)
-            work = work.moved(copy)
-        try:
-            self._worker = work.start()
-        except UserError as error:
-            return _Started(self._name, str(error))
-        finally:
-            if copy is not None:
-                shutil.rmtree(copy, ignore_errors=True)  # the weights are in memory
-        return _Started(self._name)
-
-    def compute(self, chunk: Chunk) -> Finished | Failed:
-        """Computes one chunk."""
-        if self._worker is None:
-            raise TransientError("the worker was handed a chunk before it was ready")
-        return run_chunk(self._worker, chunk, self._name)
+    work: Any
+    pool: Pool
+    missing: int
+    failed_starts: int = 0
+    start_at: float = 0.0
 
 
 @dataclass
 class _Handle:
-    """The driver's side of an actor: its pool, its name once it has started, when it is given up."""
+    """The driver's side of an actor: its pool, its name once it has found room, when it is given up."""
 
-    shape: int
+    shape: _Shape
     actor: Any
     name: str = "a worker that has not started"
     deadline: float = float("inf")
@@ -124,21 +92,25 @@ class RayExecutor:
         self._resources.enter_context(stdout_to_stderr())
         try:
             self._ray = self._resources.enter_context(ray_session([pool for _, pool in shapes], address))
+            resources = self._ray.cluster_resources()
+            fitted = [pool.fit(resources) for _, pool in shapes]
         except BaseException:
             self._resources.close()
             raise
-        self._shapes = [(self._ray.put(work), pool) for work, pool in shapes]
-        self._folder = next((work.folder() for work, _ in shapes if isinstance(work, Portable)), None)
+        log.info("computing on Ray with %s", "; ".join(map(str, fitted)))
+        works = [work for work, _ in shapes]
+        self._shapes = [
+            _Shape(self._ray.put(work), pool, pool.workers) for work, pool in zip(works, fitted, strict=True)
+        ]
+        self._folder = next((work.folder() for work in works if isinstance(work, Portable)), None)
         self._files: Any = None
+        self._placing: dict[Any, _Handle] = {}
         self._starting: dict[Any, _Handle] = {}
         self._idle: list[_Handle] = []
         self._busy: dict[Any, tuple[_Handle, Chunk]] = {}
-        self._failed_starts = 0
-        self._started_at = self._worked_at = time.monotonic()
+        self._began_at = self._worked_at = time.monotonic()
         self._ever_worked = False
-        for shape, (_, pool) in enumerate(self._shapes):
-            for _ in range(pool.workers):
-                self._start_actor(shape)
+        self._start_missing()
 
     def room(self) -> bool:
         """Whether a started worker is idle."""
@@ -155,16 +127,21 @@ class RayExecutor:
 
         Raises:
             UserError: no worker can start, or none has found room for twenty minutes.
-            TransientError: workers die again and again while starting.
         """
         self._kill_overdue()
-        waiting = [*self._starting, *self._busy]
+        self._start_missing()
+        waiting = [*self._placing, *self._starting, *self._busy]
+        if not waiting:  # all pause
+            time.sleep(timeout_s)
+            return []
         ready, _ = self._ray.wait(waiting, num_returns=1, timeout=timeout_s)
         # Take what is ready, oldest first, or one fast worker could keep the others waiting.
         more, _ = self._ray.wait(waiting, num_returns=min(len(waiting), _AT_ONCE), timeout=0)
         outcomes: list[Outcome] = []
         for reference in dict.fromkeys([*ready, *more]):
-            if reference in self._starting:
+            if reference in self._placing:
+                self._placed(reference)
+            elif reference in self._starting:
                 self._started(reference)
             else:
                 outcomes.append(self._ended(reference))
@@ -175,30 +152,68 @@ class RayExecutor:
         """Kills the workers and ends the session."""
         self._resources.close()
 
-    def _start_actor(self, shape: int) -> None:
-        work, pool = self._shapes[shape]
+    def _start_missing(self) -> None:
+        """Asks for the workers that are missing; of a pool whose last one failed, for one at a time."""
+        now = time.monotonic()
+        for shape in self._shapes:
+            if shape.missing and now >= shape.start_at:
+                count = 1 if shape.failed_starts else shape.missing
+                shape.missing -= count
+                shape.start_at = float("inf") if shape.failed_starts else 0.0
+                for _ in range(count):
+                    self._place_actor(shape)
+
+    def _place_actor(self, shape: _Shape) -> None:
+        pool = shape.pool
         options = {"num_cpus": pool.cpus, "num_gpus": pool.gpus, "max_restarts": 0, "max_task_retries": 0}
-        handle = _Handle(shape, self._ray.remote(_Actor).options(**options).remote(work))
-        self._starting[handle.actor.start.remote()] = handle
+        handle = _Handle(shape, self._ray.remote(Actor).options(**options).remote(shape.work))
+        self._placing[handle.actor.name.remote()] = handle
+
+    def _placed(self, reference: Any) -> None:
+        handle = self._placing.pop(reference)
+        try:
+            handle.name = self._ray.get(reference)
+        except self._ray.exceptions.RayError as error:
+            self._failed_start(handle, last_line(error))
+            return
+        self._start(handle)
+
+    def _start(self, handle: _Handle, *files: Any) -> None:
+        handle.deadline = time.monotonic() + _START_S
+        self._starting[handle.actor.start.remote(*files)] = handle
 
     def _started(self, reference: Any) -> None:
         handle = self._starting.pop(reference)
         try:
-            started: _Started = self._ray.get(reference)
+            started: Started = self._ray.get(reference)
         except self._ray.exceptions.RayError as error:
-            self._failed_starts += 1
-            if self._failed_starts >= _FAILED_STARTS and not (self._idle or self._busy):
-                raise TransientError(f"workers die while they start: {last_line(error)}") from error
-            self._start_actor(handle.shape)
+            late = f"not ready within {_START_S:g} s, so it was killed"
+            self._failed_start(handle, late if handle.killed else last_line(error))
             return
         if started.problem is not None:
             raise UserError(started.problem)
         if started.lacks_files:
-            self._starting[handle.actor.start.remote(self._shipped_files())] = handle
+            self._start(handle, self._shipped_files())
             return
-        self._failed_starts = 0
-        handle.name = started.name
+        handle.shape.failed_starts, handle.shape.start_at = 0, 0.0
         self._idle.append(handle)
+
+    def _failed_start(self, handle: _Handle, message: str) -> None:
+        """Has another worker of the pool tried later; ends a run that gets none at all."""
+        shape = handle.shape
+        shape.missing += 1
+        shape.failed_starts += 1
+        pause = _PAUSES_S[min(shape.failed_starts, len(_PAUSES_S)) - 1]
+        shape.start_at = time.monotonic() + pause
+        hopeless = all(one.failed_starts >= _FAILED_STARTS for one in self._shapes)
+        if hopeless and not (self._idle or self._busy or self._starting):
+            raise UserError(
+                "workers fail to start",
+                got=f"{shape.failed_starts} in a row, the last {handle.name}: {message}",
+                hint="`attattr doctor --ray`; Ray's session folder on that machine holds the worker's log",
+            )
+        text = "%s failed to start (%s), number %d in a row; the next tries in %g s: %s"
+        log.warning(text, handle.name, shape.pool, shape.failed_starts, pause, message)
 
     def _shipped_files(self) -> Any:
         """The work's files in Ray's object store, put there for the first worker that lacks them."""
@@ -220,7 +235,7 @@ class RayExecutor:
                 raise cause from error
             return Failed(chunk, type(cause).__name__, str(cause), str(error), handle.name)
         except self._ray.exceptions.RayError as error:
-            self._start_actor(handle.shape)
+            handle.shape.missing += 1
             late = f"no answer within {self._deadline_s:g} s, so it was killed"
             return Lost(chunk, late if handle.killed else first_line(error), handle.name)
         self._idle.append(handle)
@@ -229,7 +244,7 @@ class RayExecutor:
     def _kill_overdue(self) -> None:
         """Kills workers that hang; each then shows up as one that has died."""
         now = time.monotonic()
-        for handle, _ in self._busy.values():
+        for handle in [*self._starting.values(), *(handle for handle, _ in self._busy.values())]:
             if now > handle.deadline and not handle.killed:
                 handle.killed = True
                 self._ray.kill(handle.actor)
@@ -240,12 +255,12 @@ class RayExecutor:
         if self._idle or self._busy:
             self._ever_worked, self._worked_at = True, now
             return
-        if now - self._worked_at < _NO_WORKER_S:
+        # A worker that starts has a deadline, and one that failed to was spoken of.
+        if self._starting or not self._placing or now - self._worked_at < _NO_WORKER_S:
             return
-        pools = (f"{pool.workers} x {pool.cpus} CPUs, {pool.gpus:g} GPUs" for _, pool in self._shapes)
-        wanted, there = "; ".join(pools), self._ray.cluster_resources()
+        wanted, there = "; ".join(str(shape.pool) for shape in self._shapes), self._ray.cluster_resources()
         has = f"{there.get('CPU', 0):g} CPUs, {there.get('GPU', 0):g} GPUs"
-        if not self._ever_worked and now - self._started_at > _GIVE_UP_S:
+        if not self._ever_worked and now - self._began_at > _GIVE_UP_S:
             raise UserError(
                 "the cluster has no room for any worker",
                 got=f"{has} in all, after {_GIVE_UP_S / 60:g} minutes",

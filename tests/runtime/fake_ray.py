@@ -1,0 +1,108 @@
+"""Ray without a cluster: actors live in this process, and time passes only while somebody waits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from attattr_batch.runtime.executors import ray as executor
+
+
+class Died(Exception):
+    """A worker's process has ended."""
+
+
+@dataclass(eq=False)
+class Reference:
+    """What a call will give: `value` raises or returns it; None while nobody knows."""
+
+    value: Callable[[], Any] | None
+
+
+@dataclass
+class FakeRay:
+    """As much of the module `ray` as the executor uses.
+
+    Attributes:
+        start: Decides about a worker's start from its work and its number: `ok`, `dies`, `hangs` or `waits`
+            (for room).
+        resources: Of the cluster.
+        now: The time, in seconds.
+        placed: Works of the actors asked for, in order.
+    """
+
+    start: Callable[[Any, int], str] = lambda work, number: "ok"
+    resources: dict[str, float] = field(default_factory=lambda: {"CPU": 8.0})
+    now: float = 0.0
+    placed: list[Any] = field(default_factory=list)
+    exceptions: Any = field(
+        default_factory=lambda: SimpleNamespace(RayError=Died, RayTaskError=type("RayTaskError", (Died,), {}))
+    )
+
+    def install(self, patch: pytest.MonkeyPatch) -> FakeRay:
+        """Puts it, and its clock, in the executor's way."""
+
+        @contextmanager
+        def session(*_: object) -> Iterator[FakeRay]:
+            yield self
+
+        patch.setattr(executor, "ray_session", session)
+        patch.setattr(executor, "time", SimpleNamespace(monotonic=lambda: self.now, sleep=self.sleep))
+        return self
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+    def put(self, value: Any) -> Any:
+        return value
+
+    def cluster_resources(self) -> dict[str, float]:
+        return self.resources
+
+    def remote(self, kind: Any) -> Any:
+        def create(work: Any) -> _Actor:
+            self.placed.append(work)
+            return _Actor(kind(work), self.start(work, len(self.placed)))
+
+        return SimpleNamespace(options=lambda **_: SimpleNamespace(remote=create))
+
+    def wait(
+        self, references: Sequence[Reference], *, num_returns: int, timeout: float
+    ) -> tuple[list[Reference], list[Reference]]:
+        ready = [one for one in references if one.value is not None][:num_returns]
+        self.now += 0.1 if ready and timeout else timeout
+        return ready, [one for one in references if one not in ready]
+
+    def get(self, reference: Reference) -> Any:
+        assert reference.value is not None
+        return reference.value()
+
+    def kill(self, actor: _Actor) -> None:
+        for one in actor.calls:
+            if one.value is None:
+                one.value = _die
+
+
+def _die() -> None:
+    raise Died("The actor died.\nno such library")
+
+
+class _Actor:
+    def __init__(self, actor: Any, fate: str):
+        self.calls: list[Reference] = []
+        self.name = self._method(actor.name, None if fate == "waits" else actor.name)
+        fates: dict[str, Callable[[], Any] | None] = {"dies": _die, "hangs": None, "ok": actor.start}
+        self.start = self._method(actor.start, fates.get(fate))
+        self.compute = SimpleNamespace(remote=lambda chunk: self._call(lambda: actor.compute(chunk)))
+
+    def _method(self, _: Any, value: Callable[[], Any] | None) -> Any:
+        return SimpleNamespace(remote=lambda *arguments: self._call(value))
+
+    def _call(self, value: Callable[[], Any] | None) -> Reference:
+        self.calls.append(Reference(value))
+        return self.calls[-1]
