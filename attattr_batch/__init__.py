@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 from attattr_batch.errors import AttattrError as AttattrError
 from attattr_batch.errors import StoreError as StoreError
 from attattr_batch.errors import TerminalError as TerminalError
-from attattr_batch.errors import TransientError as TransientError
 from attattr_batch.errors import UserError as UserError
 
 if TYPE_CHECKING:

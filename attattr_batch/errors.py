@@ -1,7 +1,7 @@
 """The errors this package raises on purpose.
 
-A `UserError` is something the person at the keyboard can mend: the command line prints its message and
-exits with code 2, without a traceback. The execution errors tell the driver whether to try again.
+The command line prints their message and exits with code 2, without a traceback. A `UserError` is something
+the person at the keyboard can mend.
 """
 
 from __future__ import annotations
@@ -32,12 +32,8 @@ class StoreError(UserError):
     """The database file cannot be used as asked: locked, foreign, newer schema, read-only, full disk."""
 
 
-class TransientError(AttattrError):
-    """A failure that another attempt may not meet (a lost worker, memory pressure)."""
-
-
 class TerminalError(AttattrError):
-    """A failure that every attempt will meet; the driver stops and reports it."""
+    """A failure that every other attempt would meet too (broken weights, say), so none is made."""
 
 
 def did_you_mean(name: str, options: Iterable[str]) -> str | None:

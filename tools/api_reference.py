@@ -30,7 +30,6 @@ SECTIONS: dict[str, tuple[Any, ...]] = {
         attattr_batch.AttattrError,
         attattr_batch.UserError,
         attattr_batch.StoreError,
-        attattr_batch.TransientError,
         attattr_batch.TerminalError,
     ),
 }

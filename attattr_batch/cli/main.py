@@ -56,8 +56,8 @@ def run_command_line(arguments: Sequence[str]) -> int:
     """Runs one command; what goes wrong becomes a message on stderr.
 
     Returns:
-        The exit code: 0 all good, 1 finished but not everything is good, 2 wrong usage or input, 70 a fault
-        of ours, 130 interrupted.
+        The exit code: 0 all good, 1 finished but not everything is good, 2 wrong usage or input or a run
+        given up, 70 a fault of ours, 130 interrupted.
     """
     try:
         code = app(list(arguments), standalone_mode=False) or 0
