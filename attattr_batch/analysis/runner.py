@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from sqlalchemy import Connection, Row
 
@@ -20,7 +20,7 @@ from attattr_batch.runtime.execution import How
 from attattr_batch.spec import Machine
 from attattr_batch.store import jobs as built
 from attattr_batch.store.connection import Store
-from attattr_batch.store.runs import SEALED, list_runs, resolve_run
+from attattr_batch.store.runs import SEALED, PassKind, list_runs, resolve_run
 
 log = logging.getLogger(__name__)
 
@@ -133,8 +133,13 @@ class _Builder:
                 quarantined = self._answer(job, values)
             with self._store.write() as connection:
                 rows = self._make(connection, job, values)
-                self._audit(connection, job)
-                built.log_job(connection, entry, rows=rows)
+                offence = self._audit(connection, job)
+                if offence is None:
+                    built.log_job(connection, entry, rows=rows)
+                elif not job.is_pass:
+                    raise offence  # which undoes what was made
+            if offence is not None:
+                raise offence
         except AttattrError as error:
             with self._store.write() as connection:
                 built.log_job(connection, entry, error=str(error))
@@ -168,16 +173,31 @@ class _Builder:
             built.describe(connection, job.name, job.file.description, job.file.columns)
         return rows
 
-    def _audit(self, connection: Connection, job: Job) -> None:
+    def _audit(self, connection: Connection, job: Job) -> UserError | None:
+        """The first audit that finds something; answers that offend are taken back, to be computed again."""
         for name in job.audits:
+            audit = self._catalogue.audits[name]
             with built.explained(f"{job.name}, audit {name}"):
-                offending = built.offending_rows(connection, self._catalogue.audits[name].query, _SHOWN_ROWS)
+                offending = built.offending_rows(connection, audit.query, _SHOWN_ROWS)
             if offending.num_rows:
-                raise UserError(
-                    f"job {job.name} fails its audit {name}, so its result was not kept",
+                became, hint = self._drop_offending(connection, job, audit.query)
+                return UserError(
+                    f"job {job.name} fails its audit {name}, {became}",
                     got="; ".join(str(row) for row in offending.to_pylist()),
-                    allowed=self._catalogue.audits[name].description,
+                    allowed=audit.description,
+                    hint=hint,
                 )
+        return None
+
+    def _drop_offending(self, connection: Connection, job: Job, query: str) -> tuple[str, str | None]:
+        """What becomes of a result that an audit's query rejects, and what to do next."""
+        if not job.is_pass:
+            return "so its result was not kept", None
+        count = built.take_back(connection, cast(PassKind, job.materialized), job.name, query)
+        if not count:
+            return "which names none of its answers, so they stay", None
+        hint = f"`attattr jobs run {job.name}` computes them again"
+        return f"so its answers to {count} of the examples were taken back", hint
 
 
 def _select_runs(connection: Connection, names: Sequence[str]) -> list[Row[Any]]:

@@ -17,7 +17,7 @@ from attattr_batch.errors import StoreError
 from attattr_batch.identity import content_key
 from attattr_batch.resources import data_folder
 from attattr_batch.store.connection import arrow_result, raw
-from attattr_batch.store.runs import PassKind, next_id, register_pass
+from attattr_batch.store.runs import PassKind, next_id, register_pass, reopen_passes
 from attattr_batch.store.tables import attack_outcomes, failures, job_runs, ledger, mask_outcomes, passes
 
 _RUN_COLUMNS = ("run_id", "run_a", "run_b")
@@ -188,6 +188,37 @@ def register_ordered_pass(
         answers = ANSWERS[kind]
         connection.execute(delete(answers).where(answers.c.run_id == run_id, answers.c.job == job))
     return register_pass(connection, run_id, kind, key, {"job": job}, n_examples)
+
+
+def take_back(connection: Connection, kind: PassKind, job: str, query: str) -> int:
+    """Makes those examples of a job's passes pending again that an audit's query returns.
+
+    Returns:
+        How many; 0 where the rows do not say which (`run_id`, `example_id`), or are about other jobs.
+    """
+    duck, named = raw(connection), set(offending_rows(connection, query, 0).column_names)
+    if not {"run_id", "example_id"} <= named:
+        return 0
+    own = f"job = {_literal(job)}" if "job" in named else "true"
+    duck.execute(f"""
+        CREATE OR REPLACE TEMP TABLE taken_back AS
+        SELECT l.pass_id, l.run_id, l.example_id
+        FROM ledger AS l
+        JOIN passes AS p USING (pass_id)
+        WHERE p.kind = {_literal(kind)} AND json_extract_string(p.config, '$.job') = {_literal(job)}
+            AND (l.run_id, l.example_id) IN (SELECT (run_id, example_id) FROM ({query}\n) WHERE {own})
+        """)
+    duck.execute(f"""
+        DELETE FROM {ANSWERS[kind].name} AS a USING taken_back AS t
+        WHERE a.job = {_literal(job)} AND a.run_id = t.run_id AND a.example_id = t.example_id
+        """)
+    duck.execute("""
+        DELETE FROM ledger USING taken_back AS t
+        WHERE ledger.pass_id = t.pass_id AND ledger.example_id = t.example_id
+        """)
+    pass_ids = [pass_id for (pass_id,) in duck.execute("SELECT pass_id FROM taken_back").fetchall()]
+    reopen_passes(connection, sorted(set(pass_ids)))
+    return len(pass_ids)
 
 
 def count_answers(connection: Connection, kind: PassKind, job: str) -> int:

@@ -201,11 +201,16 @@ def clear_failures(connection: Connection, pass_id: int) -> int:
         delete(failures).where(failures.c.pass_id == pass_id).returning(failures.c.example_id)
     ).all()
     if cleared:
-        reopened = {"status": RUNNING, "sealed_at": None}
-        connection.execute(update(passes).where(passes.c.pass_id == pass_id).values(**reopened))
-        run_id = select(passes.c.run_id).where(passes.c.pass_id == pass_id, passes.c.kind == "attribute")
-        connection.execute(update(runs).where(runs.c.run_id.in_(run_id)).values(**reopened))
+        reopen_passes(connection, [pass_id])
     return len(cleared)
+
+
+def reopen_passes(connection: Connection, pass_ids: Sequence[int]) -> None:
+    """Has sealed passes running again, and the runs of those that attribute."""
+    reopened = {"status": RUNNING, "sealed_at": None}
+    connection.execute(update(passes).where(passes.c.pass_id.in_(pass_ids)).values(**reopened))
+    run_id = select(passes.c.run_id).where(passes.c.pass_id.in_(pass_ids), passes.c.kind == "attribute")
+    connection.execute(update(runs).where(runs.c.run_id.in_(run_id)).values(**reopened))
 
 
 def seal_pass(store: Store, pass_id: int) -> None:

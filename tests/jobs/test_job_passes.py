@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from fabricate import execute
-from folders import build, write_job
+from folders import build, write_audit, write_job
 from toy import ATTATTR, rows_of, toy_model, toy_rows, write_sst2
 from zeroing import ZeroedBert
 
@@ -296,3 +296,34 @@ def test_a_pass_is_computed_where_its_own_command_says(store: Store) -> None:
     machines = {1: make_machine({"device": "cpu"})}
     both = build(store, "head_ablation", params={"sample": "9"}, machine=asked, machines=machines)
     assert both["head_ablation"].status == "built", "the run's own machine wins over the one for all"
+
+
+def test_answers_that_fail_an_audit_are_taken_back_and_computed_again(store: Store) -> None:
+    build(store, "head_ablation", params={"sample": "10"})
+    answers = rows_of(store.path, ANSWERS)
+    (first, *others) = sorted({example_id for _, example_id, *_ in answers})
+    committed = "SELECT example_id, committed_at FROM ledger WHERE pass_id > 1 ORDER BY ALL"
+    before = dict(rows_of(store.path, committed))
+    spoil = f"UPDATE mask_outcomes SET prob_gold = 2 WHERE mask = 'clean' AND example_id = {first}"
+    execute(store, spoil)
+    failed = build(store, "head_ablation", params={"sample": "10"})["head_ablation"]
+    assert failed.status == "failed"
+    assert "fails its audit clean_mask_is_prediction, so its answers to 1 of the" in str(failed.error)
+    assert "next:    `attattr jobs run head_ablation` computes them again" in str(failed.error)
+    assert list(dict(rows_of(store.path, committed))) == others
+    assert rows_of(store.path, "SELECT run, status FROM progress WHERE pass_id > 1") == [("toy", "running")]
+
+    assert build(store, "head_ablation", params={"sample": "10"})["head_ablation"].status == "built"
+    assert_same_answers(rows_of(store.path, ANSWERS), answers)
+    after = dict(rows_of(store.path, committed))
+    assert [one for one in after if after[one] != before[one]] == [first], "only that one was computed again"
+
+
+def test_an_audit_that_names_no_examples_leaves_the_answers(store: Store, tmp_path: Path) -> None:
+    folder, order = tmp_path / "jobs", ORDER.format("m", "[3]")
+    write_job(folder, "mine", order, "audits: all_well", materialized="masked_accuracy")
+    write_audit(folder, "all_well", "SELECT count(*) AS n FROM mask_outcomes HAVING count(*) > 0")
+    for _ in range(2):
+        failed = build(store, "mine", folder=folder)["mine"]
+        assert "fails its audit all_well, which names none of its answers" in str(failed.error)
+        assert rows_of(store.path, "SELECT count(*) FROM mask_outcomes") == [(2,)]
