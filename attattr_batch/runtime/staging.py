@@ -127,12 +127,19 @@ class Stage:
         return sorted(info.base_name for info in found if info.type == fs.FileType.Directory)
 
     def drop(self, name: str) -> None:
-        """Deletes a folder."""
-        self._filesystem.delete_dir(f"{self._folder}/{name}")
+        """Deletes a folder of shards that nobody needs any more."""
+        self._delete(f"{self._folder}/{name}")
 
     def close(self) -> None:
         """Deletes the stage, once the pass is complete."""
-        self._filesystem.delete_dir(self._folder)
+        self._delete(self._folder)
+
+    def _delete(self, path: str) -> None:
+        """Storage that does not answer must not end a run for this: what stays is never registered twice."""
+        try:
+            self._filesystem.delete_dir(path)
+        except OSError as error:
+            log.warning("%s stays on the stage: %s", path, " ".join(str(error).split()))
 
     @cached_property
     def _place(self) -> tuple[Any, str]:

@@ -125,6 +125,26 @@ def test_a_shard_that_differs_from_what_was_written_is_computed_again(
     assert same_facts(store, returned)
 
 
+def test_shards_that_cannot_be_deleted_end_nothing(
+    store: Store, stage: Stage, returned: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Stubborn:
+        def __getattr__(self, name: str) -> object:
+            return getattr(stage._place[0], name)
+
+        def delete_dir(self, path: str) -> None:
+            raise OSError("AWS Error SLOW_DOWN during DeleteObjects operation")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Stage, "_filesystem", Stubborn())
+        assert execute(store, stage).committed == N
+        stage.close()
+    assert len(stage.names()) == N // 4
+    execute(store, stage)
+    assert stage.names() == [], "swept by the next driver, and registered once"
+    assert same_facts(store, returned)
+
+
 def test_passes_and_stores_share_a_folder_without_touching_each_other(tmp_path: Path, store: Store) -> None:
     with store.write() as connection:
         third = register_pass(connection, 1, "attribute", "another pass", {}, N)
