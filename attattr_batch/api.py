@@ -208,6 +208,8 @@ def _encode(config: Any, tokenizer: Any, texts: tuple[str, str | None], spec: Ru
             raise UserError("a text must be a string that is not empty", got=repr(text))
     dataset = Dataset("-", "-", "-", (), (Example(0, *texts, None),))
     (example,) = encode(dataset, tokenizer, min(spec.max_length, token_limit(config, tokenizer)))
+    if not example.input_ids:
+        raise UserError("the tokenizer makes no token of the text", got=repr(texts))
     check_vocabulary([example], config.vocab_size)
     return example
 

@@ -151,7 +151,7 @@ def plan_attribution(spec: RunSpec) -> AttributionPlan:
             "target": target,
         },
         work=work,
-        unfit=_unfit(dataset, target),
+        unfit=_unfit(dataset, encoded, target),
         warnings=(*warnings, *_label_warnings(match, dataset)),
         architecture=(config.model_type, _n_layers(config), config.num_attention_heads),
         hidden_size=config.hidden_size,
@@ -227,10 +227,12 @@ def _label_warnings(match: LabelMatch, dataset: Dataset) -> list[str]:
     ]
 
 
-def _unfit(dataset: Dataset, target: Target) -> dict[int, str]:
+def _unfit(dataset: Dataset, encoded: Sequence[EncodedExample], target: Target) -> dict[int, str]:
     reasons = {}
-    for example in dataset:
-        if not example.text_a.strip() or (example.text_b is not None and not example.text_b.strip()):
+    for example, tokens in zip(dataset, encoded, strict=True):
+        blank = not example.text_a.strip() or (example.text_b is not None and not example.text_b.strip())
+        # Not every tokenizer adds special tokens, and some drop characters that are no white space.
+        if blank or not tokens.input_ids:
             reasons[example.example_id] = "empty text"
         elif example.gold is None and target != "predicted":
             reasons[example.example_id] = "no gold label (attribute such rows with `target: predicted`)"
@@ -260,7 +262,7 @@ def _token_rows(encoded: Sequence[EncodedExample]) -> pa.Table:
         for example in encoded
         for position, (token, segment) in enumerate(zip(example.input_ids, example.segments, strict=True))
     ]
-    ids, positions, tokens, segments = zip(*rows, strict=True)
+    ids, positions, tokens, segments = zip(*rows, strict=True) if rows else ((),) * 4
     columns = [
         pa.array(ids, pa.uint32()),
         pa.array(positions, pa.uint16()),
