@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Row, text
 
 from attattr_batch.errors import UserError
-from attattr_batch.store.runs import resolve_run
 
 
 @dataclass(frozen=True)
@@ -61,21 +61,18 @@ _EDGES = (
 )
 
 
-def stored_example(
-    connection: Connection, name_or_id: str | int, example_id: int, target: str
-) -> StoredExample:
+def stored_example(connection: Connection, run: Row[Any], example_id: int, target: str) -> StoredExample:
     """Looks an example up.
 
     Args:
         connection: From `Store.read()`.
-        name_or_id: The run.
+        run: Its run, as a row of `runs`.
         example_id: The example.
         target: `gold` or `predicted`; a run that attributes `predicted` alone is asked for that.
 
     Raises:
-        UserError: no such run or example, or the example is not attributed.
+        UserError: no such example, or it is not attributed.
     """
-    run = resolve_run(connection, name_or_id)
     if not 0 <= example_id < run.n_examples:
         raise UserError(
             "no such example", got=example_id, allowed=f"0 to {run.n_examples - 1} in run {run.name}"

@@ -21,6 +21,7 @@ from typing import Any, Literal, cast, get_args
 
 from sqlalchemy import Row
 
+from attattr_batch.choices import RowTarget
 from attattr_batch.errors import UserError, did_you_mean, unknown_name
 from attattr_batch.resources import data_folder
 from attattr_batch.store.migrate import view_files
@@ -28,7 +29,6 @@ from attattr_batch.store.sqlfile import SqlFile, in_order, load_folder
 from attattr_batch.store.tables import metadata, query_name
 
 Materialized = Literal["table", "view", "masked_accuracy", "attack"]
-Target = Literal["gold", "predicted"]
 
 _IDENTIFIER = re.compile(r"[a-z][a-z0-9_]*")
 _USED = re.compile(r"\$([a-z_][a-z0-9_]*)")
@@ -91,7 +91,7 @@ class Job:
     file: SqlFile
     materialized: Materialized
     parameters: Mapping[str, Parameter]
-    target: Target | None
+    target: RowTarget | None
     audits: tuple[str, ...]
     agree: tuple[str, ...]
 
@@ -240,10 +240,10 @@ def _job(file: SqlFile, audits: Mapping[str, SqlFile]) -> Job:
     if kind == "view" and parameters:
         raise UserError("a view takes no parameters", got=file.path, hint="materialize it as a table")
     target = file.fields.get("target")
-    if target not in (None, *get_args(Target)):
+    if target not in (None, *get_args(RowTarget)):
         raise UserError("a job's target is unknown", got=f"{file.path}: {target}", allowed="gold, predicted")
     agree = tuple(file.fields.get("agree", "").split())
-    return Job(file, cast(Materialized, kind), parameters, cast(Target | None, target), names, agree)
+    return Job(file, cast(Materialized, kind), parameters, cast(RowTarget | None, target), names, agree)
 
 
 def _parameter(file: SqlFile, name: str, text: str) -> Parameter:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
+from typing import Any
 
-from attattr_batch.analysis.examples import stored_example
+from sqlalchemy import Connection, Row
+
+from attattr_batch.analysis.examples import StoredExample, stored_example
 from attattr_batch.analysis.jobs import load_catalogue
 from attattr_batch.choices import RowTarget, Variant
 from attattr_batch.errors import UserError
@@ -112,34 +115,46 @@ def attribution_tree(
     """
     with store.read() as connection:
         found = resolve_run(connection, run)
-        floor = float(json.loads(found.config).get("edge_floor", 0.0))
-        if not floor <= tau <= 1:
-            raise UserError("tau is out of range", got=tau, allowed=f"{floor} (the run's edge_floor) to 1")
-        example = stored_example(connection, found.run_id, example_id, target)
+        _check_tau(tau, found)
+        example = stored_example(connection, found, example_id, target)
         if example.tree_top is None:
             raise UserError(
                 "the example has no tree: no token has positive attribution", got=f"example {example_id}"
             )
-        built.prepare(connection, [found.run_id])
-        query = load_catalogue().job("tree_edges").file.query
-        values = {"tau": tau, "target": example.target, "example_id": example_id}
-        with built.explained("tree_edges"):
-            rows = built.query_rows(connection, query, values).to_pylist()
-        edges = [
-            TreeEdge(row["layer"], row["query_pos"], row["key_pos"], row["attr"])
-            for row in rows
-            if row["variant"] == variant
-        ]
-        return Tree(
-            run=found.name,
-            example_id=example_id,
-            target=example.target,
-            variant=variant,
-            tau=tau,
-            n_layers=example.n_layers,
-            top=example.tree_top,
-            tokens=example.tokens,
-            gold=example.gold,
-            predicted=example.predicted,
-            edges=tuple(edges),
-        )
+        edges = _edges(connection, example, variant, tau)
+    return Tree(
+        run=example.run,
+        example_id=example_id,
+        target=example.target,
+        variant=variant,
+        tau=tau,
+        n_layers=example.n_layers,
+        top=example.tree_top,
+        tokens=example.tokens,
+        gold=example.gold,
+        predicted=example.predicted,
+        edges=edges,
+    )
+
+
+def _check_tau(tau: float, run: Row[Any]) -> None:
+    floor = float(json.loads(run.config).get("edge_floor", 0.0))
+    if not floor <= tau <= 1:
+        raise UserError("tau is out of range", got=tau, allowed=f"{floor} (the run's edge_floor) to 1")
+
+
+def _edges(
+    connection: Connection, example: StoredExample, variant: Variant, tau: float
+) -> tuple[TreeEdge, ...]:
+    """Edges as the job grows them, from the top downwards."""
+    job = load_catalogue().job("tree_edges")
+    values = {one.name: one.default for one in job.parameters.values()}
+    values |= {"tau": tau, "target": example.target, "example_id": example.example_id}
+    built.prepare(connection, [example.run_id])
+    with built.explained(job.name):
+        rows = built.query_rows(connection, job.file.query, values).to_pylist()
+    return tuple(
+        TreeEdge(row["layer"], row["query_pos"], row["key_pos"], row["attr"])
+        for row in rows
+        if row["variant"] == variant
+    )

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from sqlalchemy import Connection
 
 from attattr_batch.analysis.examples import edge_matrices, stored_example
+from attattr_batch.store.runs import resolve_run
 
 _DIGITS = 9
 
@@ -62,7 +63,7 @@ def stored_head_view(connection: Connection, run: str | int, example_id: int, ta
     Raises:
         UserError: no such run or example, or the example is not attributed.
     """
-    example = stored_example(connection, run, example_id, target)
+    example = stored_example(connection, resolve_run(connection, run), example_id, target)
     matrices = edge_matrices(connection, example)
     about = {
         "run": example.run,
