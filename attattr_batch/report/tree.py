@@ -47,7 +47,12 @@ def _line_marks(lines: alt.Chart) -> tuple[alt.Chart, alt.Chart]:
     """Broken lines where no edge joins a token to its parent; edges as wide as their attribution."""
     links = lines.mark_rule(strokeDash=[3, 3]).encode(color=alt.value(_LINK))
     edges = lines.mark_rule(strokeCap="round").encode(
-        size=alt.Size("attr:Q", title="attribution", scale=alt.Scale(range=[1, 5], domainMin=0)),
+        strokeWidth=alt.StrokeWidth(
+            "attr:Q",
+            title="attribution",
+            scale=alt.Scale(range=[1, 5], domainMin=0),
+            legend=alt.Legend(symbolType="stroke", symbolSize=400, symbolStrokeColor=_EDGE, tickCount=3),
+        ),
         color=alt.value(_EDGE),
         opacity=alt.value(0.75),
         tooltip=["parent:N", "child:N", "layer:O", alt.Tooltip("attr:Q", format=".3g")],
