@@ -68,6 +68,16 @@ def test_a_run_says_what_it_did_and_the_same_again_does_nothing(new: Cli, run: A
     assert rows_of(new.db, facts) == before
 
 
+def test_rows_that_miss_the_tolerance_are_kept_counted_and_an_exit_code(new: Cli, run: Arguments) -> None:
+    answer = new(*run("--tolerance", "1e-12", "--limit", 2))
+    assert answer.code == 1, "float32 cannot meet it"
+    assert f"rows missed the tolerance: attattr verify --db {new.db}" in answer.err
+    ((committed, uncertified),) = rows_of(new.db, "SELECT committed, uncertified FROM run_summary")
+    assert committed == 2
+    assert uncertified > 0
+    assert new("verify").code == 1
+
+
 def test_json_on_stdout_and_the_rest_on_stderr(new: Cli, run: Arguments) -> None:
     answer = new(*run("--format", "json", "--limit", 5))
     (summary,) = json.loads(answer.out)
