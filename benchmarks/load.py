@@ -48,7 +48,7 @@ OWN_JOB = """\
 -- column error: Standard error.
 SELECT run_id, layer, head, avg(attr_max) AS mean, stddev_samp(attr_max) / sqrt(count(*)) AS error
 FROM head_scores
-JOIN selected_runs USING (run_id)
+SEMI JOIN selected_runs USING (run_id)
 WHERE target = 'gold'
 GROUP BY ALL
 """
