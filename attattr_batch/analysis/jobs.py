@@ -8,8 +8,8 @@ The header says what else is needed beside name, description, grain and depends:
     -- agree: columns of `runs` in which runs that are named together must be equal
     -- param NAME: TYPE = DEFAULT; meaning      (TYPE: integer, number, text, or words separated by |)
 
-A query reads the runs it is for from `selected_runs` (rows of `runs`, so SEMI JOIN it unless their columns are
-wanted), and a parameter as `$NAME`.
+A query reads the runs it is for from `selected_runs` (rows of `runs`: SEMI JOIN it unless you want their
+columns), and a parameter as `$NAME`.
 """
 
 from __future__ import annotations
