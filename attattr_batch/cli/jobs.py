@@ -21,6 +21,7 @@ from attattr_batch.cli.machine import (
     ChunkDeadlineOption,
     DeviceOption,
     ExecutorOption,
+    RetryErrorsOption,
     StageOption,
     WorkersOption,
 )
@@ -117,9 +118,7 @@ def run(
     batch_tokens: BatchTokensOption = None,
     chunk_deadline: ChunkDeadlineOption = None,
     stage: StageOption = None,
-    retry_errors: Annotated[
-        bool, typer.Option("--retry-errors", help="Try quarantined examples of passes again.")
-    ] = False,
+    retry_errors: RetryErrorsOption = False,
     metrics: MetricsOption = None,
     db: DbOption = DEFAULT_DB,
     form: FormatOption = Format.table,

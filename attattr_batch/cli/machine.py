@@ -39,3 +39,4 @@ StageOption = Annotated[
         rich_help_panel=_PANEL,
     ),
 ]
+RetryErrorsOption = Annotated[bool, typer.Option("--retry-errors", help="Try quarantined examples again.")]

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from attattr_batch.choices import DType, Target
 from attattr_batch.cli.logs import (
     LogFileOption,
     LogFormat,
@@ -23,6 +22,7 @@ from attattr_batch.cli.machine import (
     ChunkDeadlineOption,
     DeviceOption,
     ExecutorOption,
+    RetryErrorsOption,
     StageOption,
     WorkersOption,
 )
@@ -36,13 +36,28 @@ from attattr_batch.cli.output import (
     print_rows,
     stderr,
 )
-from attattr_batch.spec import Quadrature, RunSpec, load_spec, make_spec
+from attattr_batch.cli.settings import (
+    DataDirOption,
+    DatasetOption,
+    DTypeOption,
+    LimitOption,
+    MaxLengthOption,
+    ModelOption,
+    NameOption,
+    NodesOption,
+    QuadratureOption,
+    RevisionOption,
+    SpecArgument,
+    SplitOption,
+    TargetOption,
+    TaskOption,
+    ToleranceOption,
+    TopKOption,
+)
+from attattr_batch.spec import RunSpec, load_spec, make_spec
 
 if TYPE_CHECKING:
     from attattr_batch.runtime.driver import Reporter
-
-_DATA = "What to attribute"
-_METHOD = "How"
 
 
 def register(app: typer.Typer) -> None:
@@ -55,54 +70,22 @@ def register(app: typer.Typer) -> None:
 
 
 def run(
-    spec: Annotated[Path | None, typer.Argument(help="Run spec (YAML). Flags win over it.")] = None,
-    task: Annotated[str | None, typer.Option(help="GLUE task, e.g. sst2.", rich_help_panel=_DATA)] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(help="Model folder, hub id, or `bundled`.", rich_help_panel=_DATA),
-    ] = None,
-    revision: Annotated[
-        str | None, typer.Option(help="Revision of a hub model.", rich_help_panel=_DATA)
-    ] = None,
-    data_dir: Annotated[
-        str | None,
-        typer.Option(
-            help="Folder in the official GLUE TSV layout, or `bundled`. Without it: the hub.",
-            rich_help_panel=_DATA,
-        ),
-    ] = None,
-    dataset: Annotated[
-        str | None,
-        typer.Option(
-            help="Your own data: a CSV, JSON or Parquet file, or a hub set; name its columns in a spec.",
-            rich_help_panel=_DATA,
-        ),
-    ] = None,
-    split: Annotated[str | None, typer.Option(help="Split. [default: dev]", rich_help_panel=_DATA)] = None,
-    limit: Annotated[int | None, typer.Option(help="First N rows only.", rich_help_panel=_DATA)] = None,
-    max_length: Annotated[
-        int | None, typer.Option(help="Tokens per example at most. [default: 128]", rich_help_panel=_DATA)
-    ] = None,
-    name: Annotated[str | None, typer.Option(help="Name of the run.", rich_help_panel=_DATA)] = None,
-    target: Annotated[
-        Target | None, typer.Option(help="Class attributed. [default: both]", rich_help_panel=_METHOD)
-    ] = None,
-    quadrature: Annotated[
-        Quadrature | None, typer.Option(help="Integration rule. [default: adaptive]", rich_help_panel=_METHOD)
-    ] = None,
-    nodes: Annotated[int | None, typer.Option(help="Nodes of a fixed rule.", rich_help_panel=_METHOD)] = None,
-    tolerance: Annotated[
-        float | None,
-        typer.Option(
-            help="Largest completeness error of any row and layer. [default: 0.001]", rich_help_panel=_METHOD
-        ),
-    ] = None,
-    dtype: Annotated[
-        DType | None, typer.Option(help="Arithmetic. [default: float32]", rich_help_panel=_METHOD)
-    ] = None,
-    top_k: Annotated[
-        int | None, typer.Option(help="Edges kept per head. [default: 5]", rich_help_panel=_METHOD)
-    ] = None,
+    spec: SpecArgument = None,
+    task: TaskOption = None,
+    model: ModelOption = None,
+    revision: RevisionOption = None,
+    data_dir: DataDirOption = None,
+    dataset: DatasetOption = None,
+    split: SplitOption = None,
+    limit: LimitOption = None,
+    max_length: MaxLengthOption = None,
+    name: NameOption = None,
+    target: TargetOption = None,
+    quadrature: QuadratureOption = None,
+    nodes: NodesOption = None,
+    tolerance: ToleranceOption = None,
+    dtype: DTypeOption = None,
+    top_k: TopKOption = None,
     device: DeviceOption = None,
     executor: ExecutorOption = None,
     workers: WorkersOption = None,
@@ -110,9 +93,7 @@ def run(
     batch_tokens: BatchTokensOption = None,
     chunk_deadline: ChunkDeadlineOption = None,
     stage: StageOption = None,
-    retry_errors: Annotated[
-        bool, typer.Option("--retry-errors", help="Try quarantined examples again.")
-    ] = False,
+    retry_errors: RetryErrorsOption = False,
     metrics: MetricsOption = None,
     db: DbOption = DEFAULT_DB,
     form: FormatOption = Format.table,

@@ -46,7 +46,7 @@ def test_flags(cli: Cli, model: Path, data: Path, flags: str, fragments: tuple[s
     if flags == "--device cuda" and os.path.exists("/dev/nvidia0"):
         pytest.skip("there is a CUDA device here")
     message = cli.refuses("run", "--task", "sst2", "--model", model, "--data-dir", data, *flags.split())
-    contains(message, *fragments)
+    assert contains(message, *fragments)
 
 
 @pytest.mark.parametrize(
@@ -64,22 +64,22 @@ def test_flags(cli: Cli, model: Path, data: Path, flags: str, fragments: tuple[s
 def test_specs(cli: Cli, tmp_path: Path, spec: str, fragments: tuple[str, ...]) -> None:
     path = tmp_path / "spec.yaml"
     path.write_text(spec)
-    contains(cli.refuses("run", path), str(path), *fragments)
+    assert contains(cli.refuses("run", path), str(path), *fragments)
 
 
 def test_a_spec_that_is_not_there(cli: Cli, tmp_path: Path) -> None:
-    contains(
+    assert contains(
         cli.refuses("run", tmp_path / "no.yaml"), "cannot read the run spec", "no.yaml", "check the path"
     )
 
 
 def test_commands(cli: Cli) -> None:
-    contains(cli.bare("sttus").err, "No such command 'sttus'. Did you mean 'status'?")
+    assert contains(cli.bare("sttus").err, "No such command 'sttus'. Did you mean 'status'?")
     assert cli.bare("sttus").code == 2
-    contains(cli.refuses("rm", "frist", "-y"), "no such run", "first (1)", "did you mean 'first'?")
-    contains(cli.refuses("sql", "SELEC 1"), "syntax error")
-    contains(cli.refuses("sql", "DROP TABLE runs"), "only queries that read are allowed")
-    contains(cli.refuses("sql", "COPY runs TO '/tmp/x.csv'"), "only queries that read are allowed")
+    assert contains(cli.refuses("rm", "frist", "-y"), "no such run", "first (1)", "did you mean 'first'?")
+    assert contains(cli.refuses("sql", "SELEC 1"), "syntax error")
+    assert contains(cli.refuses("sql", "DROP TABLE runs"), "only queries that read are allowed")
+    assert contains(cli.refuses("sql", "COPY runs TO '/tmp/x.csv'"), "only queries that read are allowed")
 
 
 # Models
@@ -90,36 +90,40 @@ def refuses_model(cli: Cli, model: object, data: Path) -> str:
 
 
 def test_no_model_folder(cli: Cli, data: Path, tmp_path: Path) -> None:
-    contains(refuses_model(cli, tmp_path / "nothing", data), "no such model folder", "nothing")
-    contains(refuses_model(cli, tmp_path, data), "no config.json", str(tmp_path))
+    assert contains(refuses_model(cli, tmp_path / "nothing", data), "no such model folder", "nothing")
+    assert contains(refuses_model(cli, tmp_path, data), "no config.json", str(tmp_path))
 
 
 def test_no_weights(cli: Cli, data: Path, changed: Path) -> None:
     (changed / "model.safetensors").unlink()
-    contains(refuses_model(cli, changed, data), "the model folder has no weights", "allowed: *.safetensors")
+    assert contains(
+        refuses_model(cli, changed, data), "the model folder has no weights", "allowed: *.safetensors"
+    )
     (changed / "pytorch_model.bin").write_bytes(b"\x80\x04.")
     message = refuses_model(cli, changed, data)
-    contains(message, "pickled weights only", "pytorch_model.bin", "allowed: safetensors", "save_pretrained")
+    assert contains(
+        message, "pickled weights only", "pytorch_model.bin", "allowed: safetensors", "save_pretrained"
+    )
 
 
 def test_truncated_weights(cli: Cli, data: Path, changed: Path) -> None:
     weights = changed / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
-    contains(refuses_model(cli, changed, data), "the model cannot be loaded", str(changed))
+    assert contains(refuses_model(cli, changed, data), "the model cannot be loaded", str(changed))
 
 
 def test_weights_that_are_no_numbers(cli: Cli, data: Path, changed: Path) -> None:
     tensors = load_file(changed / "model.safetensors")
     tensors["classifier.bias"][0] = float("nan")
     save_file(tensors, changed / "model.safetensors", metadata={"format": "pt"})
-    contains(refuses_model(cli, changed, data), "weights that are no numbers", "classifier.bias")
+    assert contains(refuses_model(cli, changed, data), "weights that are no numbers", "classifier.bias")
 
 
 def test_no_classifier_head_then_mended(cli: Cli, model: Path, data: Path, tmp_path: Path) -> None:
     headless = toy_model(tmp_path / "headless", kind=BertModel)
     message = refuses_model(cli, headless, data)
-    contains(message, "lacks weights, so they would be random", "classifier.bias, classifier.weight")
-    contains(message, "allowed: a fine-tuned sequence classifier", "attattr finetune --help")
+    assert contains(message, "lacks weights, so they would be random", "classifier.bias, classifier.weight")
+    assert contains(message, "allowed: a fine-tuned sequence classifier", "attattr finetune --help")
     run = ["run", "--task", "sst2", "--data-dir", data, "--limit", 2, "--name", "second"]
     assert cli(*run, "--model", model).code == 0, "the failed run must not keep the name"
     assert cli("rm", "second", "-y").code == 0
@@ -128,29 +132,29 @@ def test_no_classifier_head_then_mended(cli: Cli, model: Path, data: Path, tmp_p
 def test_another_number_of_labels(cli: Cli, data: Path, tmp_path: Path) -> None:
     three = toy_model(tmp_path / "three", labels=("negative", "neutral", "positive"))
     message = refuses_model(cli, three, data)
-    contains(message, "different numbers of labels", "model: 3 (negative, neutral, positive)")
-    contains(message, "dataset: 2 (negative, positive)", "choose a model fine-tuned for this task")
+    assert contains(message, "different numbers of labels", "model: 3 (negative, neutral, positive)")
+    assert contains(message, "dataset: 2 (negative, positive)", "choose a model fine-tuned for this task")
 
 
 def test_a_regression_head(cli: Cli, data: Path, tmp_path: Path) -> None:
     message = refuses_model(cli, toy_model(tmp_path / "one", labels=("score",)), data)
-    contains(message, "regression head", "got:     1 output", "2 outputs: negative, positive")
+    assert contains(message, "regression head", "got:     1 output", "2 outputs: negative, positive")
 
 
 def test_labels_of_other_names(cli: Cli, data: Path, tmp_path: Path) -> None:
     message = refuses_model(cli, toy_model(tmp_path / "other", labels=("bad", "good")), data)
-    contains(message, "which output", "bad, good", "label_map", "{bad: negative, good: positive}")
+    assert contains(message, "which output", "bad, good", "label_map", "{bad: negative, good: positive}")
 
 
 def test_no_tokenizer(cli: Cli, data: Path, changed: Path) -> None:
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (changed / name).unlink()
-    contains(refuses_model(cli, changed, data), "the model has no tokenizer", "tokenizer.json")
+    assert contains(refuses_model(cli, changed, data), "the model has no tokenizer", "tokenizer.json")
 
 
 def test_the_tokenizer_of_another_model(cli: Cli, data: Path, tmp_path: Path) -> None:
     small = toy_model(tmp_path / "small", vocab_size=9)
-    contains(refuses_model(cli, small, data), "does not belong to the model", "ids below 9")
+    assert contains(refuses_model(cli, small, data), "does not belong to the model", "ids below 9")
 
 
 def test_an_unsupported_family(cli: Cli, data: Path, tmp_path: Path) -> None:
@@ -159,12 +163,16 @@ def test_an_unsupported_family(cli: Cli, data: Path, tmp_path: Path) -> None:
     names = {0: "negative", 1: "positive"}
     config = GPT2Config(vocab_size=40, n_positions=64, n_embd=8, n_layer=1, n_head=1, id2label=names)
     GPT2ForSequenceClassification(config).save_pretrained(folder)
-    contains(refuses_model(cli, folder, data), "'gpt2' is not supported", "allowed: bert", "modernbert")
+    assert contains(
+        refuses_model(cli, folder, data), "'gpt2' is not supported", "allowed: bert", "modernbert"
+    )
 
 
 def test_a_configuration_cut_short(cli: Cli, data: Path, changed: Path) -> None:
     (changed / "config.json").write_text('{"model_type": "bert"')
-    contains(refuses_model(cli, changed, data), "the model's configuration cannot be used", "config.json")
+    assert contains(
+        refuses_model(cli, changed, data), "the model's configuration cannot be used", "config.json"
+    )
 
 
 def test_code_in_a_model_folder_is_never_run(cli: Cli, data: Path, changed: Path, tmp_path: Path) -> None:
@@ -174,7 +182,7 @@ def test_code_in_a_model_folder_is_never_run(cli: Cli, data: Path, changed: Path
     own = {"AutoConfig": "evil.C", "AutoModelForSequenceClassification": "evil.C"}
     (changed / "config.json").write_text(json.dumps({**config, "model_type": "evil", "auto_map": own}))
     message = refuses_model(cli, changed, data)
-    contains(message, "configuration cannot be used", "code from a model folder is never run")
+    assert contains(message, "configuration cannot be used", "code from a model folder is never run")
     assert not trace.exists()
 
 
@@ -186,9 +194,9 @@ def refuses_rows(cli: Cli, model: Path, data: Path, *flags: str) -> str:
 
 
 def test_no_data(cli: Cli, model: Path, data: Path, tmp_path: Path) -> None:
-    contains(refuses_rows(cli, model, tmp_path / "nothing"), "the data folder does not exist")
+    assert contains(refuses_rows(cli, model, tmp_path / "nothing"), "the data folder does not exist")
     message = refuses_rows(cli, model, data, "--task", "rte")
-    contains(message, "lacks the task's file", "RTE/dev.tsv", "found there: sst2 (dev)")
+    assert contains(message, "lacks the task's file", "RTE/dev.tsv", "found there: sst2 (dev)")
 
 
 @pytest.mark.parametrize(
@@ -208,7 +216,7 @@ def test_broken_files(
 ) -> None:
     broken = write_sst2(tmp_path / "broken", dev=[])
     (broken / "SST-2" / "dev.tsv").write_bytes(content)
-    contains(refuses_rows(cli, model, broken), "dev.tsv", *fragments)
+    assert contains(refuses_rows(cli, model, broken), "dev.tsv", *fragments)
 
 
 def test_own_data(cli: Cli, model: Path, tmp_path: Path) -> None:
@@ -216,8 +224,8 @@ def test_own_data(cli: Cli, model: Path, tmp_path: Path) -> None:
     reviews.write_text("review,stars\na good film,1\n")
     columns = "columns: {text_a: text, label: stars}"
     spec.write_text(f"model: {model}\ndataset: reviews.csv\nlabels: [negative, positive]\n{columns}\n")
-    contains(cli.refuses("run", spec), "lacks a column", "missing 'text'", "'review', 'stars'")
+    assert contains(cli.refuses("run", spec), "lacks a column", "missing 'text'", "'review', 'stars'")
     message = cli.refuses("run", spec, "--dataset", tmp_path / "other.csv")
-    contains(message, "no such data file or folder", "other.csv")
+    assert contains(message, "no such data file or folder", "other.csv")
     message = cli.refuses("run", "--model", model, "--dataset", reviews)
-    contains(message, "`dataset` needs `columns`", "for example `columns: {text_a: sentence")
+    assert contains(message, "`dataset` needs `columns`", "for example `columns: {text_a: sentence")

@@ -98,7 +98,7 @@ def test_add_list_and_remove(cli: Cli) -> None:
 def test_refusals(cli: Cli, flags: list[str], fragments: list[str]) -> None:
     settings = {"--cron": "0 2 * * *", "--spec": "night.yaml"} | dict([flags])
     message = cli.refuses("schedule", "add", "nightly", *[one for pair in settings.items() for one in pair])
-    contains(message, *fragments)
+    assert contains(message, *fragments)
 
 
 def test_a_tick_attributes_and_the_next_one_skips_the_same_checkpoint(

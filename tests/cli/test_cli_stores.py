@@ -36,7 +36,7 @@ COMMANDS = (
 def test_no_store_yet(anywhere: Cli, command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     message = anywhere.refuses(*command.split(maxsplit=1 if "'" in command else -1))
-    contains(message, "there is no database yet", f"`attattr run --db {anywhere.db}` makes one")
+    assert contains(message, "there is no database yet", f"`attattr run --db {anywhere.db}` makes one")
     assert not list(tmp_path.iterdir())
 
 
@@ -51,14 +51,14 @@ def refuses_store(cli: Cli, model: Path, data: Path) -> str:
 
 def test_a_text_file(anywhere: Cli, model: Path, data: Path) -> None:
     anywhere.db.write_text("not a database\n" * 1000)
-    contains(refuses_store(anywhere, model, data), "not a DuckDB database", str(anywhere.db), "--db")
+    assert contains(refuses_store(anywhere, model, data), "not a DuckDB database", str(anywhere.db), "--db")
 
 
 def test_a_foreign_database(anywhere: Cli, model: Path, data: Path) -> None:
     with duckdb.connect(anywhere.db) as connection:
         connection.execute("CREATE TABLE runs (mine INTEGER)")
     message = refuses_store(anywhere, model, data)
-    contains(message, "not one of attattr_batch", str(anywhere.db), "this file is left as it is")
+    assert contains(message, "not one of attattr_batch", str(anywhere.db), "this file is left as it is")
 
 
 def test_a_store_of_a_newer_version(anywhere: Cli, filled: Path, model: Path, data: Path) -> None:
@@ -66,18 +66,18 @@ def test_a_store_of_a_newer_version(anywhere: Cli, filled: Path, model: Path, da
     with duckdb.connect(anywhere.db) as connection:
         connection.execute("UPDATE attattr_schema SET version_num = '9999'")
     message = refuses_store(anywhere, model, data)
-    contains(message, "a newer version of attattr_batch", "schema 9999", "upgrade attattr_batch")
+    assert contains(message, "a newer version of attattr_batch", "schema 9999", "upgrade attattr_batch")
 
 
 def test_a_folder_in_place_of_the_store(anywhere: Cli, model: Path, data: Path) -> None:
     anywhere.db.mkdir()
-    contains(refuses_store(anywhere, model, data), "the database must be a file", "give a file's path")
+    assert contains(refuses_store(anywhere, model, data), "the database must be a file", "give a file's path")
 
 
 def test_no_folder_for_the_store(anywhere: Cli, model: Path, data: Path) -> None:
     anywhere.db = anywhere.db.parent / "nowhere" / "x.duckdb"
     message = anywhere.refuses("run", "--task", "sst2", "--model", model, "--data-dir", data)
-    contains(message, "the folder of the database does not exist", "make the folder first")
+    assert contains(message, "the folder of the database does not exist", "make the folder first")
 
 
 def test_a_folder_without_permission(anywhere: Cli, model: Path, data: Path) -> None:
@@ -96,7 +96,9 @@ def test_a_folder_without_permission(anywhere: Cli, model: Path, data: Path) -> 
             message = anywhere.refuses(*run)
         finally:
             os.seteuid(before)
-        contains(message, "no permission to use the database there", "who owns the file and its folder")
+        assert contains(
+            message, "no permission to use the database there", "who owns the file and its folder"
+        )
     finally:
         subprocess.run(["chmod", "-R", "u+w", folder], check=True)
         shutil.rmtree(folder)
@@ -119,18 +121,20 @@ def test_a_store_held_by_another_process(
             ["status"],
         ):
             message = cli.refuses(*command)
-            contains(message, "another process holds the database; waited 0.2 s", f"PID {holder.pid}")
+            assert contains(message, "another process holds the database; waited 0.2 s", f"PID {holder.pid}")
         holder.communicate()
     monkeypatch.setenv("ATTATTR_LOCK_TIMEOUT", "soon")
-    contains(cli.refuses("status"), "ATTATTR_LOCK_TIMEOUT=soon", "allowed: seconds, 0 or more")
+    assert contains(cli.refuses("status"), "ATTATTR_LOCK_TIMEOUT=soon", "allowed: seconds, 0 or more")
 
 
 def test_places_that_hold_other_things(cli: Cli, tmp_path: Path) -> None:
     used = tmp_path / "used"
     used.mkdir()
     (used / "thesis.txt").write_text("mine")
-    contains(cli.refuses("export", "first", "--to", used), "the folder holds other things", "thesis.txt")
+    assert contains(
+        cli.refuses("export", "first", "--to", used), "the folder holds other things", "thesis.txt"
+    )
     message = cli.refuses("snapshot", used / "thesis.txt")
-    contains(message, "thesis.txt")
+    assert contains(message, "thesis.txt")
     assert (used / "thesis.txt").read_text() == "mine"
-    contains(cli.refuses("export", "second", "--to", tmp_path / "x"), "no such run", "first (1)")
+    assert contains(cli.refuses("export", "second", "--to", tmp_path / "x"), "no such run", "first (1)")
