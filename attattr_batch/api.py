@@ -14,7 +14,7 @@ from attattr_batch.choices import DType
 from attattr_batch.data.encoding import check_tokenizer, check_vocabulary, encode
 from attattr_batch.engine.attribution import Method
 from attattr_batch.engine.models import choose_device, find_model, load_model, load_tokenizer, token_limit
-from attattr_batch.engine.single import attribute_example, check_classifier
+from attattr_batch.engine.single import Matrices, attribute_example, check_classifier
 from attattr_batch.errors import UserError, unknown_name
 from attattr_batch.markup import escape, notebook_table
 from attattr_batch.records import Dataset, EncodedExample, Example
@@ -176,6 +176,12 @@ def attribute(
     example = _encode(model.config, tokenizer, (text, text_pair), spec)
     method = Method(spec.quadrature, spec.nodes, spec.tolerance, spec.dtype)
     found = attribute_example(model, example, wanted, method)
+    return _attribution(found, example, tokenizer, names)
+
+
+def _attribution(
+    found: Matrices, example: EncodedExample, tokenizer: Any, names: dict[int, str]
+) -> Attribution:
     return Attribution(
         scores=found.scores,
         attention=found.attention,

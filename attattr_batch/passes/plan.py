@@ -121,22 +121,6 @@ def plan_attribution(spec: RunSpec) -> AttributionPlan:
     target, warnings = _settle_target(spec, dataset)
     vocabulary = {index: token for token, index in tokenizer.get_vocab().items()}
     tokenizer_key = content_key(sorted(vocabulary.items()))
-    device = device_for(spec)
-    work = AttributeWork(
-        source=source,
-        device=device,
-        threads=None,
-        method=Method(
-            spec.quadrature,
-            spec.nodes,
-            spec.tolerance,
-            spec.dtype,
-            spec.batch_tokens or default_batch_tokens(device, config.hidden_size),
-        ),
-        keep=Keep(spec.top_k, spec.edge_floor, spec.edge_cap),
-        target=target,
-        outputs=tuple(sorted(range(len(match.mapping)), key=match.mapping.__getitem__)),
-    )
     return AttributionPlan(
         spec=spec,
         source=source,
@@ -150,13 +134,29 @@ def plan_attribution(spec: RunSpec) -> AttributionPlan:
             "outputs": list(match.mapping),
             "target": target,
         },
-        work=work,
+        work=_work(spec, source, config.hidden_size, target, match),
         unfit=_unfit(dataset, encoded, target),
         warnings=(*warnings, *_label_warnings(match, dataset)),
         architecture=(config.model_type, _n_layers(config), config.num_attention_heads),
         hidden_size=config.hidden_size,
         tokenizer_key=tokenizer_key,
         vocabulary=vocabulary,
+    )
+
+
+def _work(
+    spec: RunSpec, source: ModelSource, hidden_size: int, target: Target, match: LabelMatch
+) -> AttributeWork:
+    device = device_for(spec)
+    tokens = spec.batch_tokens or default_batch_tokens(device, hidden_size)
+    return AttributeWork(
+        source=source,
+        device=device,
+        threads=None,
+        method=Method(spec.quadrature, spec.nodes, spec.tolerance, spec.dtype, tokens),
+        keep=Keep(spec.top_k, spec.edge_floor, spec.edge_cap),
+        target=target,
+        outputs=tuple(sorted(range(len(match.mapping)), key=match.mapping.__getitem__)),
     )
 
 

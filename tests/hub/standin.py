@@ -101,7 +101,7 @@ class HubStandIn:
         self.strays: list[str] = []
         self.forbidden: set[str] = set()
         self._repositories: dict[tuple[str, str], Repository] = {}
-        self._server = _Server(("127.0.0.1", 0), _handler(self))
+        self._server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": self}))
         self._thread = Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
 
     @property
@@ -158,99 +158,99 @@ class HubStandIn:
         return repository.find(revision)
 
 
-def _handler(hub: HubStandIn) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+class _Handler(BaseHTTPRequestHandler):
+    """Answers as the hub does; `hub` is given by a subclass."""
 
-        def do_HEAD(self) -> None:
-            self._answer()
+    hub: HubStandIn
+    protocol_version = "HTTP/1.1"
 
-        def do_GET(self) -> None:
-            self._answer()
+    def do_HEAD(self) -> None:
+        self._answer()
 
-        def do_POST(self) -> None:
-            self._answer()
+    def do_GET(self) -> None:
+        self._answer()
 
-        def do_CONNECT(self) -> None:
-            self._answer()
+    def do_POST(self) -> None:
+        self._answer()
 
-        def log_message(self, format: str, *args: Any) -> None:
-            pass
+    def do_CONNECT(self) -> None:
+        self._answer()
 
-        def _answer(self) -> None:
-            length = int(self.headers.get("Content-Length") or 0)
-            body = self.rfile.read(length)
-            if not self.path.startswith("/"):
-                hub.strays.append(f"{self.command} {self.path}")
-                self._send(502, {"error": "not this hub"})
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+    def _answer(self) -> None:
+        length = int(self.headers.get("Content-Length") or 0)
+        body = self.rfile.read(length)
+        if not self.path.startswith("/"):
+            self.hub.strays.append(f"{self.command} {self.path}")
+            self._send(502, {"error": "not this hub"})
+            return
+        self.hub.requests.append(f"{self.command} {self.path}")
+        url = urlsplit(self.path)
+        for action, pattern in _ROUTES:
+            if found := re.fullmatch(pattern, url.path):
+                try:
+                    groups = [unquote(group) for group in found.groups() if group is not None]
+                    getattr(self, f"_{action}")(*groups, body=body)
+                except NotThereError as error:
+                    self._send(error.status, {"error": error.code}, {"X-Error-Code": error.code})
                 return
-            hub.requests.append(f"{self.command} {self.path}")
-            url = urlsplit(self.path)
-            for action, pattern in _ROUTES:
-                if found := re.fullmatch(pattern, url.path):
-                    try:
-                        groups = [unquote(group) for group in found.groups() if group is not None]
-                        getattr(self, f"_{action}")(*groups, body=body)
-                    except NotThereError as error:
-                        self._send(error.status, {"error": error.code}, {"X-Error-Code": error.code})
-                    return
-            self._send(404, {"error": "no such route"})
+        self._send(404, {"error": "no such route"})
 
-        def _info(self, kind: str, name: str, revision: str = "main", *, body: bytes) -> None:
-            commit, files = hub.find(kind, name, revision)
-            siblings = [{"rfilename": path} for path in files]
-            self._send(200, {"id": name, "sha": commit, "private": False, "siblings": siblings, "tags": []})
+    def _info(self, kind: str, name: str, revision: str = "main", *, body: bytes) -> None:
+        commit, files = self.hub.find(kind, name, revision)
+        siblings = [{"rfilename": path} for path in files]
+        self._send(200, {"id": name, "sha": commit, "private": False, "siblings": siblings, "tags": []})
 
-        def _tree(self, kind: str, name: str, revision: str, folder: str = "", *, body: bytes) -> None:
-            _, files = hub.find(kind, name, revision)
-            recursive = parse_qs(urlsplit(self.path).query).get("recursive", ["false"])[0].lower() == "true"
-            prefix = f"{folder}/" if folder else ""
-            below = [path for path in files if path.startswith(prefix)]
-            if prefix and not below:
-                raise NotThereError(404, "EntryNotFound")
-            folders = {prefix + path[len(prefix) :].split("/")[0] for path in below}
-            shown = below if recursive else [path for path in below if path in folders]
-            entries = [_file(path, files[path]) for path in shown]
-            entries += [_folder(path) for path in sorted(folders - set(files))]
-            self._send(200, entries)
+    def _tree(self, kind: str, name: str, revision: str, folder: str = "", *, body: bytes) -> None:
+        _, files = self.hub.find(kind, name, revision)
+        recursive = parse_qs(urlsplit(self.path).query).get("recursive", ["false"])[0].lower() == "true"
+        prefix = f"{folder}/" if folder else ""
+        below = [path for path in files if path.startswith(prefix)]
+        if prefix and not below:
+            raise NotThereError(404, "EntryNotFound")
+        folders = {prefix + path[len(prefix) :].split("/")[0] for path in below}
+        shown = below if recursive else [path for path in below if path in folders]
+        entries = [_file(path, files[path]) for path in shown]
+        entries += [_folder(path) for path in sorted(folders - set(files))]
+        self._send(200, entries)
 
-        def _paths_info(self, kind: str, name: str, revision: str, *, body: bytes) -> None:
-            _, files = hub.find(kind, name, revision)
-            asked = json.loads(body)["paths"]
-            folders = {path.rsplit("/", 1)[0] for path in files if "/" in path}
-            known = [_file(path, files[path]) for path in asked if path in files]
-            self._send(200, known + [_folder(path) for path in asked if path in folders])
+    def _paths_info(self, kind: str, name: str, revision: str, *, body: bytes) -> None:
+        _, files = self.hub.find(kind, name, revision)
+        asked = json.loads(body)["paths"]
+        folders = {path.rsplit("/", 1)[0] for path in files if "/" in path}
+        known = [_file(path, files[path]) for path in asked if path in files]
+        self._send(200, known + [_folder(path) for path in asked if path in folders])
 
-        def _resolve(self, kind: str, name: str, revision: str, path: str, *, body: bytes) -> None:
-            commit, files = hub.find(kind, name, revision)
-            if path in hub.forbidden:
-                self._send(403, {"error": "forbidden"})
-                return
-            headers = {"X-Repo-Commit": commit, "Accept-Ranges": "bytes"}
-            if path not in files:
-                missing = {**headers, "X-Error-Code": "EntryNotFound"}
-                self._send(404, {"error": "Entry not found"}, missing)
-                return
-            content, status = files[path], 200
-            headers["ETag"] = f'"{_oid(content)}"'
-            if span := re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", "")):
-                first, last = int(span[1]), min(int(span[2] or len(content)), len(content) - 1)
-                headers["Content-Range"] = f"bytes {first}-{last}/{len(content)}"
-                content, status = content[first : last + 1], 206
-            self._send(status, content, headers)
+    def _resolve(self, kind: str, name: str, revision: str, path: str, *, body: bytes) -> None:
+        commit, files = self.hub.find(kind, name, revision)
+        if path in self.hub.forbidden:
+            self._send(403, {"error": "forbidden"})
+            return
+        headers = {"X-Repo-Commit": commit, "Accept-Ranges": "bytes"}
+        if path not in files:
+            missing = {**headers, "X-Error-Code": "EntryNotFound"}
+            self._send(404, {"error": "Entry not found"}, missing)
+            return
+        content, status = files[path], 200
+        headers["ETag"] = f'"{_oid(content)}"'
+        if span := re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", "")):
+            first, last = int(span[1]), min(int(span[2] or len(content)), len(content) - 1)
+            headers["Content-Range"] = f"bytes {first}-{last}/{len(content)}"
+            content, status = content[first : last + 1], 206
+        self._send(status, content, headers)
 
-        def _send(self, status: int, content: object, headers: Mapping[str, str] | None = None) -> None:
-            body = content if isinstance(content, bytes) else json.dumps(content).encode()
-            self.send_response(status)
-            kind = "application/octet-stream" if isinstance(content, bytes) else "application/json"
-            for key, value in {"Content-Type": kind, **(headers or {})}.items():
-                self.send_header(key, value)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            if self.command != "HEAD":
-                self.wfile.write(body)
-
-    return Handler
+    def _send(self, status: int, content: object, headers: Mapping[str, str] | None = None) -> None:
+        body = content if isinstance(content, bytes) else json.dumps(content).encode()
+        self.send_response(status)
+        kind = "application/octet-stream" if isinstance(content, bytes) else "application/json"
+        for key, value in {"Content-Type": kind, **(headers or {})}.items():
+            self.send_header(key, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
 
 
 def _oid(content: bytes) -> str:
