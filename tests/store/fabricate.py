@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ from attattr_batch.store.connection import Store
 from attattr_batch.store.ingest import ChunkFacts, CommitResult, commit_chunk
 from attattr_batch.store.runs import RunRecord, register_pass, register_run, seal_pass
 from attattr_batch.store.tables import metadata
+
+Tables = dict[str, pa.Table]
 
 N_LAYERS = 2
 N_HEADS = 3
@@ -260,3 +262,19 @@ def execute(store: Store, *statements: str) -> None:
     with store.write() as connection:
         for statement in statements:
             connection.exec_driver_sql(statement)
+
+
+def changed(name: str, change: Callable[[pa.Table], pa.Table]) -> Callable[[Tables], Tables]:
+    """Tables of facts of which one is changed."""
+    return lambda tables: tables | {name: change(tables[name])}
+
+
+def with_value(column: str, value: Any, row: int = 0) -> Callable[[pa.Table], pa.Table]:
+    """A change of one value."""
+
+    def change(table: pa.Table) -> pa.Table:
+        values = table[column].to_pylist()
+        values[row] = value
+        return table.set_column(table.column_names.index(column), column, pa.array(values))
+
+    return change

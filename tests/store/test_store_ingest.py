@@ -1,38 +1,37 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pytest
-from fabricate import chunk, commit, contents, facts, new_store, record, register, registered_store, rows
+from fabricate import (
+    changed,
+    chunk,
+    commit,
+    contents,
+    facts,
+    new_store,
+    register,
+    registered_store,
+    rows,
+    with_value,
+)
 from sqlalchemy import Connection
 
 from attattr_batch.store.connection import Store
 from attattr_batch.store.ingest import CommitResult, Failure, commit_chunk, commit_chunks, record_failures
 from attattr_batch.store.rows import BadFactsError, insert_rows
-from attattr_batch.store.tables import query_name, tables_written_by
-
-Tables = dict[str, pa.Table]
+from attattr_batch.store.tables import tables_written_by
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     """A store with a run of 8 examples; the pass has id 1."""
     return registered_store(tmp_path)
-
-
-@pytest.fixture(scope="module")
-def untouched(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    """One such store for every test that ends with it unchanged; example 6 is committed."""
-    one = registered_store(tmp_path_factory.mktemp("untouched"))
-    commit(one, 1, [6])
-    return one
 
 
 def test_a_chunk_is_stored_as_given(store: Store) -> None:
@@ -131,121 +130,6 @@ def test_a_crash_between_two_statements_leaves_nothing(
     monkeypatch.undo()
     assert commit(store, 1, [1, 2]).committed == (1, 2)
     assert rows(store, "SELECT ok FROM integrity") == [(True,)]
-
-
-def changed(name: str, change: Callable[[pa.Table], pa.Table]) -> Callable[[Tables], Tables]:
-    return lambda tables: tables | {name: change(tables[name])}
-
-
-def with_value(column: str, value: Any, row: int = 0) -> Callable[[pa.Table], pa.Table]:
-    def change(table: pa.Table) -> pa.Table:
-        values = table[column].to_pylist()
-        values[row] = value
-        return table.set_column(table.column_names.index(column), column, pa.array(values))
-
-    return change
-
-
-def all_text(table: pa.Table) -> pa.Table:
-    return table.set_column(table.column_names.index("attn"), "attn", pa.array(["much"] * table.num_rows))
-
-
-def without_row(table: pa.Table) -> pa.Table:
-    return table.slice(1)
-
-
-def twice_the_first(table: pa.Table) -> pa.Table:
-    return pa.concat_tables([table, table.slice(0, 1)])
-
-
-def duplicate_for_missing(table: pa.Table) -> pa.Table:
-    return pa.concat_tables([table.slice(1), table.slice(1, 1)])
-
-
-def as_gold(table: pa.Table) -> pa.Table:
-    targets = pc.if_else(pc.equal(table["target"], "both"), "gold", table["target"])
-    return table.set_column(table.column_names.index("target"), "target", targets)
-
-
-BAD: dict[str, tuple[Callable[[Tables], Tables], str]] = {
-    "unknown table": (lambda tables: tables | {"head_score": tables["edges"]}, "did you mean 'head_scores'"),
-    "table of ours": (lambda tables: tables | {"ledger": tables["edges"]}, "unknown table of facts"),
-    "missing table": (lambda tables: {k: v for k, v in tables.items() if k != "head_scores"}, "head_scores"),
-    "unknown column": (
-        changed("edges", lambda t: t.append_column("attrs", t["attr"])),
-        "unknown column 'attrs'; did you mean 'attr'",
-    ),
-    "missing column": (
-        changed("edges", lambda t: t.drop_columns("attr")),
-        "edges.attr: the column is missing",
-    ),
-    "run_id given": (
-        changed("edges", lambda t: t.append_column("run_id", t["example_id"])),
-        "not the worker's to give",
-    ),
-    "null": (changed("head_scores", with_value("attr_max", None)), "attr_max: null .*examples 0"),
-    "NaN": (changed("head_scores", with_value("attr_max", math.nan, 20)), "attr_max: NaN .*examples 3"),
-    "infinite": (changed("layer_scores", with_value("f_full", math.inf)), "f_full: NaN or infinite"),
-    "too large for float32": (changed("edges", with_value("attr", 1e300)), "attr: NaN or infinite"),
-    "NaN in a nullable column": (
-        changed("head_scores", with_value("attr_second", math.nan)),
-        "attr_second: NaN",
-    ),
-    "NaN in a list": (
-        changed("predictions", with_value("probabilities", [math.nan, 1.0], 2)),
-        "probabilities: null, NaN or infinite .*examples 2",
-    ),
-    "null in a list": (changed("predictions", with_value("probabilities", [None, 1.0])), "examples 0"),
-    "too large for its type": (
-        changed("head_scores", with_value("layer", 70_000)),
-        "layer: .* does not fit",
-    ),
-    "fraction": (changed("layer_scores", with_value("nodes", 4.5)), "nodes: a value does not fit"),
-    "text for a number": (changed("edges", all_text), "edges.attn: a value does not fit"),
-    "negative": (changed("edges", with_value("query_pos", -1)), "query_pos: negative"),
-    "layer beyond the model": (changed("head_scores", with_value("layer", 2)), "layer must be below 2"),
-    "head beyond the model": (changed("edges", with_value("head", 3)), "head must be below 3"),
-    "another example": (changed("edges", with_value("example_id", 5)), "edges: rows of other examples .*5"),
-    "unknown target": (changed("edges", with_value("target", "golden")), "target must be"),
-    "edges of a target it lacks": (
-        changed("edges", with_value("target", "gold")),
-        "does not have .*examples 0",
-    ),
-    "head missing": (changed("head_scores", without_row), "1 of 30 rows are missing .*examples 0"),
-    "head twice": (changed("head_scores", twice_the_first), "head_scores: more than one row"),
-    "head twice for another": (changed("head_scores", duplicate_for_missing), "more than one row"),
-    "layer missing": (changed("layer_scores", without_row), "layer_scores: 1 of 10 rows are missing"),
-    "layer twice": (changed("layer_scores", twice_the_first), "layer_scores: more than one row"),
-    "target missing": (changed("target_scores", without_row), "target_scores: 1 of 5 rows are missing"),
-    "prediction missing": (changed("predictions", without_row), "predictions: 1 of 4 rows are missing"),
-    "prediction twice": (changed("predictions", twice_the_first), "predictions: more than one row"),
-    "no gold label": (changed("predictions", with_value("gold", None)), "no gold label"),
-    "gold where both coincide": (
-        lambda tables: {k: as_gold(v) if "target" in v.column_names else v for k, v in tables.items()},
-        "rows that do not belong",
-    ),
-    "both where they differ": (
-        changed("target_scores", with_value("target", "both", 3)),
-        "do not belong .*3",
-    ),
-}
-
-
-@pytest.mark.parametrize("case", BAD)
-def test_bad_facts_are_refused_and_nothing_is_stored(untouched: Store, case: str) -> None:
-    change, message = BAD[case]
-    bad = chunk(1, [0, 1, 2, 3], tables=change(facts([0, 1, 2, 3])))
-    with pytest.raises(BadFactsError, match=message):
-        commit_chunk(untouched, bad)
-    assert rows(untouched, "SELECT committed, ok FROM integrity") == [(1, True)]
-
-
-def test_bad_facts_name_the_examples_and_can_be_mended(store: Store) -> None:
-    bad = changed("head_scores", with_value("attr_max", math.nan, 20))(facts([0, 1, 2, 3]))
-    with pytest.raises(BadFactsError) as caught:
-        commit_chunk(store, chunk(1, [0, 1, 2, 3], tables=bad))
-    assert caught.value.example_ids == (3,)
-    assert commit(store, 1, [0, 1, 2, 3]).committed == (0, 1, 2, 3)
 
 
 def test_an_example_named_twice_is_refused(store: Store) -> None:
@@ -358,10 +242,3 @@ def test_failing_again_after_a_retry(store: Store) -> None:
             connection.exec_driver_sql("DELETE FROM failures")
     record_failures(store, 1, [Failure(example_id=2, kind="E", message="m", attempts=4)])
     assert rows(store, "SELECT attempts FROM failures") == [(4,)]
-
-
-def test_every_table_of_facts_is_checked_here() -> None:
-    """A new table of facts must be added to these tests; answers that jobs order have tests of their own."""
-    ordered = {"mask_outcomes", "attack_outcomes"}
-    assert {query_name(table) for table in tables_written_by("chunk").values()} - ordered == set(facts([0]))
-    assert record().target == "both"
