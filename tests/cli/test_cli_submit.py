@@ -69,6 +69,8 @@ def head_command(port: int) -> list[str]:
         *("--num-gpus=0", "--object-store-memory=100000000", "--disable-usage-stats"),
         *("--node-ip-address=127.0.0.1", f"--port={free_port()}"),
         *("--dashboard-host=127.0.0.1", f"--dashboard-port={port}"),
+        # Ray's usual ports may be another cluster's, and jobs would find no agent.
+        *(f"--dashboard-agent-listen-port={free_port()}", f"--ray-client-server-port={free_port()}"),
     ]
 
 
