@@ -79,8 +79,8 @@ def main() -> None:
         rows = list(time_commands(COMMANDS, store.path, folder))
     note = (
         f"{options.runs} runs, {heads / 1e6:.1f} million rows of head_scores, {size / 2**20:,.0f} MiB. Each"
-        " command is a process of its own, start-up included; memory is its largest resident set. Exit code 1 of"
-        " verify is right: made-up numbers are no attributions."
+        " command is a process of its own, start-up included; memory is its largest resident set. Exit code 1"
+        " of verify is right: made-up numbers are no attributions."
     )
     command = f"python benchmarks/load.py --runs {options.runs} --examples {options.examples}"
     result = {"title": "Commands on a large store", "command": command, **where}
