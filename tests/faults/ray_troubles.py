@@ -15,6 +15,8 @@ import psutil
 from scenarios import RUN, Bench, Scenario, contents
 from trials import Tally, check_whole
 
+from attattr_batch.runtime.executors.ray_actor import Actor
+
 # Chunks take long enough for something to happen in the middle.
 SLOW_RUN = Scenario("run on Ray", "blank", (*RUN, "--quadrature", "gauss-legendre", "--nodes", "128"))
 _ON_RAY = ("--executor", "ray", "--workers", "2")
@@ -50,7 +52,7 @@ def killed_worker(bench: Bench, chance: random.Random, tally: Tally) -> None:
     with _start(bench, folder) as driver:
         family = _family_at_work(driver, folder)
         time.sleep(chance.uniform(0, 0.3))
-        workers = [one for one in family if _name(one).startswith("ray::_Actor")]
+        workers = [one for one in family if _name(one).startswith(f"ray::{Actor.__name__}")]
         chance.choice(workers).kill()
         tally.trials += 1
         tally.faults += 1

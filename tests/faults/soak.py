@@ -15,6 +15,7 @@ import shutil
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -28,7 +29,7 @@ KILLS = 200
 COLUMNS = ("trials", "faults", "lost", "doubled", "torn", "faulty")
 
 
-def soak(bench: Bench, kills: int, seconds: float, seed: int) -> Iterator[tuple[str, Tally]]:
+def soak(bench: Bench, kills: int, seconds: float, seed: int, only: str = "") -> Iterator[tuple[str, Tally]]:
     """Makes all trials that fit into the time, which is shared out; gives the tally of each kind of fault."""
     chance, end = random.Random(seed), time.monotonic() + seconds
     troubles = TROUBLES | RAY_TROUBLES
@@ -39,13 +40,19 @@ def soak(bench: Bench, kills: int, seconds: float, seed: int) -> Iterator[tuple[
         return now + (end - now) / (parts - part)
 
     for part, (one, share) in enumerate(zip(SCENARIOS, _shares(kills), strict=True)):
-        yield f"ended: {one.name}", killed(bench, one, share, (chance, deadline(part)))
+        if only in (name := f"ended: {one.name}"):
+            yield name, killed(bench, one, share, (chance, deadline(part)))
     for part, (kind, (trouble, times)) in enumerate(troubles.items(), len(SCENARIOS)):
         tally, until = Tally(), deadline(part)
-        for _ in range(times):
+        for _ in range(times if only in kind else 0):
             if not tally.trials or time.monotonic() < until:
-                trouble(bench, chance, tally)
-        yield kind, tally
+                try:
+                    trouble(bench, chance, tally)
+                except Exception:  # a fault of the matrix itself must not cost the table
+                    tally.trials += 1
+                    tally.note("faulty", traceback.format_exc())
+        if only in kind:
+            yield kind, tally
 
 
 def killed(bench: Bench, one: Scenario, kills: int, how: tuple[random.Random, float]) -> Tally:
@@ -92,11 +99,12 @@ def main() -> int:
     )
     parser.add_argument("--kills", type=int, default=KILLS, help="times that a command is ended, at least")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", metavar="TEXT", default="", help="only faults whose name holds this text")
     options = parser.parse_args()
     budget = float(os.environ.get("ATTATTR_SOAK_SECONDS") or "inf")
     folder, started, tallies = Path(tempfile.mkdtemp(prefix="attattr-soak-")), time.monotonic(), []
     with Zygote(folder) as zygote:
-        for kind, tally in soak(Bench(folder, zygote), options.kills, budget, options.seed):
+        for kind, tally in soak(Bench(folder, zygote), options.kills, budget, options.seed, options.only):
             tallies.append((kind, tally))
             print(_row(kind, tally), *tally.notes, sep="\n", file=sys.stderr, flush=True)
     print_table(tallies, time.monotonic() - started)
