@@ -147,8 +147,12 @@ def browser(launched: Chromium, address: str) -> Iterator[Browser]:
 def ask(opened: Browser, sql: str) -> None:
     """Puts a query to the SQL page."""
     box = opened.page.get_by_label("One statement that reads")
-    box.fill(sql)
-    box.press("Control+Enter")
-    opened.settle()
-    opened.page.get_by_role("button", name="Run", exact=True).click()
-    opened.settle()
+    for _ in range(5):
+        box.fill(sql)
+        box.press("Control+Enter")
+        opened.settle()
+        opened.page.get_by_role("button", name="Run", exact=True).click()
+        opened.settle()
+        if box.input_value() == sql:
+            return
+    raise AssertionError(f"the page, still being drawn, put its earlier text in the place of {sql!r}")
