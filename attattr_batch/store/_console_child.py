@@ -67,6 +67,7 @@ def open_locked(path: Path, memory_mib: int, timeout_s: float) -> duckdb.DuckDBP
     connection = open_duckdb(path, read_only=True, timeout_s=timeout_s, settings=settings)
     remaining_ms = max(int((deadline - time.monotonic()) * 1000), 1)
     connection.execute(f"SET max_execution_time = {remaining_ms}")
+    connection.execute("SET enable_progress_bar = false")  # it would be drawn into the answer
     connection.execute("SET lock_configuration = true")
     return connection
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import signal
 import threading
@@ -75,10 +76,11 @@ def test_a_console_child_that_is_killed(tmp_path: Path) -> None:
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline:
             for child in psutil.Process().children():
-                if "_console_child" in " ".join(child.cmdline()):
-                    time.sleep(0.3)
-                    child.kill()
-                    return
+                with contextlib.suppress(psutil.Error):  # it may end, or wait to be reaped
+                    if "_console_child" in " ".join(child.cmdline()):
+                        time.sleep(0.3)
+                        child.kill()
+                        return
 
     killer = threading.Thread(target=kill_child)
     killer.start()

@@ -252,3 +252,10 @@ def test_the_attacks_would_work_on_an_open_door(path: Path, tmp_path: Path) -> N
         ).fetchall()
         connection.execute(f"WITH x AS (COPY (SELECT 1) TO '{tmp_path}/out.csv') SELECT * FROM x").fetchall()
     assert (tmp_path / "out.csv").exists()
+
+
+def test_an_answer_that_takes_seconds_comes_whole(tmp_path: Path) -> None:
+    """After two seconds DuckDB, in a process without a script, draws a progress bar to stdout."""
+    path = filled_store(tmp_path).path
+    answer = query(path, "SELECT sum(range % 7) AS total FROM range(1000000000)", timeout_s=120)
+    assert answer.rows == [(2999999997,)]
