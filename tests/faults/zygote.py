@@ -187,6 +187,8 @@ def _become(request: dict[str, Any], main: Any) -> None:
             os.dup2(log, descriptor)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         signal.signal(signal.SIGTERM, main._interrupt)
+        # A shell's `command &` ignores interrupts for all below it, and a test may stand there.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         Conditions.ordered(request["conditions"]).install()
         code = main.run_command_line(request["arguments"])
     finally:
