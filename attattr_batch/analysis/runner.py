@@ -16,7 +16,7 @@ from attattr_batch.analysis.jobs import Catalogue, Job, load_catalogue, read_par
 from attattr_batch.analysis.ordered import answer_order
 from attattr_batch.errors import AttattrError, UserError
 from attattr_batch.runtime.driver import Reporter
-from attattr_batch.runtime.execution import How
+from attattr_batch.runtime.execution import How, patient
 from attattr_batch.spec import Machine
 from attattr_batch.store import jobs as built
 from attattr_batch.store.connection import Store
@@ -129,9 +129,11 @@ class _Builder:
         entry = built.JobRun(job.name, values, [run.name for run in self._runs], started)
         quarantined = 0
         try:
+            store = self._store
             if job.is_pass:
                 quarantined = self._answer(job, values)
-            with self._store.write() as connection:
+                store = patient(store)
+            with store.write() as connection:
                 rows = self._make(connection, job, values)
                 offence = self._audit(connection, job)
                 if offence is None:

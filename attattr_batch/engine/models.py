@@ -7,7 +7,7 @@ import json
 import reprlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,8 @@ from attattr_batch.errors import UserError, unknown_name
 from attattr_batch.resources import bundled_folder
 from attattr_batch.spec import BUNDLED
 
-_HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model"]
+_FILES = ["*.json", "*.safetensors", "*.txt", "*.model"]
+"""All that a model is loaded from; beside it checkpoints have optimizer states, pickles and logs."""
 
 # Beyond what any classifier has; a configuration may ask for more to exhaust memory or time.
 _LARGEST = {
@@ -53,23 +54,47 @@ class ModelSource:
         folder: Local folder with its files.
         hub_id: Hub repository, or None for a local folder.
         commit: Commit hash of the hub repository, or None.
+        sha256: Hash of configuration and weights in a local folder, once they are pinned.
     """
 
     name: str
     folder: Path
     hub_id: str | None = None
     commit: str | None = None
+    sha256: str | None = None
 
     @property
     def address(self) -> str:
         """A name under which the model is found from any working folder."""
         return self.name if self.name == BUNDLED or self.hub_id is not None else str(self.folder)
 
+    def pinned(self) -> ModelSource:
+        """The same model, and no other that its folder may hold later, or on another machine."""
+        return self if self.hub_id is not None else replace(self, sha256=self._hash())
+
     def identity(self) -> dict[str, str]:
         """What makes this model the same model: the commit, or the hash of configuration and weights."""
         if self.hub_id is not None and self.commit is not None:
             return {"hub": self.hub_id, "commit": self.commit}
-        return {"sha256": _hash_files([self.folder / "config.json", *_weight_files(self.folder)])}
+        return {"sha256": self.sha256 or self._hash()}
+
+    def is_here(self) -> bool:
+        """Whether this machine has the model: its folder, with the very files if it is pinned."""
+        if self.hub_id is not None:
+            return True  # `settled` fetches it
+        try:
+            return self.folder.is_dir() and self.sha256 in (None, self._hash())
+        except (OSError, ValueError):
+            return False
+
+    def files(self) -> list[Path]:
+        """Its files here, for a machine that lacks them; none of a hub model, which machines fetch."""
+        if self.hub_id is not None:
+            return []
+        return sorted(path for pattern in _FILES for path in self.folder.glob(pattern) if path.is_file())
+
+    def _hash(self) -> str:
+        return _hash_files([self.folder / "config.json", *_weight_files(self.folder)])
 
     def settled(self) -> ModelSource:
         """The same model on this machine: a hub model is fetched here if its folder is elsewhere."""
@@ -244,7 +269,7 @@ def _download(hub_id: str, revision: str | None) -> Path:
     try:
         # Sub-folders hold the same model in other formats, or earlier checkpoints.
         return Path(
-            snapshot_download(hub_id, revision=revision, allow_patterns=_HUB_FILES, ignore_patterns=["*/*"])
+            snapshot_download(hub_id, revision=revision, allow_patterns=_FILES, ignore_patterns=["*/*"])
         )
     except HFValidationError as error:
         raise UserError("not a folder and not a hub id", got=hub_id, allowed="DIR or org/name") from error

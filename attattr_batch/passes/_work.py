@@ -38,10 +38,13 @@ class Work(Protocol):
 
 @runtime_checkable
 class Portable(Protocol):
-    """Work that needs a folder, whose files can be sent to a machine that lacks it."""
+    """Work that needs the files of a folder, which can be sent to a machine that lacks them."""
 
-    def folder(self) -> Path | None:
-        """The folder; None where workers get by without."""
+    def is_here(self) -> bool:
+        """Whether this machine has the very files."""
+
+    def files(self) -> Sequence[Path]:
+        """The files, on the driver's machine."""
 
     def moved(self, folder: Path) -> Self:
         """The same work with the files elsewhere."""
@@ -85,9 +88,13 @@ class ModelWork(ABC):
     def on_cpu(self, batch_tokens: int) -> Self:
         """The same work on a CPU, in batches of its own size."""
 
-    def folder(self) -> Path | None:
-        """The model's folder, where a worker cannot fetch it by itself."""
-        return self.source.folder if self.source.hub_id is None else None
+    def is_here(self) -> bool:
+        """Whether this machine has the model, or can fetch it."""
+        return self.source.is_here()
+
+    def files(self) -> Sequence[Path]:
+        """The model's files, where a worker cannot fetch them by itself."""
+        return self.source.files()
 
     def moved(self, folder: Path) -> Self:
         """The same work with the model's files elsewhere."""

@@ -7,8 +7,10 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from itertools import chain
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from attattr_batch.choices import Target
@@ -111,7 +113,7 @@ def plan_attribution(spec: RunSpec) -> AttributionPlan:
     Raises:
         UserError: something about them cannot be used; nothing was started.
     """
-    source = find_model(spec.model, task=spec.task, revision=spec.revision)
+    source = find_model(spec.model, task=spec.task, revision=spec.revision).pinned()
     config, tokenizer = load_config(source), load_tokenizer(source)
     dataset = load_dataset_for(spec)
     match = match_labels(dataset.labels, config.id2label, spec.label_map)
@@ -239,9 +241,13 @@ def _unfit(dataset: Dataset, encoded: Sequence[EncodedExample], target: Target) 
     return reasons
 
 
-def below_chance(gold: Sequence[int], correct: int) -> bool:
-    """Whether accuracy is below that of always answering the rarest label: a sign of permuted labels."""
-    return bool(gold) and correct < min(Counter(gold).values())
+def below_chance(gold: Sequence[int], correct: int, n_labels: int) -> bool:
+    """Whether accuracy is below that of always answering the rarest label: a sign of permuted labels.
+
+    Rows that lack a label, of a few or of one class, are no sign of anything.
+    """
+    counts = Counter(gold)
+    return len(counts) == n_labels and correct < min(counts.values())
 
 
 def _example_rows(dataset: Dataset) -> pa.Table:
@@ -257,16 +263,12 @@ def _example_rows(dataset: Dataset) -> pa.Table:
 
 
 def _token_rows(encoded: Sequence[EncodedExample]) -> pa.Table:
-    rows = [
-        (example.example_id, position, token, segment)
-        for example in encoded
-        for position, (token, segment) in enumerate(zip(example.input_ids, example.segments, strict=True))
-    ]
-    ids, positions, tokens, segments = zip(*rows, strict=True) if rows else ((),) * 4
+    lengths = np.array([example.n_tokens for example in encoded], np.intp)
+    ids = np.array([example.example_id for example in encoded], np.uint32)
     columns = [
-        pa.array(ids, pa.uint32()),
-        pa.array(positions, pa.uint16()),
-        pa.array(tokens, pa.uint32()),
-        pa.array(segments, pa.uint8()),
+        pa.array(np.repeat(ids, lengths)),
+        pa.array(chain.from_iterable(map(range, lengths)), pa.uint16()),
+        pa.array(chain.from_iterable(example.input_ids for example in encoded), pa.uint32()),
+        pa.array(chain.from_iterable(example.segments for example in encoded), pa.uint8()),
     ]
     return pa.table(columns, names=["example_id", "position", "token_id", "segment"])

@@ -118,7 +118,8 @@ def stored_run(connection: Connection, run: Row[Any]) -> StoredRun:
     identity = json.loads(run.identity)
     spec = make_spec(json.loads(run.config), where=f"run {run.name}")
     try:
-        source = find_model(spec.model, task=spec.task, revision=identity["model"].get("commit"))
+        revision = identity["model"].get("commit")
+        source = find_model(spec.model, task=spec.task, revision=revision).pinned()
     except UserError as error:
         raise UserError(f"the model of run {run.name} cannot be found again: {error}") from error
     if source.identity() != identity["model"]:

@@ -82,6 +82,7 @@ def complete_pass(store: Store, pass_id: int, title: str, plan: Plan, how: How) 
             clear_failures(connection, pass_id)
         pending = pending_example_ids(connection, pass_id, among=example_ids)
         failed = count_failures(connection, pass_id)
+    store = patient(store)
     total = len(example_ids)
     progress = Progress(total, total - len(pending) - failed, failed, title=title)
     unfit = [one for one in pending if one in plan.unfit]
@@ -100,15 +101,19 @@ def complete_pass(store: Store, pass_id: int, title: str, plan: Plan, how: How) 
     return progress
 
 
+def patient(store: Store) -> Store:
+    """The store for one who has worked for hours: waits longer for a file that others hold."""
+    return Store(store.path, timeout_s=max(store.timeout_s, _COMMIT_WAIT_S))
+
+
 def _execute(store: Store, pass_id: int, load: Load, progress: Progress, how: How) -> None:
-    patient = Store(store.path, timeout_s=max(store.timeout_s, _COMMIT_WAIT_S))
     uri = how.machine.stage
     stage = None if uri is None else Stage.of(uri, pass_id, store)
     if stage is not None:
-        load = _without_recovered(patient, pass_id, stage, load, progress)
+        load = _without_recovered(store, pass_id, stage, load, progress)
     if load.chunks:
         with closing(choose_executor(how.machine, load, stage)) as executor:
-            Driver(patient, pass_id, executor, how.report).execute(load.chunks, progress)
+            Driver(store, pass_id, executor, how.report).execute(load.chunks, progress)
     if stage is not None:
         stage.close()
 

@@ -12,7 +12,7 @@ from attattr_batch.errors import StoreError, UserError
 from attattr_batch.markup import notebook_table
 from attattr_batch.passes.plan import AttributionPlan, below_chance, plan_attribution, provenance
 from attattr_batch.runtime.driver import Progress, Reporter
-from attattr_batch.runtime.execution import How, complete_pass
+from attattr_batch.runtime.execution import How, complete_pass, patient
 from attattr_batch.spec import RunSpec
 from attattr_batch.store.connection import Store
 from attattr_batch.store.runs import (
@@ -93,10 +93,11 @@ def run_spec(spec: RunSpec, store: Store, report: Reporter, *, retry_errors: boo
     plan = plan_attribution(spec)
     for warning in plan.warnings:
         log.warning(warning)
+    tables = plan.tables()  # before the file is held: it takes a while for millions of tokens
     with store.write() as connection:
         known = find_run(connection, plan.run_key)
         record = _record(connection, plan)
-        run_id = register_run(connection, record, plan.tables() if known is None else {})
+        run_id = register_run(connection, record, tables)
         pass_id = register_pass(connection, run_id, "attribute", plan.run_key, {}, len(plan.encoded))
     try:
         title = record.name if known is None else known.name
@@ -107,7 +108,8 @@ def run_spec(spec: RunSpec, store: Store, report: Reporter, *, retry_errors: boo
         if known is None:
             _forget_unstarted(store, run_id, pass_id)
         raise
-    return _summarise(store, run_id, progress, resumed=known is not None)
+    n_labels = len(plan.dataset.labels)
+    return _summarise(patient(store), run_id, n_labels, progress, resumed=known is not None)
 
 
 def _record(connection: Connection, plan: AttributionPlan) -> RunRecord:
@@ -150,7 +152,7 @@ def _forget_unstarted(store: Store, run_id: int, pass_id: int) -> None:
             delete_run(connection, run_id)
 
 
-def _summarise(store: Store, run_id: int, progress: Progress, *, resumed: bool) -> RunSummary:
+def _summarise(store: Store, run_id: int, n_labels: int, progress: Progress, *, resumed: bool) -> RunSummary:
     with store.read() as connection:
         facts = connection.execute(
             text("SELECT * FROM run_summary WHERE run_id = :run"), {"run": run_id}
@@ -158,7 +160,7 @@ def _summarise(store: Store, run_id: int, progress: Progress, *, resumed: bool) 
         gold = connection.execute(
             text("SELECT gold FROM predictions WHERE run_id = :run AND gold IS NOT NULL"), {"run": run_id}
         ).scalars()
-        if below_chance(list(gold), facts.correct):
+        if below_chance(list(gold), facts.correct, n_labels):
             log.warning(
                 "accuracy is below chance: the model's label order may differ from the dataset's;"
                 " set `label_map` in the spec"

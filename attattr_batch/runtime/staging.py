@@ -32,7 +32,7 @@ from attattr_batch.runtime.executors import Executor, Finished, Lost, Outcome
 from attattr_batch.store.connection import Store
 from attattr_batch.store.ingest import ChunkFacts, commit_chunk
 from attattr_batch.store.rows import BadFactsError
-from attattr_batch.store.tables import passes
+from attattr_batch.store.tables import passes, runs
 
 log = logging.getLogger(__name__)
 
@@ -49,8 +49,8 @@ class Stage:
     """The shards of one pass.
 
     Attributes:
-        uri: Shared folder, or `s3://bucket/folder`.
-        key: Names the pass and its store, so that runs may share the folder.
+        uri: Shared folder (absolute: workers have working folders of their own), or `s3://bucket/folder`.
+        key: Names the pass, its run and its store, so that all may share the folder.
     """
 
     uri: str
@@ -59,12 +59,16 @@ class Stage:
     @classmethod
     def of(cls, uri: str, pass_id: int, store: Store) -> Stage:
         """The stage of a pass's results for a store."""
+        query = (
+            select(runs.c.run_key, passes.c.pass_key)
+            .join(passes, passes.c.run_id == runs.c.run_id)
+            .where(passes.c.pass_id == pass_id)
+        )
         with store.read() as connection:
-            # Not the id: a store made anew gives the same ids to other passes.
-            pass_key = connection.execute(
-                select(passes.c.pass_key).where(passes.c.pass_id == pass_id)
-            ).scalar_one()
-        return cls(uri, content_key([pass_key, str(store.path.absolute())])[:24])
+            # Not the ids, which a store made anew gives to others. Jobs order the same of several runs.
+            keys = list(connection.execute(query).one())
+        uri = uri if "://" in uri else str(Path(uri).expanduser().absolute())
+        return cls(uri, content_key([*keys, str(store.path.absolute())])[:24])
 
     def check(self) -> None:
         """Writes and deletes a file.
@@ -146,7 +150,7 @@ class Stage:
         if "://" in self.uri:
             filesystem, path = fs.FileSystem.from_uri(self.uri)
         else:
-            filesystem, path = fs.LocalFileSystem(), str(Path(self.uri).expanduser().absolute())
+            filesystem, path = fs.LocalFileSystem(), self.uri
         return filesystem, f"{path.rstrip('/')}/{self.key}"
 
     @property
@@ -187,9 +191,13 @@ class StagedWork:
         self.stage.check()
         return _StagingWorker(self.work.start(), self.stage)
 
-    def folder(self) -> Path | None:
+    def is_here(self) -> bool:
         """As the work's."""
-        return self.work.folder() if isinstance(self.work, Portable) else None
+        return not isinstance(self.work, Portable) or self.work.is_here()
+
+    def files(self) -> Sequence[Path]:
+        """As the work's."""
+        return self.work.files() if isinstance(self.work, Portable) else []
 
     def moved(self, folder: Path) -> StagedWork:
         """As the work's."""

@@ -102,7 +102,7 @@ class RayExecutor:
         self._shapes = [
             _Shape(self._ray.put(work), pool, pool.workers) for work, pool in zip(works, fitted, strict=True)
         ]
-        self._folder = next((work.folder() for work in works if isinstance(work, Portable)), None)
+        self._portable = next((work for work in works if isinstance(work, Portable)), None)
         self._files: Any = None
         self._placing: dict[Any, _Handle] = {}
         self._starting: dict[Any, _Handle] = {}
@@ -218,9 +218,10 @@ class RayExecutor:
     def _shipped_files(self) -> Any:
         """The work's files in Ray's object store, put there for the first worker that lacks them."""
         if self._files is None:
-            assert self._folder is not None
-            files = {path.name: path.read_bytes() for path in self._folder.iterdir() if path.is_file()}
-            log.info("a machine lacks %s: sending %d files to workers", self._folder, len(files))
+            assert self._portable is not None
+            paths = self._portable.files()
+            log.info("a machine lacks the model: sending %s", ", ".join(map(str, paths)))
+            files = {path.name: path.read_bytes() for path in paths}
             self._files = self._ray.put(files)
         return self._files
 

@@ -22,7 +22,7 @@ class Started:
 
     Attributes:
         problem: Message of an error that no other worker would escape.
-        lacks_files: Whether the machine lacks the work's folder.
+        lacks_files: Whether the machine lacks the work's files, or has others in their place.
     """
 
     problem: str | None = None
@@ -42,18 +42,21 @@ class Actor:
         return self._name
 
     def start(self, files: Mapping[str, bytes] | None = None) -> Started:
-        """Loads the worker, from `files` where this machine lacks the work's folder."""
-        work = self._work
-        folder = work.folder() if isinstance(work, Portable) else None
-        copy = None
-        if isinstance(work, Portable) and folder is not None and not folder.is_dir():
-            if files is None:
-                return Started(lacks_files=True)
-            copy = Path(tempfile.mkdtemp(prefix="attattr-model-"))
-            for name, content in files.items():
-                (copy / name).write_bytes(content)
-            work = work.moved(copy)
+        """Loads the worker, from `files` where this machine lacks those of the work."""
+        work, copy = self._work, None
         try:
+            if isinstance(work, Portable) and not work.is_here():
+                if files is None:
+                    return Started(lacks_files=True)
+                copy = Path(tempfile.mkdtemp(prefix="attattr-model-"))
+                for name, content in files.items():
+                    (copy / name).write_bytes(content)
+                work = work.moved(copy)
+                if not work.is_here():
+                    raise UserError(
+                        "the model's files have changed since the command began",
+                        hint="give the same command again: other weights are another run",
+                    )
             self._worker = work.start()
         except (UserError, TerminalError) as error:
             return Started(str(error))
