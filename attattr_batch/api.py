@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attattr_batch.choices import DType
-from attattr_batch.data.encoding import check_tokenizer, check_vocabulary, encode
+from attattr_batch.data.encoding import check_tokenizer, check_vocabulary, encode, lacks_text
 from attattr_batch.engine.attribution import Method
 from attattr_batch.engine.models import choose_device, find_model, load_model, load_tokenizer, token_limit
 from attattr_batch.engine.single import Matrices, attribute_example, check_classifier
@@ -212,12 +212,13 @@ def _encode(config: Any, tokenizer: Any, texts: tuple[str, str | None], spec: Ru
     for text in texts:
         if text is not None and (not isinstance(text, str) or not text.strip()):
             raise UserError("a text must be a string that is not empty", got=repr(text))
-    dataset = Dataset("-", "-", "-", (), (Example(0, *texts, None),))
-    (example,) = encode(dataset, tokenizer, min(spec.max_length, token_limit(config, tokenizer)))
-    if not example.input_ids:
+    example = Example(0, *texts, None)
+    dataset = Dataset("-", "-", "-", (), (example,))
+    (encoded,) = encode(dataset, tokenizer, min(spec.max_length, token_limit(config, tokenizer)))
+    if lacks_text(example, encoded):
         raise UserError("the tokenizer makes no token of the text", got=repr(texts))
-    check_vocabulary([example], config.vocab_size)
-    return example
+    check_vocabulary([encoded], config.vocab_size)
+    return encoded
 
 
 def _label_id(label: int | str, names: dict[int, str]) -> int:

@@ -5,7 +5,7 @@ Importing this module imports `datasets`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,8 @@ def table_dataset(table: Table, columns: Columns, spec: RunSpec) -> Dataset:
     """Makes the dataset of a run from a table; a missing text is the empty text.
 
     A label is an integer id or a name; null, -1 and "" mean unlabelled. The names in `spec.labels` win;
-    otherwise they are those of a ClassLabel column, of the GLUE task, or the sorted values of a text column.
+    otherwise they are those of a ClassLabel column, of the GLUE task, or the sorted values of a text column
+    (as numbers where all are).
 
     Raises:
         UserError: a column is missing or does not hold text, the label names are not known, or a label is
@@ -65,7 +66,7 @@ def _labels(table: Table, column: str | None, spec: RunSpec) -> tuple[str, ...]:
         labels = task.labels
     elif column and _is_text(feature):
         # Over the whole split: the ids must not depend on a row limit.
-        labels = tuple(sorted(value for value in table.rows.unique(column) if value not in _UNLABELLED))
+        labels = _in_order(value for value in table.rows.unique(column) if value not in _UNLABELLED)
     else:
         what = (
             f"label column {column!r} of {table.source}" if column else f"{table.source} has no label column"
@@ -74,6 +75,13 @@ def _labels(table: Table, column: str | None, spec: RunSpec) -> tuple[str, ...]:
     if len(labels) < 2 or len(set(labels)) < len(labels):
         raise UserError("a task needs two or more different labels", got=", ".join(labels), hint=_HOW_TO_NAME)
     return labels
+
+
+def _in_order(labels: Iterable[str]) -> tuple[str, ...]:
+    """The alphabet's order; that of the numbers where all are numbers, as 2 comes before 10."""
+    found = sorted(labels)
+    numbers = all(label.isdecimal() for label in found)
+    return tuple(sorted(found, key=len) if numbers else found)
 
 
 def _against_class_label(labels: tuple[str, ...], names: tuple[str, ...], source: str) -> tuple[str, ...]:

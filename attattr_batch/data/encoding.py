@@ -67,6 +67,12 @@ def check_vocabulary(examples: Iterable[EncodedExample], size: int) -> None:
         )
 
 
+def lacks_text(example: Example, encoded: EncodedExample) -> bool:
+    """Whether no token is left of a text: it is empty, or holds only characters that the tokenizer drops."""
+    texts = {0} if example.text_b is None else {0, 1}
+    return not texts <= set(encoded.segments)
+
+
 def truncated_lengths(length_a: int, length_b: int, budget: int) -> tuple[int, int]:
     """Returns how many tokens of each text stay when together they may have `budget` tokens.
 

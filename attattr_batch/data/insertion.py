@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from attattr_batch.data.encoding import truncated_lengths
-from attattr_batch.errors import UserError
 from attattr_batch.records import EncodedExample
 
 
@@ -40,7 +39,7 @@ def insert_trigger(victim: EncodedExample, trigger: Trigger, max_length: int) ->
         The example to attack, and whether truncation cut a trigger token off.
 
     Raises:
-        UserError: the victim lacks a text that the trigger goes into.
+        ValueError: the victim lacks a text that the trigger goes into.
     """
     texts = [[place for place, one in enumerate(victim.segments) if one == side] for side in (0, 1)]
     # Entries are places in the victim; a trigger token is -1 - its number.
@@ -48,7 +47,7 @@ def insert_trigger(victim: EncodedExample, trigger: Trigger, max_length: int) ->
     last = [-1, -1]
     for number, (side, ratio) in enumerate(zip(trigger.segments, trigger.ratios, strict=True)):
         if not texts[side]:
-            raise UserError("the example lacks the text that a trigger goes into", got=victim.example_id)
+            raise ValueError("the example lacks the text that a trigger goes into")
         index = round(len(entries[side]) * ratio)
         index += index == last[side]
         entries[side].insert(index, -1 - number)

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from attattr_batch.choices import Target
-from attattr_batch.data.encoding import check_vocabulary, encode
+from attattr_batch.data.encoding import check_vocabulary, encode, lacks_text
 from attattr_batch.data.labels import LabelMatch, match_labels
 from attattr_batch.data.planning import plan_chunks
 from attattr_batch.data.sources import load_dataset_for
@@ -233,8 +233,7 @@ def _unfit(dataset: Dataset, encoded: Sequence[EncodedExample], target: Target) 
     reasons = {}
     for example, tokens in zip(dataset, encoded, strict=True):
         blank = not example.text_a.strip() or (example.text_b is not None and not example.text_b.strip())
-        # Not every tokenizer adds special tokens, and some drop characters that are no white space.
-        if blank or not tokens.input_ids:
+        if blank or lacks_text(example, tokens):
             reasons[example.example_id] = "empty text"
         elif example.gold is None and target != "predicted":
             reasons[example.example_id] = "no gold label (attribute such rows with `target: predicted`)"

@@ -44,8 +44,8 @@ class RunSummary:
         correct: Committed examples whose predicted label is the gold one.
         labelled: Committed examples with a gold label.
         accuracy: correct / labelled; None without labels.
-        uncertified: Stored (example, layer, target) rows of an adaptive run that missed the tolerance even
-            with the largest rule.
+        uncertified: Stored (example, layer, target) rows of an adaptive run whose completeness or path error
+            exceeds the tolerance even with the largest rule.
         worst_completeness_error: Largest absolute completeness error of the run.
         seconds: Wall time of this call's computation.
         resumed: Whether the run was in the store before.

@@ -30,9 +30,10 @@ _SKIPPED_KEPT = 100
 def claimed(state: State, schedule: Schedule, now: datetime) -> Iterator[TickRow | None]:
     """Claims the tick of a schedule that is to run now, for as long as the context lasts.
 
-    Gives None where nothing is due, or where a living process runs the schedule. The claim and the lock are
-    taken in one transaction, and whoever holds the lock records the end before freeing it; so two callers
-    never run a tick twice, nor two ticks of a schedule at once.
+    Gives None where nothing is due, or where a living process runs the schedule. A tick that killed its
+    process every time is given as `failed`, once, to be told of. The claim and the lock are taken in one
+    transaction, and whoever holds the lock records the end before freeing it; so two callers never run a tick
+    twice, nor two ticks of a schedule at once.
     """
     with ExitStack() as stack:
         with state.transaction() as transaction:
@@ -71,13 +72,13 @@ def _next_claim(transaction: Transaction, schedule: Schedule, now: datetime) -> 
         # We hold the lock, so the process that ran this tick is gone.
         if row.attempts < ATTEMPTS:
             log.info("schedule %s: going on with tick %s", schedule.name, stamp(row.tick))
-            again = replace(row, attempts=row.attempts + 1)
-            transaction.put([again], new=False)
-            return again
-        message = f"its process died {row.attempts} times"
-        log.error("schedule %s: tick %s failed: %s", schedule.name, stamp(row.tick), message)
-        ended = replace(row, status="failed", outcome={"message": message}, finished_at=now)
-        transaction.put([ended], new=False)
+            # Started now: ticks that came while nobody ran were missed, they did not overlap.
+            claim = replace(row, attempts=row.attempts + 1, started_at=now)
+        else:
+            outcome = {"message": f"its process died {row.attempts} times"}
+            claim = replace(row, status="failed", outcome=outcome, finished_at=now)
+        transaction.put([claim], new=False)
+        return claim
     chosen, dropped = choose(schedule, known, now)
     rows = [TickRow(schedule.name, tick, "skipped", outcome={"message": reason}) for tick, reason in dropped]
     transaction.put(rows[-_SKIPPED_KEPT:], new=True)

@@ -89,6 +89,9 @@ def _run_one(state: State, work: Work, schedule: Schedule, clock: Clock) -> Tick
     with claimed(state, schedule, clock()) as claim:
         if claim is None:
             return None
+        if claim.status == "failed":
+            _tell(work, schedule, claim)
+            return claim
         try:
             status, outcome = _attempt(state, work, schedule, claim)
         except KeyboardInterrupt:
@@ -102,15 +105,20 @@ def _run_one(state: State, work: Work, schedule: Schedule, clock: Clock) -> Tick
             log.error("schedule %s: %s", schedule.name, traceback.format_exc())
             status, outcome = "failed", Outcome(f"{type(error).__name__}: {error}")
         ended = _record(state, claim, status=status, outcome=asdict(outcome), finished_at=clock())
-        level = logging.WARNING if needs_attention(ended) else logging.INFO
-        log.log(
-            level, "schedule %s: tick %s %s: %s", schedule.name, stamp(claim.tick), status, outcome.message
-        )
-        for finding in outcome.findings:
-            log.warning("schedule %s: %s", schedule.name, finding)
-        if needs_attention(ended):
-            work.notify(schedule, ended)
+        _tell(work, schedule, ended)
         return ended
+
+
+def _tell(work: Work, schedule: Schedule, ended: TickRow) -> None:
+    """Logs how a tick ended, and tells who asked to be told if it needs attention."""
+    outcome = ended.outcome or {}
+    level = logging.WARNING if needs_attention(ended) else logging.INFO
+    facts = (schedule.name, stamp(ended.tick), ended.status, outcome.get("message"))
+    log.log(level, "schedule %s: tick %s %s: %s", *facts)
+    for finding in outcome.get("findings", ()):
+        log.warning("schedule %s: %s", schedule.name, finding)
+    if needs_attention(ended):
+        work.notify(schedule, ended)
 
 
 def _record(state: State, claim: TickRow, **changes: Any) -> TickRow:

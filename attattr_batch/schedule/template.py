@@ -42,9 +42,9 @@ class Resolved:
         specs = tuple(make_spec(values, where="the schedule's state") for values in document["specs"])
         return cls(specs, document["watched"])
 
-    def same_work(self, other: Resolved | None) -> bool:
+    def same_work(self, other: Resolved) -> bool:
         """Whether every model is watched and neither it nor anything else but names changed since `other`."""
-        if other is None or not self.watched or {spec.model for spec in self.specs} - set(self.watched):
+        if not self.watched or {spec.model for spec in self.specs} - set(self.watched):
             return False
         ours, theirs = (
             [spec.model_copy(update={"name": None}) for spec in one.specs] for one in (self, other)

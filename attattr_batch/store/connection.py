@@ -82,6 +82,15 @@ class Store:
         with self.write():
             pass
 
+    def check_ours(self) -> None:
+        """Checks that the file is a store, of this release or an earlier one.
+
+        Raises:
+            StoreError: it is not, or it cannot be read.
+        """
+        with self._open(read_only=True) as connection:
+            migrate.check_ours(connection, self.path)
+
     def checkpoint(self) -> None:
         """Moves the write-ahead log into the database file."""
         with self._open(read_only=False) as connection:

@@ -72,6 +72,17 @@ def check_attribution(tables: Mapping[str, pa.Table], example_ids: pa.Array, sha
             )
 
 
+def check_answers(tables: Mapping[str, pa.Table], example_ids: pa.Array) -> None:
+    """Checks that a chunk of an ordered pass answers each of its examples; how often, the order alone knows.
+
+    Raises:
+        BadFactsError: names the examples without an answer.
+    """
+    answered = {one for rows in tables.values() for one in rows["example_id"].to_pylist()}
+    if missing := set(example_ids.to_pylist()) - answered:
+        raise BadFactsError("examples without an answer", tuple(sorted(missing)))
+
+
 def _wanted_targets(predictions: pa.Table, shape: RunShape) -> NDArray[np.int64]:
     """Codes of the (example, target) pairs that must be there: example_id * 3 + index of the target."""
     ids = _numbers(predictions, "example_id")

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Table, delete, select
 
 from attattr_batch.errors import StoreError, unknown_name
 from attattr_batch.store.connection import Store, arrow_rows, raw
-from attattr_batch.store.facts import RunShape, check_attribution
+from attattr_batch.store.facts import RunShape, check_answers, check_attribution
 from attattr_batch.store.rows import BadFactsError, check_rows, examples_where, insert_rows, with_constant
 from attattr_batch.store.tables import arrow_schema, failures, ledger, passes, runs, tables_written_by
 
@@ -195,6 +195,8 @@ def _check_tables(
             raise BadFactsError(f"{name}: rows of other examples", examples_where(checked[name], foreign))
     if shape.kind == "attribute":
         check_attribution(checked, expected, shape)
+    else:
+        check_answers(checked, expected)
     return {writable[name]: rows for name, rows in checked.items()}
 
 

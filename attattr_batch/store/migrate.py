@@ -66,10 +66,7 @@ def schema_state(connection: Connection) -> tuple[SchemaState, str | None]:
 
 def check_readable(connection: Connection, path: Path) -> None:
     """Raises StoreError unless the open file has exactly this version's schema."""
-    state, version = schema_state(connection)
-    _refuse_unusable(state, version, path)
-    if state is SchemaState.BLANK:
-        raise StoreError("the database is empty", got=path, hint="`attattr run` fills it")
+    state, version = check_ours(connection, path)
     if state is SchemaState.OLDER:
         raise StoreError(
             "the database was written by an older version of attattr_batch",
@@ -77,6 +74,15 @@ def check_readable(connection: Connection, path: Path) -> None:
             allowed=f"schema {SCHEMA_VERSION}",
             hint=f"copy it, then `attattr migrate --db {path}` brings it up to date",
         )
+
+
+def check_ours(connection: Connection, path: Path) -> tuple[SchemaState, str | None]:
+    """Raises StoreError unless the open file is a store of this version or an earlier one; says which."""
+    state, version = schema_state(connection)
+    _refuse_unusable(state, version, path)
+    if state is SchemaState.BLANK:
+        raise StoreError("the database is empty", got=path, hint="`attattr run` fills it")
+    return state, version
 
 
 def views_are_stale(connection: Connection) -> bool:

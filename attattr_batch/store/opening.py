@@ -101,13 +101,30 @@ def open_duckdb(
 def _make_blank(path: Path, config: dict[str, Any]) -> None:
     """Makes a database file whole or not at all: DuckDB, killed in its first write, leaves an empty file."""
     aside = path.with_name(f".{path.name}.{os.getpid()}.new")
+    # Left by a file that was deleted without it: beside the new one it would stop every opening.
+    log = log_of(path)
+    left = _inode(log)
     try:
         duckdb.connect(str(aside), config=config).close()
         os.link(aside, path)
+        if left is not None and left == _inode(log):
+            log.unlink(missing_ok=True)
     except OSError:
         pass  # another process was first, or links are unknown there: then the file is made in its place
     finally:
         aside.unlink(missing_ok=True)
+
+
+def log_of(path: Path) -> Path:
+    """The write-ahead log beside a database file: what is committed and not yet in the file itself."""
+    return path.with_name(path.name + ".wal")
+
+
+def _inode(path: Path) -> int | None:
+    try:
+        return path.stat().st_ino
+    except OSError:
+        return None
 
 
 @contextmanager
@@ -171,6 +188,11 @@ _EXPLANATIONS: tuple[tuple[tuple[str, ...], str, str], ...] = (
         ("sqlite_scanner", "not a valid DuckDB database file"),
         "the file is not a DuckDB database",
         "give another path with --db (an empty file left by a crash can be deleted)",
+    ),
+    (
+        ("WAL does not match database file",),
+        "the log beside the database belongs to another file, one that stood there before",
+        "move {path}.wal away; if the file came back from a copy, its own log should have come with it",
     ),
     (
         ("Could not read enough bytes", "Corrupt database file", "Failed to load checkpoint"),

@@ -12,7 +12,14 @@ import duckdb
 
 from attattr_batch.errors import StoreError
 from attattr_batch.store.connection import Store
-from attattr_batch.store.opening import STORAGE_VERSION, explain, keyboard_interrupts, open_duckdb
+from attattr_batch.store.opening import (
+    STORAGE_VERSION,
+    explain,
+    is_lock_error,
+    keyboard_interrupts,
+    log_of,
+    open_duckdb,
+)
 
 
 def snapshot(store: Store, destination: str | Path, *, overwrite: bool = False) -> Path:
@@ -20,7 +27,8 @@ def snapshot(store: Store, destination: str | Path, *, overwrite: bool = False) 
 
     Args:
         store: What to copy.
-        destination: The copy's path. An earlier store there is replaced, in one step.
+        destination: The copy's path. A store there, of this release or an earlier one, is replaced in one
+            step.
         overwrite: Whether to replace a file there that is no store of ours as well.
 
     Returns:
@@ -38,12 +46,13 @@ def snapshot(store: Store, destination: str | Path, *, overwrite: bool = False) 
     try:
         with keyboard_interrupts():
             _copy(source, unfinished)
+        _clear_log(target)
         os.replace(unfinished, target)
     except (duckdb.IOException, duckdb.TransactionException) as error:
         raise explain(error, target) from error
     finally:
         source.close()
-        for leftover in (unfinished, unfinished.with_name(unfinished.name + ".wal")):
+        for leftover in (unfinished, log_of(unfinished)):
             leftover.unlink(missing_ok=True)
     return target
 
@@ -54,6 +63,21 @@ def _copy(source: duckdb.DuckDBPyConnection, path: Path) -> None:
     source.execute(f"ATTACH '{quoted}' AS the_copy (READ_WRITE, STORAGE_VERSION '{STORAGE_VERSION}')")
     source.execute(f'COPY FROM DATABASE "{name.replace(chr(34), chr(34) * 2)}" TO the_copy')
     source.execute("DETACH the_copy")
+
+
+def _clear_log(target: Path) -> None:
+    """Sees to it that no log of what stands there stays behind: beside the copy it would stop every opening.
+
+    The log goes into its file first, which is whole if the process is killed before it is replaced.
+    """
+    log = log_of(target)
+    if target.exists() and log.exists():
+        try:
+            open_duckdb(target, read_only=False, timeout_s=0.0).close()
+        except StoreError as error:
+            if error.__cause__ is not None and is_lock_error(error.__cause__):
+                raise
+    log.unlink(missing_ok=True)
 
 
 def _check_destination(store: Store, target: Path, overwrite: bool) -> None:
@@ -70,11 +94,10 @@ def _check_destination(store: Store, target: Path, overwrite: bool) -> None:
     if overwrite:
         return
     try:
-        with Store(target, timeout_s=0.0).read():
-            pass
+        Store(target, timeout_s=0.0).check_ours()
     except StoreError as error:
         raise StoreError(
             "a file that is no store of ours, or in use, is in the way of the snapshot",
             got=f"{target}: {str(error).splitlines()[0]}",
-            hint="give another path, or move the file away",
+            hint="give another path, or move the file away (--overwrite replaces what is no store)",
         ) from error

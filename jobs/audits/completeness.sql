@@ -1,7 +1,7 @@
 -- name: completeness
--- description: Rows of adaptive runs whose completeness error exceeds the run's tolerance.
+-- description: Rows of adaptive runs whose completeness error, or path error, exceeds the run's tolerance.
 -- grain: run_id, example_id, layer, target
-SELECT s.run_id, s.example_id, s.layer, s.target, s.completeness_error, s.nodes, r.tolerance
+SELECT s.run_id, s.example_id, s.layer, s.target, s.completeness_error, s.path_error, s.nodes, r.tolerance
 FROM layer_scores_stored AS s
 JOIN runs AS r USING (run_id)
-WHERE r.quadrature = 'adaptive' AND abs(s.completeness_error) > r.tolerance
+WHERE r.quadrature = 'adaptive' AND greatest(abs(s.completeness_error), s.path_error) > r.tolerance

@@ -8,7 +8,7 @@
 -- column correct: Committed examples whose predicted label is the gold one.
 -- column accuracy: correct / labelled; null without labels.
 -- column worst_completeness_error: Largest |completeness_error| of any example, layer and target.
--- column uncertified: Stored (example, layer, target) rows of an adaptive run that miss its tolerance.
+-- column uncertified: Stored (example, layer, target) rows of an adaptive run whose completeness or path error exceeds its tolerance.
 WITH answers AS (
     SELECT run_id, count(*) AS committed, count(gold) AS labelled, count(*) FILTER (gold = predicted) AS correct
     FROM predictions
@@ -18,7 +18,9 @@ errors AS (
     SELECT
         s.run_id,
         max(abs(s.completeness_error)) AS worst_completeness_error,
-        count(*) FILTER (r.quadrature = 'adaptive' AND abs(s.completeness_error) > r.tolerance) AS uncertified
+        count(*) FILTER (
+            r.quadrature = 'adaptive' AND greatest(abs(s.completeness_error), s.path_error) > r.tolerance
+        ) AS uncertified
     FROM layer_scores_stored AS s
     JOIN runs AS r USING (run_id)
     GROUP BY s.run_id

@@ -180,12 +180,13 @@ def test_odd_texts_are_fine(new: Cli, model: Path, tmp_path: Path) -> None:
     ]
     data = write_sst2(tmp_path / "odd", dev=[(text, 1) for text in texts])
     answer = new("run", "--task", "sst2", "--model", model, "--data-dir", data)
-    assert answer.code == 0, answer.err
+    assert answer.code == 1, answer.err
     assert rows_of(new.db, "SELECT text_a FROM examples ORDER BY example_id") == [(t.strip(),) for t in texts]
-    lengths = rows_of(new.db, "SELECT n_tokens, truncated FROM predictions ORDER BY example_id")
-    assert lengths[1] == (MAX_TOKENS, True)
-    assert lengths[2] == (3, False), "one unknown word"
-    assert lengths[3] == (2, False), "[CLS] [SEP]"
+    lengths = rows_of(new.db, "SELECT example_id, n_tokens, truncated FROM predictions ORDER BY example_id")
+    assert [example_id for example_id, *_ in lengths] == [0, 1, 2, 4, 5, 6]
+    assert lengths[1] == (1, MAX_TOKENS, True)
+    assert lengths[2] == (2, 3, False), "one unknown word"
+    assert rows_of(new.db, "SELECT example_id, message FROM failures") == [(3, "empty text")]
     assert new("verify").code == 0
     shown = new("sql", "SELECT text_a FROM examples ORDER BY example_id", "--format", "json")
     assert [row["text_a"] for row in json.loads(shown.out)] == [text.strip() for text in texts]

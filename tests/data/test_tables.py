@@ -72,6 +72,14 @@ def test_label_names_do_not_depend_on_the_limit(tmp_path: Path) -> None:
     assert len(load(path, limit=99)) == 3
 
 
+def test_numbers_as_label_names_are_in_their_own_order(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text("premise,verdict\n" + "".join(f"text {n},{n % 12}\n" for n in range(24)))
+    dataset = load(path, columns={"text_a": "premise", "label": "verdict"})
+    assert dataset.labels == tuple(map(str, range(12)))
+    assert [row.gold for row in dataset] == [n % 12 for n in range(24)]
+
+
 def test_integer_labels_need_names_and_unlabelled_rows_have_no_gold(tmp_path: Path) -> None:
     rows = [{**ROWS[0], "verdict": label} for label in (1, -1, 0, None)]
     path = write(tmp_path / "x.jsonl", rows)

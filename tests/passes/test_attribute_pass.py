@@ -24,6 +24,7 @@ from attattr_batch.engine.statistics import Keep, full_scores, tree_tops
 from attattr_batch.errors import TerminalError
 from attattr_batch.passes.attribute import AttributeWork, AttributeWorker
 from attattr_batch.records import Chunk
+from attattr_batch.runtime.executors.ray_actor import Actor, Started
 
 LENGTHS = (9, 5, 12, 7, 10, 6)
 LAYERS, HEADS = 3, 4
@@ -242,3 +243,20 @@ def test_a_worker_starts_from_a_folder(model: Any, tmp_path: Path) -> None:
     found = started.compute(chunk())
     for name, table in computed(model, work("gold")).items():
         assert_equal(keyed(found[name], name), keyed(table, name))
+
+
+def test_a_worker_takes_the_model_that_was_planned_and_no_other(model: Any, tmp_path: Path) -> None:
+    """A folder of the same name on another machine, or written over since, holds another model."""
+    model.save_pretrained(tmp_path)
+    source = ModelSource("saved", tmp_path).pinned()
+    pinned = replace(work("gold"), source=source)
+    (tmp_path / "optimizer.pt").touch()
+    files = {path.name: path.read_bytes() for path in pinned.files()}
+    assert sorted(files) == ["config.json", "model.safetensors"], "no more than the model is loaded from"
+    assert Actor(pinned).start() == Started()
+    tiny.classifier("bert", initializer_range=0.2).save_pretrained(tmp_path)
+    assert source.identity() == ModelSource("saved", tmp_path, sha256=source.sha256).identity()
+    assert Actor(pinned).start() == Started(lacks_files=True)
+    assert Actor(pinned).start(files) == Started()
+    others = {path.name: path.read_bytes() for path in pinned.files()}
+    assert "have changed since the command began" in str(Actor(pinned).start(others).problem)

@@ -1,4 +1,4 @@
-"""Texts of which a tokenizer without special tokens makes nothing."""
+"""Texts of which a tokenizer makes nothing, or nothing but special tokens."""
 
 from __future__ import annotations
 
@@ -41,6 +41,12 @@ def test_they_are_quarantined_and_the_rest_is_attributed(model: Path, tmp_path: 
     assert [len(example.input_ids) for example in plan.encoded] == [3, 0, 0]
     assert plan.unfit == {1: "empty text", 2: "empty text"}
     assert plan.tables()["tokens"].num_rows == 3
+
+
+def test_special_tokens_alone_are_no_text(tmp_path: Path) -> None:
+    plan = planned(toy_model(tmp_path / "model"), tmp_path / "data", "a good film", INVISIBLE)
+    assert [len(example.input_ids) for example in plan.encoded] == [5, 2]
+    assert plan.unfit == {1: "empty text"}
 
 
 def test_a_split_may_hold_nothing_else(model: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from toy import MAX_TOKENS, toy_model, toy_rows, write_sst2
 
-from attattr_batch.passes.plan import AttributionPlan, plan_attribution
+from attattr_batch.passes.plan import AttributionPlan, below_chance, plan_attribution
 from attattr_batch.spec import make_spec
 
 
@@ -31,6 +31,14 @@ def test_a_tokenizer_that_gives_other_tokens_makes_another_run(settings: dict[st
     assert after.encoded[0].input_ids != before.encoded[0].input_ids
     assert after.tokenizer_key == before.tokenizer_key, "the vocabulary is the same"
     assert after.run_key != before.run_key
+
+
+def test_below_chance_takes_every_label() -> None:
+    assert below_chance([0, 1, 1, 1], 0, 2)
+    assert not below_chance([0, 1, 1, 1], 1, 2)
+    assert not below_chance([0], 0, 2), "one wrong answer is no sign"
+    assert not below_chance([0, 0, 0, 1, 1, 1], 2, 3)
+    assert not below_chance([], 0, 2)
 
 
 def test_a_limit_counts_as_far_as_the_model_goes(settings: dict[str, object]) -> None:

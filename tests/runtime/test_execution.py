@@ -22,6 +22,7 @@ from attattr_batch.runtime.executors.local import LocalExecutor
 from attattr_batch.runtime.executors.pools import Pool
 from attattr_batch.runtime.staging import Stage
 from attattr_batch.spec import make_machine
+from attattr_batch.store.connection import Store
 
 
 class RecordingRay:
@@ -109,6 +110,22 @@ def test_what_an_earlier_driver_s_workers_staged_is_committed_by_this_call(tmp_p
     progress = complete_pass(store, pass_id, "toy", ToyPlan(8), how)
     assert (progress.done, progress.committed, progress.quarantined) == (8, 8, 0)
     assert rows(store, "SELECT status FROM passes") == [("sealed",)]
+
+
+def test_the_end_of_hours_of_work_outlasts_a_long_query(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = new_store(tmp_path)
+    _, pass_id = register(store, 4)
+    waits = []
+
+    def seal(store: Store, pass_id: int) -> None:
+        waits.append(store.timeout_s)
+
+    monkeypatch.setattr("attattr_batch.runtime.execution.seal_pass", seal)
+    plan = ToyPlan(4, unfit=dict.fromkeys(range(4), "empty text"))
+    complete_pass(store, pass_id, "toy", plan, How(make_machine({}), lambda progress: None))
+    assert waits == [600.0]
 
 
 def test_unfit_examples_are_quarantined_again_only_when_asked(tmp_path: Path) -> None:

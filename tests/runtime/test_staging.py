@@ -151,12 +151,21 @@ def test_passes_and_stores_share_a_folder_without_touching_each_other(tmp_path: 
     (tmp_path / "copy").mkdir()
     elsewhere = new_store(tmp_path / "copy")
     register(elsewhere, N)
+    _, alike = register(store, N, "another run")  # a job orders the very same of several runs
     uri = str(tmp_path / "stage")
     mine, other = Stage.of(uri, 1, store), Stage.of(uri, third, store)
-    assert len({mine.key, other.key, Stage.of(uri, 1, elsewhere).key}) == 3
+    assert len({mine.key, other.key, Stage.of(uri, alike, store).key, Stage.of(uri, 1, elsewhere).key}) == 4
     StagedWork(ToyWork(), other).start().compute(chunks(N, 4)[0])
     assert recover(store, 1, mine, range(N)) == list(range(N))
     assert len(other.names()) == 1
+
+
+def test_a_relative_stage_is_the_driver_s(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert Stage.of("shared", 1, store).uri == str(tmp_path / "shared")
+    assert Stage.of("s3://bucket/folder", 1, store).uri == "s3://bucket/folder"
 
 
 def test_a_stage_travels_without_its_connection(stage: Stage) -> None:

@@ -41,6 +41,8 @@ ATTACKED = (
 OFFENCES: dict[str, list[tuple[str, int]]] = {
     "completeness": [
         ("UPDATE layer_scores_stored SET completeness_error = -0.002 WHERE example_id = 3", 4),
+        # Errors along the path that cancel at its end.
+        ("UPDATE layer_scores_stored SET path_error = 0.002 WHERE example_id = 3", 4),
     ],
     "ledger_and_facts": [
         ("DELETE FROM head_scores_stored WHERE ZERO AND head = 0", 1),

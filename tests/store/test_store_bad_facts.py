@@ -14,6 +14,7 @@ from fabricate import Tables, changed, chunk, commit, facts, record, registered_
 from attattr_batch.store.connection import Store
 from attattr_batch.store.ingest import commit_chunk
 from attattr_batch.store.rows import BadFactsError
+from attattr_batch.store.runs import register_pass
 from attattr_batch.store.tables import query_name, tables_written_by
 
 
@@ -131,6 +132,17 @@ def test_bad_facts_name_the_examples_and_can_be_mended(store: Store) -> None:
         commit_chunk(store, chunk(1, [0, 1, 2, 3], tables=bad))
     assert caught.value.example_ids == (3,)
     assert commit(store, 1, [0, 1, 2, 3]).committed == (0, 1, 2, 3)
+
+
+def test_an_ordered_pass_answers_every_example(store: Store) -> None:
+    with store.write() as connection:
+        pass_id = register_pass(connection, 1, "masked_accuracy", "key", {"job": "mine"}, 2)
+    answers = {"example_id": [0], "job": ["mine"], "mask": ["clean"], "predicted": [1], "prob_gold": [0.5]}
+    for tables in ({}, {"mask_outcomes": pa.table(answers)}):
+        with pytest.raises(BadFactsError, match="without an answer") as caught:
+            commit_chunk(store, chunk(pass_id, [0, 1], tables=tables))
+        assert 1 in caught.value.example_ids
+    assert commit_chunk(store, chunk(pass_id, [0], tables=tables)).committed == (0,)
 
 
 def test_every_table_of_facts_is_checked_here() -> None:

@@ -7,11 +7,12 @@ import datasets
 import duckdb
 import pyarrow.parquet as pq
 import pytest
-from fabricate import commit, execute, filled_store, new_store, register, rows
+from fabricate import commit, execute, filled_store, new_store, register, registered_store, rows
 
 from attattr_batch.errors import StoreError
 from attattr_batch.store.connection import Store
 from attattr_batch.store.export import export_run
+from attattr_batch.store.opening import log_of
 from attattr_batch.store.runs import seal_pass
 from attattr_batch.store.snapshot import snapshot
 from attattr_batch.store.tables import metadata
@@ -228,6 +229,29 @@ def test_an_earlier_snapshot_is_replaced(tmp_path: Path) -> None:
     register(store, 2, "second")
     snapshot(store, copy)
     assert rows(Store(copy), "SELECT count(*) FROM runs") == [(2,)]
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_snapshot_takes_the_place_of_a_store_and_its_log(tmp_path: Path, gone: bool) -> None:
+    """A log that stayed would belong to no file, and nobody could open the snapshot."""
+    store = filled_store(tmp_path)
+    (tmp_path / "target").mkdir()
+    target = registered_store(tmp_path / "target")
+    commit(target, 1, [0])
+    assert log_of(target.path).exists()
+    if gone:
+        target.path.unlink()
+    snapshot(store, target.path)
+    assert rows(target, "SELECT count(*) FROM ledger") == [(8,)]
+
+
+def test_a_snapshot_of_an_earlier_release_is_replaced(tmp_path: Path) -> None:
+    store = filled_store(tmp_path)
+    copy = snapshot(store, tmp_path / "copy.duckdb")
+    with duckdb.connect(str(copy)) as earlier:
+        earlier.execute("UPDATE attattr_schema SET version_num = '0000'")
+    snapshot(store, copy)
+    assert rows(Store(copy), "SELECT count(*) FROM ledger") == [(8,)]
 
 
 def test_a_snapshot_replaces_nothing_else(tmp_path: Path) -> None:

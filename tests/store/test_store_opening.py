@@ -14,10 +14,11 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from fabricate import filled_store, new_store, rows
+from fabricate import commit, filled_store, new_store, register, registered_store, rows
 
 from attattr_batch.errors import StoreError
 from attattr_batch.store.connection import Store
+from attattr_batch.store.opening import log_of
 from attattr_batch.store.tables import metadata
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -120,6 +121,27 @@ def test_a_process_that_dies_while_it_makes_the_file_is_not_in_the_way_of_the_ne
         store.migrate()
     store.migrate()
     assert [path.name for path in tmp_path.iterdir()] == ["new.duckdb"]
+
+
+def test_a_file_deleted_without_its_log_can_be_made_anew(tmp_path: Path) -> None:
+    store = registered_store(tmp_path)
+    commit(store, 1, [0])
+    assert log_of(store.path).exists()
+    store.path.unlink()
+    store.migrate()
+    register(store, 2, "second")
+    assert rows(store, "SELECT name FROM runs") == [("second",)]
+
+
+def test_a_log_of_another_file_is_said(tmp_path: Path) -> None:
+    store = registered_store(tmp_path)
+    commit(store, 1, [0])
+    store.path.unlink()
+    duckdb.connect(str(tmp_path / "other")).close()
+    (tmp_path / "other").rename(store.path)
+    for write in (False, True):
+        said = refusal(store.path, write=write)
+        assert "belongs to another file" in said and f"move {store.path}.wal away" in said
 
 
 @pytest.fixture
