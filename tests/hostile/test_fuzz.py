@@ -111,7 +111,7 @@ def test_run_specs(folder: Path, text: str) -> None:
     path = folder / "spec.yaml"
     path.write_bytes(text.encode("utf-8", "surrogatepass"))
     with refused:
-        load_spec(path)
+        assert all(isinstance(one, RunSpec) for one in load_spec(path))
 
 
 def test_a_spec_that_multiplies_itself_is_refused_in_few_words(folder: Path) -> None:
@@ -179,7 +179,7 @@ def test_triggers_go_into_any_pair(
         truncated=False,
     )
     trigger = Trigger(*(tuple(part) for part in zip(*tokens, strict=True))) if tokens else Trigger((), (), ())
-    with refused:
+    with contextlib.suppress(ValueError):  # the victim lacks a text: it alone is quarantined
         attacked, cut = insert_trigger(victim, trigger, max_length)
         assert len(attacked.input_ids) == len(attacked.segments) <= max(max_length, 3)
         assert attacked.segments.count(None) == 3

@@ -110,7 +110,10 @@ def test_a_long_text_shows_its_strongest_tokens() -> None:
 
 def test_no_attribution_at_all() -> None:
     found = attribution(["[CLS]", "a", "b", "[SEP]"])
-    parsed(dataclasses.replace(found, scores=np.zeros_like(found.scores))._repr_html_())
+    markup = dataclasses.replace(found, scores=np.zeros_like(found.scores))._repr_html_()
+    page = parsed(markup)
+    assert page.cells[1:6] == ["[CLS]", "a", "b", "[SEP]", "[CLS]"]
+    assert not re.search(r"nan|inf", markup, re.IGNORECASE), "nothing is divided by the largest, which is 0"
 
 
 def test_a_tree() -> None:
