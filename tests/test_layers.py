@@ -1,6 +1,8 @@
 """The layers: imports go down only, and heavy packages are imported where they belong."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -79,6 +81,14 @@ def test_heavy_packages_stay_in_their_place(path: str) -> None:
     for module, line in imports(path):
         allowed = ONLY_IN.get(module.split(".")[0])
         assert allowed is None or path.startswith(allowed), f"{path}:{line}: imports {module}"
+
+
+@pytest.mark.parametrize("module", ["executors.ray", "executors.ray_actor", "driver", "staging"])
+def test_what_moves_work_about_needs_no_torch(module: str) -> None:
+    """It takes five seconds to import: a process that uses no model goes without."""
+    script = f"import attattr_batch.runtime.{module}, sys; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
 
 
 def test_the_rule_would_see_an_upward_import() -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from attattr_batch.data.insertion import insert_trigger
 from attattr_batch.engine.families import Encoder, collate
-from attattr_batch.passes._work import ModelWork, answer_columns
+from attattr_batch.passes.model_work import ModelWork, answer_columns
 from attattr_batch.passes.order import Attack, Order
 from attattr_batch.records import Chunk, EncodedExample
 

@@ -23,7 +23,7 @@ from attattr_batch.engine.statistics import (
     tree_tops,
 )
 from attattr_batch.errors import TerminalError
-from attattr_batch.passes._work import ModelWork
+from attattr_batch.passes.model_work import ModelWork
 from attattr_batch.records import Chunk
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from attattr_batch.engine.families import Encoder, check_trace, collate
 from attattr_batch.engine.masking import masked_logits
-from attattr_batch.passes._work import ModelWork, answer_columns
+from attattr_batch.passes.model_work import ModelWork, answer_columns
 from attattr_batch.passes.order import Mask, Order
 from attattr_batch.records import Chunk
 

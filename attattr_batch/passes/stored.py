@@ -19,9 +19,9 @@ from attattr_batch.engine.models import (
     token_limit,
 )
 from attattr_batch.errors import UserError
-from attattr_batch.passes._work import ModelWork
 from attattr_batch.passes.attack import AttackWork
 from attattr_batch.passes.masked_accuracy import MaskedAccuracyWork
+from attattr_batch.passes.model_work import ModelWork
 from attattr_batch.passes.order import Attack, Mask, Order
 from attattr_batch.passes.plan import CHUNK_EXAMPLES, default_batch_tokens, device_for
 from attattr_batch.records import Chunk, Dataset, EncodedExample, tokens_key

@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 
 from attattr_batch.engine.models import gpu_names
 from attattr_batch.errors import UserError
-from attattr_batch.passes import ModelWork, Plan
+from attattr_batch.passes import Plan
+from attattr_batch.passes.model_work import ModelWork
 from attattr_batch.passes.plan import default_batch_tokens
 from attattr_batch.records import Chunk
 from attattr_batch.runtime.driver import Driver, Progress, Reporter

@@ -1,12 +1,12 @@
-"""What every kind of pass gives to the runtime."""
+"""What the work of every kind of pass shares: a model, loaded once by each worker."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol, Self, runtime_checkable
+from typing import Any, Protocol, Self
 
 import numpy as np
 import pyarrow as pa
@@ -15,39 +15,8 @@ from torch import Tensor
 
 from attattr_batch.engine.families import Encoder, encoder_for
 from attattr_batch.engine.models import ModelSource, choose_device, load_model
-from attattr_batch.records import Chunk, EncodedExample
-
-
-class Worker(Protocol):
-    """Computes chunks, one at a time, with a model already loaded."""
-
-    def compute(self, chunk: Chunk) -> Mapping[str, pa.Table]:
-        """Returns the chunk's rows by table name."""
-
-
-class Work(Protocol):
-    """All that a worker needs to start, small enough to send to it (picklable)."""
-
-    def start(self) -> Worker:
-        """Loads what the worker needs; called once in the worker's process.
-
-        Raises:
-            UserError: no worker of this pass can ever start (a wrong model, say).
-        """
-
-
-@runtime_checkable
-class Portable(Protocol):
-    """Work that needs the files of a folder, which can be sent to a machine that lacks them."""
-
-    def is_here(self) -> bool:
-        """Whether this machine has the very files."""
-
-    def files(self) -> Sequence[Path]:
-        """The files, on the driver's machine."""
-
-    def moved(self, folder: Path) -> Self:
-        """The same work with the files elsewhere."""
+from attattr_batch.passes._protocols import Worker
+from attattr_batch.records import EncodedExample
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,32 +68,6 @@ class ModelWork(ABC):
     def moved(self, folder: Path) -> Self:
         """The same work with the model's files elsewhere."""
         return replace(self, source=replace(self.source, folder=folder))
-
-
-class Plan(Protocol):
-    """A pass, ready to be registered and executed."""
-
-    @property
-    def work(self) -> ModelWork:
-        """What workers need."""
-
-    @property
-    def hidden_size(self) -> int:
-        """Width of the model."""
-
-    @property
-    def example_ids(self) -> Sequence[int]:
-        """The examples it is about, in the order of the split."""
-
-    @property
-    def unfit(self) -> Mapping[int, str]:
-        """Why an example cannot be computed, by example id; to be quarantined."""
-
-    def chunks(self, pending: Sequence[int]) -> list[Chunk]:
-        """Plans the pending examples."""
-
-    def flop(self, chunks: Sequence[Chunk]) -> float:
-        """Arithmetic of the chunks, about."""
 
 
 class _OrderedWork(Protocol):
