@@ -30,69 +30,100 @@ Device = Literal["auto", "cpu", "cuda"]
 ExecutorName = Literal["auto", "local", "ray"]
 
 
-class WorkerPool(BaseModel):
-    """Ray workers of one shape.
+class SpecModel(BaseModel):
+    """Keys of a spec. The text under each is its meaning wherever it is shown: --help, docs/spec.md."""
 
-    Attributes:
-        count: How many; those that find no room yet join when a machine does.
-        cpus: CPUs of each.
-        gpus: GPUs of each; fractions share one.
-    """
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, protected_namespaces=(), use_attribute_docstrings=True
+    )
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+
+class WorkerPool(SpecModel):
+    """Ray workers of one shape."""
 
     count: Annotated[int, Field(ge=1, le=4096)] = 1
+    """How many; those that find no room yet join when a machine does."""
     cpus: Annotated[int, Field(ge=1, le=1024)] = 1
+    """CPUs of each."""
     gpus: Annotated[float, Field(ge=0, le=64)] = 0.0
+    """GPUs of each; fractions share one."""
 
 
-class Machine(BaseModel):
+class Machine(SpecModel):
     """Where a pass is computed, and in what portions: decides speed, and no number beyond rounding.
 
     Always the present command's or spec's; what a run was made with does not bind the passes after it.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     device: Device = "auto"
+    """Device of the computation; `auto` takes CUDA where there is a GPU."""
     executor: ExecutorName = "auto"
+    """In this process, or on Ray; `auto` takes Ray for an address, several GPUs or long work."""
     workers: (
         Annotated[int, Field(ge=1, le=4096)] | Annotated[list[WorkerPool], Field(min_length=1)] | None
     ) = None
+    """Ray workers: a number, or in a spec a list of pools. Without it: what fits here, or at `address`."""
     address: str | None = None
+    """Address of a running Ray cluster."""
     batch_tokens: Annotated[int, Field(ge=128)] | None = None
+    """Tokens computed at once. Without it: what suits the device and the model's width."""
     chunk_deadline: Annotated[float, Field(gt=0)] = 3600.0
+    """Seconds until a Ray worker that does not answer is replaced."""
     stage: str | None = None
+    """Ray workers write results here (a shared folder or s3://...) instead of returning them."""
 
 
 class RunSpec(Machine):
     """One run: a model, a dataset split and a method, plus where to compute it."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
-
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")] | None = None
+    """Name of the run. Without it: task and model."""
     task: str | None = None
+    """GLUE task, e.g. sst2; beside `dataset`, the one whose columns and labels it has."""
     model: str
+    """Model folder, hub id, or `bundled`."""
     revision: str | None = None
+    """Revision of a hub model."""
     data_dir: str | None = None
+    """Folder in the official GLUE TSV layout, or `bundled`. Without it: the hub."""
     dataset: str | None = None
+    """Your own data: a CSV, TSV, JSON or Parquet file, a folder, or a hub set; a spec names its `columns`."""
     dataset_config: str | None = None
+    """Configuration of a hub set that has several."""
     dataset_revision: str | None = None
+    """Revision of a hub set."""
     columns: dict[Literal["text_a", "text_b", "label"], str] | None = None
+    """Column of `dataset` for each of `text_a`, `text_b` (second text of a pair) and `label`; only `text_a`
+    is needed."""
     labels: list[str] | None = None
+    """Label names of `dataset`, in the order of their integer ids. Without it: those the data carries, else
+    the texts in the label column, sorted."""
     label_map: dict[str, str] | None = None
+    """Dataset label by model label (its name, or its output's index in quotes), where the names differ."""
     split: str = "dev"
+    """Split of the data; `dev` finds `validation` too."""
     limit: Annotated[int, Field(ge=1)] | None = None
+    """First N rows only."""
     max_length: Annotated[int, Field(ge=4, le=8192)] = 128
+    """Tokens per example at most."""
 
     target: Target = "both"
+    """Class attributed."""
     quadrature: Quadrature = "adaptive"
+    """Integration rule: `adaptive` meets `tolerance`, the others are fixed and take `nodes`."""
     nodes: Annotated[int, Field(ge=1, le=1024)] | None = None
+    """Nodes of a fixed rule."""
     tolerance: Annotated[float, Field(gt=0, lt=1)] = 1e-3
+    """Largest integration error of any row and layer: of completeness, and along the path."""
     dtype: DType = "float32"
+    """Arithmetic."""
     top_k: Annotated[int, Field(ge=1, le=1000)] = 5
+    """Edges kept in `edges`, per head."""
     edge_floor: Annotated[float, Field(ge=0, le=1)] = 0.05
+    """Smallest edge kept in `layer_edges`, as a share of the layer's largest entry; trees take no lower
+    `tau`."""
     edge_cap: Annotated[int, Field(ge=1, le=100_000)] = 512
+    """Edges kept in `layer_edges`, per layer at most."""
 
     @model_validator(mode="after")
     def _check_combinations(self) -> RunSpec:
@@ -185,7 +216,7 @@ def _checked(kind: type[Settings], values: Mapping[str, Any], where: str) -> Set
         raise UserError(
             f"the run settings from {where} are not usable",
             got="; ".join(problems),
-            hint="`attattr run --help` lists every setting",
+            hint="`attattr run --help` explains every setting, also those that only a spec has",
         ) from error
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from attattr_batch.errors import UserError
 from attattr_batch.resources import data_folder
-from attattr_batch.spec import RunSpec, load_spec, make_spec
+from attattr_batch.spec import Machine, RunSpec, WorkerPool, load_spec, make_spec
 
 
 def written(folder: Path, text: str) -> Path:
@@ -95,3 +95,8 @@ def test_one_name_for_several_runs_is_refused(tmp_path: Path) -> None:
     path = written(tmp_path, "defaults: {model: m}\nruns:\n- {task: sst2}\n- {task: rte}\n")
     with pytest.raises(UserError, match="several runs at once"):
         load_spec(path, {"name": "one"})
+
+
+@pytest.mark.parametrize("model", [RunSpec, Machine, WorkerPool])
+def test_every_key_says_what_it_means(model: type[RunSpec | Machine | WorkerPool]) -> None:
+    assert [key for key, field in model.model_fields.items() if not field.description] == []

@@ -52,7 +52,7 @@ def _section(name: str, command: Any) -> str:
     options = [one for one in command.params if one.param_type_name == "option" and one.name != "help"]
     words = [_word(one) for one in arguments]
     usage = " ".join([name, *words, *(["[OPTIONS]"] if options else [])])
-    lines = [f"## {name}", "", f"```text\n{usage}\n```", "", inspect.cleandoc(command.help or ""), ""]
+    lines = [f"## {name}", "", f"```text\n{usage}\n```", "", _text(command.help), ""]
     if command.epilog:
         examples = re.split(r"\s{2,}\|\s{2,}", re.sub(r"^Examples?:\s*", "", command.epilog))
         lines += ["```bash", *examples, "```", ""]
@@ -62,6 +62,11 @@ def _section(name: str, command: Any) -> str:
         lines += [_row(", ".join([*one.opts, *one.secondary_opts]), one) for one in options]
         lines.append("")
     return "\n".join(lines)
+
+
+def _text(text: str | None) -> str:
+    """Help as Markdown, without the mark that keeps a list's lines apart in the terminal."""
+    return inspect.cleandoc(text or "").replace("\b\n", "")
 
 
 def _word(argument: Any) -> str:

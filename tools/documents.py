@@ -11,6 +11,7 @@ from pathlib import Path
 import api_reference
 import cli_reference
 import licences
+import spec_reference
 
 import attattr_batch.analysis.dictionary
 import attattr_batch.store.dictionary
@@ -21,6 +22,7 @@ DOCUMENTS: dict[str, Callable[[], str]] = {
     "schema/README.md": attattr_batch.store.dictionary.dictionary_markdown,
     "jobs/README.md": attattr_batch.analysis.dictionary.dictionary_markdown,
     "docs/cli.md": cli_reference.reference_markdown,
+    "docs/spec.md": spec_reference.reference_markdown,
     "docs/api.md": api_reference.api_markdown,
     "docs/licences.md": licences.licences_markdown,
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import textwrap
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,6 +55,7 @@ from attattr_batch.cli.settings import (
     TaskOption,
     ToleranceOption,
     TopKOption,
+    meaning,
 )
 from attattr_batch.spec import RunSpec, load_spec, make_spec
 
@@ -66,6 +69,7 @@ def register(app: typer.Typer) -> None:
         "run",
         epilog="Examples:  attattr run   |   attattr run --task sst2 --model my/sst2-model   |   "
         "attattr run --task rte --model ./rte --data-dir ./glue --limit 100   |   attattr run spec.yaml",
+        help=f"{inspect.cleandoc(run.__doc__ or '')}\n\n{_spec_keys()}",
     )(run)
 
 
@@ -123,6 +127,16 @@ def run(
         stderr.print(f"next: attattr status --db {db}   attattr sql 'select * from head_summary' --db {db}")
     if any(summary["quarantined"] or summary["uncertified"] for summary in summaries):
         raise typer.Exit(1)
+
+
+def _spec_keys() -> str:
+    """The keys without a flag, for --help."""
+    keys = [key for key in RunSpec.model_fields if key not in inspect.signature(run).parameters]
+    lines = [textwrap.fill(f"- {key}: {meaning(key)}", 76, subsequent_indent="  ") for key in keys]
+    # Without the mark \b the list would be filled into one paragraph.
+    return "\n".join(
+        ["Settings are keys of a spec (`data_dir` for --data-dir), which has these too:\n\n\b", *lines]
+    )
 
 
 def _specs(path: Path | None, flags: dict[str, Any]) -> list[RunSpec]:

@@ -8,6 +8,7 @@ from calling import Cli
 from cli_reference import commands
 
 from attattr_batch.cli.main import app
+from attattr_batch.spec import RunSpec
 
 COMMANDS = dict(commands(typer.main.get_command(app), "attattr"))
 
@@ -17,6 +18,15 @@ def test_every_command_is_explained_by_an_example_that_calls_it(name: str) -> No
     assert COMMANDS[name].help
     assert name in (COMMANDS[name].epilog or ""), "give the command an epilog with an example"
     assert all(one.help for one in COMMANDS[name].params), "every parameter says what it is for"
+
+
+@pytest.mark.parametrize("key", RunSpec.model_fields)
+def test_run_explains_every_key_of_a_spec(
+    key: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """The message about a wrong key sends people there."""
+    said = Cli(capsys, tmp_path / "none.duckdb").bare("run", "--help").out
+    assert f"\n  - {key}: " in said or f"\n  --{key.replace('_', '-')} <" in said
 
 
 def test_near_misses_are_named(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
