@@ -48,7 +48,7 @@ def register(app: typer.Typer) -> None:
     group.command(epilog='Example:  attattr schedule add nightly --cron "0 2 * * *" --spec night.yaml')(add)
     group.command("list", epilog="Example:  attattr schedule list --format json")(list_schedules)
     group.command("rm", epilog="Example:  attattr schedule rm nightly")(remove)
-    group.command("run-due", epilog="Example (crontab):  * * * * * attattr schedule run-due -q")(run_due)
+    group.command("run-due", epilog="Example:  attattr schedule run-due -q")(run_due)
     group.command(epilog="Example:  attattr schedule serve")(serve)
     group.command(epilog="Example:  attattr schedule manifest nightly --kind systemd --to units")(manifest)
     app.add_typer(group)
@@ -141,7 +141,10 @@ def run_due(
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
 ) -> None:
-    """Run every tick that is due, and go on with interrupted ones; exit code 1 if one needs attention."""
+    """Run every tick that is due, and go on with interrupted ones; exit code 1 if one needs attention.
+
+    For cron or a timer to call, every minute if you like: `attattr schedule manifest` writes what they need.
+    """
     set_up_logging(quiet=quiet, verbose=verbose, form=log_format, file=log_file)
     from attattr_batch.schedule.due import pending
     from attattr_batch.schedule.running import needs_attention

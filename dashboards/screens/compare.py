@@ -17,8 +17,9 @@ if len(runs) > 1:
     with second:
         run_b = choose_run([run for run in runs if run != run_a], "run_b", "run b")
     st.caption(
-        "Settings that differ, accuracy and the heads that moved most (b - a), with 95 % intervals from"
-        " resampling both runs' examples: a few seconds for large runs."
+        "Settings that differ, accuracy and the heads that moved most (b - a), with 95 % intervals: of heads"
+        " and correlations from resampling both runs' examples, of accuracy from its counts. Large runs take"
+        " a few seconds."
     )
     if st.toggle("Compare", key="compare", bind="query-params"):
         with messages(), st.spinner("comparing"):
