@@ -97,7 +97,7 @@ class RunSpec(Machine):
     is needed."""
     labels: list[str] | None = None
     """Label names of `dataset`, in the order of their integer ids. Without it: those the data carries, else
-    the texts in the label column, sorted."""
+    the texts in the label column, sorted (as numbers where all are)."""
     label_map: dict[str, str] | None = None
     """Dataset label by model label (its name, or its output's index in quotes), where the names differ."""
     split: str = "dev"
