@@ -48,7 +48,13 @@ def head_map(rows: pa.Table, title: str) -> alt.Chart:
         min(max(size * _MAP_PX_PER_HEAD, _MAP_PX[0]), _MAP_PX[1]) for size in (n_heads, n_layers)
     )
     legend = alt.Legend(
-        orient="bottom", direction="horizontal", gradientLength=width, gradientThickness=9, tickCount=3
+        orient="bottom",
+        direction="horizontal",
+        gradientLength=width,
+        gradientThickness=9,
+        tickCount=3,
+        labelOverlap="greedy",  # few heads make a short scale
+        labelSeparation=4,
     )
     return (
         alt.Chart(inline(rows), title=title)
