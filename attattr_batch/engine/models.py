@@ -319,11 +319,19 @@ def _weight_files(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.safetensors"))
 
 
+def _in_one_spelling(document: bytes) -> bytes:
+    """JSON with sorted keys; as it stands where it is none, of which whoever loads it will say more."""
+    try:
+        return json.dumps(json.loads(document), sort_keys=True).encode()
+    except (ValueError, RecursionError):
+        return document
+
+
 def _hash_files(paths: list[Path]) -> str:
     digest = hashlib.sha256()
     for path in paths:
         if path.suffix == ".json":
-            digest.update(json.dumps(json.loads(path.read_text(encoding="utf-8")), sort_keys=True).encode())
+            digest.update(_in_one_spelling(path.read_bytes()))
             continue
         with path.open("rb") as file:
             while block := file.read(1 << 22):
