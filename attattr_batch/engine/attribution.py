@@ -123,16 +123,20 @@ class _LayerIntegral:
         self.everything = torch.arange(len(items), device=items.rows.device)
 
     def fixed(self) -> LayerAttribution:
-        """Applies one rule to all items."""
+        """Applies one rule to all items, as many of its nodes at once as `batch_tokens` has room for."""
         method, result = self.method, self._empty_result()
         rule = fixed_rule(method.quadrature, method.nodes or 0)
-        gradient = torch.zeros_like(self.clean.gradient[0])
+        weights = dict(zip(rule.nodes.tolist(), rule.weights.tolist(), strict=True))
+        gradient = weights.get(1.0, 0.0) * self.clean.gradient[0]
         at_zero = None
-        for alpha, weight in zip(rule.nodes.tolist(), rule.weights.tolist(), strict=True):
-            node = self.clean if alpha == 1.0 else self._replay([alpha], self.everything, method.dtype)
-            gradient += weight * node.gradient[0]
-            if alpha == 0.0:
-                at_zero = node.value[0]
+        alphas = [alpha for alpha in weights if alpha != 1.0]
+        at_once = max(1, method.batch_tokens // (len(self.items) * self.trace.batch.input_ids.shape[1]))
+        for start in range(0, len(alphas), at_once):
+            part = alphas[start : start + at_once]
+            nodes = self._replay(part, self.everything, method.dtype)
+            for alpha, value, slope in zip(part, nodes.value, nodes.gradient, strict=True):
+                gradient += weights[alpha] * slope
+                at_zero = value if alpha == 0.0 else at_zero
         if at_zero is None:
             with _precision(method.dtype, self.context.device):
                 at_zero = removed_value(self.trace, self.layer, self.items, method.batch_tokens)

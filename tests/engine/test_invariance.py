@@ -8,8 +8,8 @@ import torch
 from attributing import attribute, distance, gold_and_predicted, scores
 from torch import Tensor
 
-from attattr_batch.engine.attribution import Method
-from attattr_batch.engine.families import collate
+from attattr_batch.engine.attribution import Method, attribute_layers
+from attattr_batch.engine.families import Trace, collate, encoder_for
 from attattr_batch.engine.path import Items
 
 RULE = Method("gauss-legendre", 4)
@@ -63,6 +63,27 @@ def test_size_of_a_pass(kind: str, method: Method) -> None:
     for batch_tokens in (1, 30):  # one row a pass, two rows a pass
         small = Method(method.quadrature, method.nodes, batch_tokens=batch_tokens)
         assert distance(scores(attribute(model, batch, items, small)), at_once) < CLOSE
+
+
+@pytest.mark.parametrize(("room", "passes"), [(4, 1), (2, 2), (1, 4)])
+def test_a_fixed_rule_fills_its_passes_with_nodes(
+    room: int, passes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One short example would otherwise read all weights again for every node."""
+    model, batch = tiny.classifier("bert"), tiny.batch("bert")
+    items = gold_and_predicted(model, batch)
+    trace = encoder_for(model).trace(batch)
+    replay, sizes = type(trace).replay, []
+
+    def counting(self: Trace, layer: int, rows: Tensor, context: Tensor) -> Tensor:
+        sizes.append(len(rows))
+        return replay(self, layer, rows, context)
+
+    monkeypatch.setattr(type(trace), "replay", counting)
+    method = Method("gauss-legendre", 4, batch_tokens=room * len(items) * batch.input_ids.shape[1])
+    results = list(attribute_layers(trace, items, method))
+    # One pass of each layer is for F(0), which is no node of this rule.
+    assert sizes == [*([room * len(items)] * passes), len(items)] * len(results)
 
 
 @pytest.mark.parametrize("kind", ["bert", "modernbert", "deberta-v2"])
