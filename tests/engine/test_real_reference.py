@@ -31,13 +31,12 @@ ROWS = {
 }
 # Short rows of each task, among them those on which the released rule is far off.
 QUICK = [("sst2", 0), ("sst2", 250), ("rte", 4), ("rte", 151), ("mnli", 0), ("mnli", 5000), ("mnli", 9814)]
-QUICKEST = [("sst2", 0), ("rte", 4), ("mnli", 9814)]
-
-
-def every_row(quick: list[tuple[str, int]]) -> list[Any]:
-    """All rows of the reference, marked slow but for the quick ones."""
-    rows = [(task, row) for task, of_task in ROWS.items() for row in of_task]
-    return [pytest.param(*row, marks=[] if row in quick else pytest.mark.slow) for row in rows]
+# All rows of the reference, marked slow but for the quick ones.
+EVERY_ROW = [
+    pytest.param(task, row, marks=[] if (task, row) in QUICK else pytest.mark.slow)
+    for task, rows in ROWS.items()
+    for row in rows
+]
 
 
 Array = NDArray[Any]
@@ -131,14 +130,14 @@ def test_probabilities(task: Task) -> None:
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
-@pytest.mark.parametrize(("name", "row"), every_row(QUICK))
+@pytest.mark.parametrize(("name", "row"), EVERY_ROW)
 def test_left_riemann_20_equals_the_released_code(task: Task, row: int) -> None:
     results = task.attribute(row, Method("left-riemann", 20))
     assert_equal(task, row, results, "left20", 1e-4)
     assert_same_probabilities(task, row, results)
 
 
-@pytest.mark.parametrize(("name", "row"), every_row(QUICK))
+@pytest.mark.parametrize(("name", "row"), EVERY_ROW)
 def test_defaults_equal_the_exact_integral(task: Task, row: int) -> None:
     results = task.attribute(row, Method())
     assert_equal(task, row, results, "exact", 2e-3)
@@ -146,7 +145,7 @@ def test_defaults_equal_the_exact_integral(task: Task, row: int) -> None:
     assert max(float(result.completeness_error.abs()[0]) for result in results) < 1e-3
 
 
-@pytest.mark.parametrize(("name", "row"), every_row(QUICKEST))
+@pytest.mark.parametrize(("name", "row"), QUICK)
 def test_gauss_legendre_32_equals_the_exact_integral(task: Task, row: int) -> None:
     assert_equal(task, row, task.attribute(row, Method("gauss-legendre", 32)), "exact", 1e-4)
 
