@@ -14,7 +14,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import median
 
@@ -40,6 +40,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=71, help="runs in the store")
     parser.add_argument("--examples", type=int, default=MNLI, help="examples of each run")
     parser.add_argument("--repeats", type=int, default=3, help="times that every page is opened")
+    parser.add_argument("--page", action="append", choices=PAGES, help="only this page; repeatable")
     parser.add_argument("--folder", type=Path, help="where the store is made, and left")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder for dashboard.json")
     options = parser.parse_args()
@@ -53,7 +54,7 @@ def main() -> None:
                 connection.exec_driver_sql(f"SELECT count(*) FROM {name}").one()
                 for name in ("runs", "head_scores_stored")
             )
-        rows = time_pages(store, options.repeats)
+        rows = time_pages(store, options.page or PAGES, options.repeats)
     command = f"python benchmarks/dashboard.py --runs {options.runs} --examples {options.examples}"
     note = (
         f"{runs} runs, {heads / 1e6:.1f} million rows of head_scores. Seconds from the click on the menu"
@@ -85,21 +86,23 @@ def make(store: Store, n_runs: int, n_examples: int) -> None:
     store.checkpoint()
 
 
-def time_pages(store: Store, repeats: int) -> list[list[str]]:
-    """Seconds to open every page: for every run and for one, asked anew and asked again."""
+def time_pages(store: Store, pages: Sequence[str], repeats: int) -> list[list[str]]:
+    """Seconds to open each of the pages: for every run and for one, asked anew and asked again."""
     with dashboard(store.path) as address, chromium() as launched:
-        seconds: dict[str, list[float]] = {page: [] for page in PAGES}
+        seconds: dict[str, list[float]] = {page: [] for page in pages}
         for filters in ("", "?runs=run-0"):
             with browser(launched, address) as opened:
                 opened.open(f"sql{filters}")
-                for page, found in measured(opened, store.path, repeats):
+                for page, found in measured(opened, store.path, pages, repeats):
                     seconds[page] += found
     return [[page, *(f"{value:.2f}" for value in values)] for page, values in seconds.items()]
 
 
-def measured(opened: Browser, path: Path, repeats: int) -> Iterator[tuple[str, list[float]]]:
-    """For every page the medians of opening it anew and again."""
-    for page in PAGES:
+def measured(
+    opened: Browser, path: Path, pages: Sequence[str], repeats: int
+) -> Iterator[tuple[str, list[float]]]:
+    """For each of the pages the medians of opening it anew and again."""
+    for page in pages:
         found: dict[bool, list[float]] = {True: [], False: []}
         for _ in range(repeats):
             for anew in (True, False):
