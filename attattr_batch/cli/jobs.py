@@ -39,6 +39,7 @@ from attattr_batch.errors import UserError
 from attattr_batch.spec import make_machine
 
 if TYPE_CHECKING:
+    from attattr_batch.analysis.jobs import Parameter
     from attattr_batch.analysis.runner import JobResult
 
 FolderOption = Annotated[
@@ -83,20 +84,31 @@ def show(
     folder: FolderOption = None,
     form: FormatOption = Format.table,
 ) -> None:
-    """Show what a job makes: its columns, parameters, dependencies, audits and query."""
+    """Show what a job makes: parameters, also of the jobs it is built from, columns, audits and query."""
     from attattr_batch.analysis.jobs import load_catalogue
 
-    found = load_catalogue(folder).job(job)
+    catalogue = load_catalogue(folder)
+    found = catalogue.job(job)
+    needed = [one for one in catalogue.with_dependencies([job]) if one is not found]
     parts = [
-        ("parameter", f"{one.name} ({one.type}, default {one.default})", one.meaning)
-        for one in found.parameters.values()
+        ("parameter" if one is found else f"parameter of {one.name}", _declared(parameter), parameter.meaning)
+        for one in [found, *needed]
+        for parameter in one.parameters.values()
     ]
     parts += [("column", name, meaning) for name, meaning in found.file.columns.items()]
     parts += [("depends", name, "") for name in found.file.depends]
     parts += [("audit", name, "") for name in found.audits]
+    if form is not Format.table:
+        parts.append(("query", found.name, found.file.query))
     print_rows(("part", "name", "meaning"), parts, form)
     if form is Format.table:
+        typer.echo(found.file.query)
         stderr.print(f"{found.name}: {found.file.description}\n{found.file.path}", markup=False)
+
+
+def _declared(parameter: Parameter) -> str:
+    default = "null" if parameter.default is None else parameter.default
+    return f"{parameter.name} ({parameter.type}, default {default})"
 
 
 def run(
