@@ -22,7 +22,7 @@ from attattr_batch.store.dictionary import markdown_table, meaning
 from attattr_batch.store.folder import FORMAT, MARKER, filled
 from attattr_batch.store.huggingface import write_dataset_dict
 from attattr_batch.store.migrate import SCHEMA_VERSION
-from attattr_batch.store.runs import resolve_run
+from attattr_batch.store.runs import RUN_COLUMNS, resolve_run
 from attattr_batch.store.tables import metadata, query_name, runs, vocabulary
 
 _OPENED_BY = {
@@ -40,7 +40,12 @@ class _Part:
     columns: tuple[str, ...]
     order: tuple[str, ...]
 
-    def query(self, condition: str) -> str:
+    def query(self, run: Row[Any]) -> str:
+        """Its rows of a run: of a table of pairs, those with it on either side."""
+        about = [f"{column} = {run.run_id}" for column in RUN_COLUMNS if column in self.columns]
+        condition = " OR ".join(about)
+        if self.name == vocabulary.name:
+            condition = "tokenizer_key = '" + run.tokenizer_key.replace("'", "''") + "'"
         columns = ", ".join(f'"{column}"' for column in self.columns)
         order = ", ".join(f'"{column}"' for column in self.order)
         return f"SELECT {columns} FROM {self.name} WHERE {condition} ORDER BY {order}"
@@ -99,21 +104,18 @@ def _parts(connection: Connection) -> list[_Part]:
     query = (
         "SELECT table_name, list(column_name ORDER BY column_index) FROM duckdb_columns()"
         " WHERE database_name = current_database() AND table_name IN (SELECT table_name FROM duckdb_tables())"
-        " GROUP BY table_name HAVING bool_or(column_name = 'run_id') ORDER BY table_name"
+        " GROUP BY table_name ORDER BY table_name"
     )
     for name, columns in connection.execute(text(query)).all():
-        if name not in ours:
+        if name not in ours and set(columns) & set(RUN_COLUMNS):
             parts.append(_Part(name, tuple(columns), tuple(columns)))
     return parts
 
 
 def _write_part(connection: Connection, part: _Part, run: Row[Any], folder: Path) -> Path:
     path = folder / f"{part.name}.parquet"
-    condition = f"run_id = {run.run_id}"
-    if part.name == vocabulary.name:
-        condition = "tokenizer_key = '" + run.tokenizer_key.replace("'", "''") + "'"
     quoted = str(path).replace("'", "''")
-    copy = f"COPY ({part.query(condition)}) TO '{quoted}' (FORMAT parquet, COMPRESSION zstd)"
+    copy = f"COPY ({part.query(run)}) TO '{quoted}' (FORMAT parquet, COMPRESSION zstd)"
     raw(connection).execute(copy).fetchall()
     return path
 

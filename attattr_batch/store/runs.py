@@ -29,6 +29,9 @@ from attattr_batch.store.tables import (
 
 PassKind = Literal["attribute", "masked_accuracy", "attack"]
 
+RUN_COLUMNS = ("run_id", "run_a", "run_b")
+"""Columns that hold a run's id; the last two in tables of pairs of runs."""
+
 RUNNING = "running"
 SEALED = "sealed"
 
@@ -244,11 +247,11 @@ def delete_run(connection: Connection, run_id: int) -> dict[str, int]:
     """
     query = text(
         "SELECT table_name, column_name FROM duckdb_columns()"
-        " WHERE database_name = current_database() AND column_name IN ('run_id', 'run_a', 'run_b')"
+        " WHERE database_name = current_database() AND list_contains(:names, column_name)"
         " AND table_name IN (SELECT table_name FROM duckdb_tables()) ORDER BY ALL"
     )
     deleted: dict[str, int] = {}
-    for table_name, column_name in connection.execute(query).all():
+    for table_name, column_name in connection.execute(query, {"names": list(RUN_COLUMNS)}).all():
         statement = f'DELETE FROM "{table_name}" WHERE {column_name} = ?'
         (count,) = raw(connection).execute(statement, [run_id]).fetchall()[0]
         deleted[table_name] = deleted.get(table_name, 0) + count

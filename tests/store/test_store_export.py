@@ -99,6 +99,20 @@ def test_tables_that_jobs_made_are_exported_too(tmp_path: Path) -> None:
     assert found == [(1, 4), (1, 9)]
 
 
+def test_tables_of_pairs_of_runs_are_exported_with_the_run_on_either_side(tmp_path: Path) -> None:
+    store = filled_store(tmp_path)
+    execute(
+        store,
+        "CREATE TABLE alike AS FROM (VALUES (1, 1, 1.0), (1, 2, 0.5), (2, 1, 0.5), (2, 2, 1.0), (3, 2, 0.1))"
+        " AS v (run_a, run_b, pearson)",
+        "CREATE TABLE notes AS SELECT 'mine' AS note",
+    )
+    export_run(store, "first", tmp_path / "out")
+    found = duckdb.execute(f"SELECT run_a, run_b FROM '{tmp_path / 'out' / 'alike.parquet'}'").fetchall()
+    assert found == [(1, 1), (1, 2), (2, 1)]
+    assert not (tmp_path / "out" / "notes.parquet").exists()
+
+
 def test_a_datasets_folder_has_the_rows_of_the_parquet_files(tmp_path: Path) -> None:
     store = filled_store(tmp_path)
     execute(store, "CREATE TABLE job AS SELECT 1 AS run_id, ['a', 'b'] AS words, 2::HUGEINT AS n")
