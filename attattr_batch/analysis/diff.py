@@ -49,11 +49,36 @@ def diff_runs(store: Store, run_a: str | int, run_b: str | int, *, top: int = 10
         runs = resolve_run(connection, run_a), resolve_run(connection, run_b)
         built.prepare(connection, [run.run_id for run in runs])
         rows = _identity_rows(*runs) + _accuracy_rows(connection, *runs)
-        if len({(run.family, run.n_layers, run.n_heads) for run in runs}) == 1:
+        if _alike(*runs):
             _importance(connection)
             rows += arrow_result(connection, _CORRELATION, [run.run_id for run in runs]).to_pylist()
             rows += arrow_result(connection, _HEADS, [*(run.run_id for run in runs), top]).to_pylist()
     return pa.Table.from_pylist(rows, _SCHEMA)
+
+
+def why_no_heads(store: Store, run_a: str | int, run_b: str | int) -> str:
+    """Says why `diff_runs` has no rows about the heads of two runs."""
+    with store.read() as connection:
+        runs = resolve_run(connection, run_a), resolve_run(connection, run_b)
+        if not _alike(*runs):
+            had = " and ".join(f"{run.family} with {run.n_layers} x {run.n_heads} heads" for run in runs)
+            return f"the runs' architectures differ ({had}), so their heads cannot be compared"
+        lacking = [run.name for run in runs if not _has_scores(connection, run)]
+    return (
+        f"heads are not compared: {' and '.join(lacking)} has no attributions of the class that importance"
+        " is about; `attattr status` says what is committed"
+    )
+
+
+def _alike(a: Row[Any], b: Row[Any]) -> bool:
+    return (a.family, a.n_layers, a.n_heads) == (b.family, b.n_layers, b.n_heads)
+
+
+def _has_scores(connection: Connection, run: Row[Any]) -> bool:
+    """Whether the view `head_values` has attributions of a run."""
+    target = "predicted" if run.target == "predicted" else "gold"
+    query = "SELECT 1 FROM head_scores WHERE run_id = ? AND target = ? LIMIT 1"
+    return arrow_result(connection, query, [run.run_id, target]).num_rows > 0
 
 
 def _identity_rows(a: Row[Any], b: Row[Any]) -> list[dict[str, Any]]:

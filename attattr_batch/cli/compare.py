@@ -81,10 +81,10 @@ def diff(
     form: FormatOption = Format.table,
 ) -> None:
     """Show what changed between two runs: settings, accuracy, importance of heads."""
-    from attattr_batch.analysis.diff import diff_runs
+    from attattr_batch.analysis.diff import diff_runs, why_no_heads
     from attattr_batch.store.connection import Store
 
     rows = diff_runs(Store(db), run_a, run_b, top=top)
     print_rows(rows.column_names, [list(row.values()) for row in rows.to_pylist()], form)
     if "correlation" not in rows["part"].to_pylist():
-        stderr.print("the runs' architectures differ, so their heads cannot be compared")
+        stderr.print(why_no_heads(Store(db), run_a, run_b), markup=False)
