@@ -86,7 +86,7 @@ class Results:
         """Every run: size, accuracy and largest completeness error."""
         return self.table("run_summary")
 
-    def table(self, name: str, run: str | int | None = None, **equal: Any) -> pa.Table:
+    def table(self, name: str, /, run: str | int | None = None, **equal: Any) -> pa.Table:
         """Rows of a table or view: of one run, and with the given values in the given columns.
 
         For example `results.table("head_importance", run="sst2", criterion="attattr")`. The data dictionary

@@ -185,6 +185,7 @@ def test_open(store: Store) -> None:
         results.table("head_scores", lyer=1)
     with pytest.raises(StoreError, match="no such run"):
         results.table("head_scores", run="nobody")
+    assert results.table("runs", name="second")["name"].to_pylist() == ["second"]
 
 
 def test_jobs_from_python(store: Store, tmp_path: Path) -> None:
