@@ -23,6 +23,8 @@ _RUN_COLUMNS = (
     "run_id name task split model n_layers n_heads n_examples target quadrature dtype status created_at"
 ).split()
 
+_SHOWN_FAILURES = 50
+
 
 def register(app: typer.Typer) -> None:
     """Adds the commands."""
@@ -38,7 +40,10 @@ def register(app: typer.Typer) -> None:
 
 
 def status(db: DbOption = DEFAULT_DB, form: FormatOption = Format.table) -> None:
-    """Show how far every pass is, and which examples failed and why."""
+    """Show how far every pass is, and as a table also which examples failed and why.
+
+    As JSON or CSV: the passes alone; `attattr sql 'select * from quarantined'` gives the failures as rows.
+    """
     progress = _query(db, "SELECT * EXCLUDE (pass_id, run_id) FROM progress ORDER BY pass_id")
     print_rows(progress.columns, progress.rows, form)
     if form is not Format.table:
@@ -51,7 +56,11 @@ def status(db: DbOption = DEFAULT_DB, form: FormatOption = Format.table) -> None
         stderr.print(
             f"quarantined ({len(failed.rows)}); `--retry-errors` of run, or of jobs run, tries them again:"
         )
-        print_rows(failed.columns, failed.rows[:50], form)
+        print_rows(failed.columns, failed.rows[:_SHOWN_FAILURES], form)
+    if len(failed.rows) > _SHOWN_FAILURES:
+        stderr.print(
+            f"only the first {_SHOWN_FAILURES} are shown: attattr sql 'select * from quarantined' --db {db}"
+        )
 
 
 def runs(db: DbOption = DEFAULT_DB, form: FormatOption = Format.table) -> None:
@@ -113,7 +122,10 @@ def verify(
     ] = None,
     form: FormatOption = Format.table,
 ) -> None:
-    """Run every audit; exit code 1 if one finds offending rows, which are shown."""
+    """Run every audit; exit code 1 if one finds offending rows.
+
+    The first rows that offend are shown too, but as JSON or CSV only how many there are.
+    """
     from attattr_batch.analysis.audits import run_audits
     from attattr_batch.store.connection import Store
 
@@ -123,10 +135,9 @@ def verify(
     if left_out:
         stderr.print(f"left out, about jobs that are not built (`attattr jobs run`): {', '.join(left_out)}")
     failed = [one for one in results if not one.passed]
-    for one in failed:
+    for one in failed if form is Format.table else ():
         stderr.print(f"{one.name}: first {len(one.rows)} of {one.n_rows} offending rows")
-        if form is Format.table:
-            print_rows(one.columns, one.rows, form)
+        print_rows(one.columns, one.rows, form)
     if failed:
         raise typer.Exit(1)
 

@@ -1,0 +1,74 @@
+"""What the commands that look at a store say: all they promise, and nothing that is not so."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from calling import Cli, contains
+from fabricate import commit, execute, filled_store, register
+
+from attattr_batch.store.connection import Store
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return filled_store(tmp_path)
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str], store: Store) -> Cli:
+    return Cli(capsys, store.path)
+
+
+def test_a_job_is_shown_with_its_query_and_the_parameters_that_reach_it(cli: Cli) -> None:
+    shown = json.loads(cli.bare("jobs", "show", "pruning_curve", "--format", "json").out)
+    parts = {(row["part"], row["name"].split(" ")[0]): row["meaning"] for row in shown}
+    assert parts["parameter of splits", "sample"].startswith("Labelled rows")
+    assert ("parameter of pruned_accuracy", "draws") in parts
+    assert parts["query", "pruning_curve"].endswith("GROUP BY a.run_id, a.criterion, a.tenths")
+    table = cli.bare("jobs", "show", "splits").out
+    assert contains(table, "sample (integer, default 1000)", "\nSELECT run_id, purpose, example_id, unnest(")
+    assert "parameter of" not in table
+    assert "example_id (integer, default null)" in cli.bare("jobs", "show", "tree_edges").out
+
+
+def test_status_shows_the_first_failures_and_says_where_the_rest_is(cli: Cli, store: Store) -> None:
+    failure = "SELECT 1, i + 8, 1, 'ValueError', 'odd number', '', 2, now() FROM range({}) AS r (i)"
+    execute(store, f"INSERT INTO failures {failure.format(50)}")
+    answer = cli("status")
+    assert "quarantined (50)" in answer.err and "only the first" not in answer.err
+    assert answer.out.count("odd number") == 50
+    execute(store, f"INSERT INTO failures {failure.replace('i + 8', 'i + 58').format(1)}")
+    answer = cli("status")
+    assert contains(
+        answer.err, "quarantined (51)", "only the first 50 are shown", "select * from quarantined"
+    )
+    assert answer.out.count("odd number") == 50
+    (row,) = json.loads(cli("status", "--format", "json").out)
+    assert row["failed"] == 51
+
+
+def test_verify_announces_no_rows_that_it_does_not_show(cli: Cli, store: Store) -> None:
+    execute(store, "DELETE FROM head_scores_stored WHERE example_id = 3 AND layer = 1 AND head = 0")
+    assert "ledger_and_facts: first 1 of 1 offending rows" in cli("verify").err
+    for form in ("json", "csv"):
+        answer = cli("verify", "--format", form)
+        assert answer.code == 1
+        assert "FAILED" in answer.out and "offending rows" not in answer.err
+
+
+def test_diff_says_why_heads_are_not_compared(cli: Cli, store: Store) -> None:
+    _, pass_id = register(store, 4, "second")
+    register(store, 4, "larger", n_heads=12)
+    execute(store, 'UPDATE runs SET identity = \'{"dataset": "a"}\'')
+    answer = cli("diff", "first", "second")
+    assert contains(answer.err, "heads are not compared: second has no attributions", "attattr status")
+    assert "architectures differ (bert with 2 x 3 heads and bert with 2 x 12 heads)" in (
+        cli("diff", "first", "larger").err
+    )
+    commit(store, pass_id, range(4))
+    answer = cli("diff", "first", "second")
+    assert (answer.code, answer.err) == (0, "")
+    assert "correlation" in answer.out
