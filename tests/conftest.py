@@ -12,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 from jaxtyping import install_import_hook
 
@@ -20,6 +21,11 @@ if TYPE_CHECKING:
 
 # Before anything imports torch: tests run beside each other, and tiny models gain nothing from threads.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+# A busy machine is slow, not wrong; pytest-timeout ends what hangs.
+hypothesis.settings.register_profile("ours", deadline=None)
+hypothesis.settings.load_profile("ours")
 
 
 class _LibrariesFirst(MetaPathFinder):

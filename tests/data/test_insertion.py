@@ -78,7 +78,7 @@ def test_a_pattern_of_a_pair_does_not_fit_a_single_text() -> None:
         insert_trigger(single(1, 2), Trigger((9,), (1,), (0.5,)), 128)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     first=st.lists(st.integers(1, 50), min_size=1, max_size=8),
     second=st.lists(st.integers(1, 50), max_size=8),

@@ -41,7 +41,7 @@ SHIFTS = st.sampled_from([0.0, -1.0, -100.0])
 """Of the scores: mixed signs, mostly negative, all negative."""
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(LENGTHS, st.integers(0, 99), st.sampled_from([None, 1]), SHIFTS, st.integers(1, 60))
 def test_rows_of_heads(
     lengths: tuple[int, ...], seed: int, reach: int | None, shift: float, top_k: int
@@ -53,7 +53,7 @@ def test_rows_of_heads(
         assert_same(as_rows(rows), wanted)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     LENGTHS,
     st.integers(0, 99),
@@ -138,7 +138,7 @@ def cross_entropy(logits: Tensor, classes: Tensor) -> Tensor:
     return torch.nn.functional.cross_entropy(logits, classes, reduction="sum")
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.integers(2, 8), st.integers(0, 99), SHIFTS, st.integers(0, 3))
 def test_tree_tops(n_tokens: int, seed: int, shift: float, padding: int) -> None:
     total = torch.randn((3, n_tokens, n_tokens), generator=torch.Generator().manual_seed(seed)) + shift

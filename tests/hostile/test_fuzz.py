@@ -21,7 +21,7 @@ from attattr_batch.records import EncodedExample
 from attattr_batch.spec import RunSpec, load_spec
 from attattr_batch.store.sqlfile import load_file
 
-thorough = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+thorough = settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 refused = contextlib.suppress(UserError)
 
 

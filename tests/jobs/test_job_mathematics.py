@@ -140,7 +140,7 @@ def stored_rows(example_id: int, scores: NDArray[np.float64], top: int) -> dict[
     return rows
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60, derandomize=True)
 @given(
     seed=st.integers(0, 2**32 - 1),
     n_layers=st.integers(2, 5),
