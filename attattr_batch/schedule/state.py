@@ -54,7 +54,7 @@ class TickRow:
         attempts: How often it was started.
         resolved: Its runs, once fixed (see `template.Resolved`).
         outcome: What came of it: `message`, `runs`, `findings`.
-        started_at: When it was first started.
+        started_at: When it was started, the last time.
         finished_at: When it ended.
     """
 

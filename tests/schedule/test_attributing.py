@@ -6,12 +6,15 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from scheduling import Bench
 
 from attattr_batch.analysis.runner import JobRequest
+from attattr_batch.errors import StoreError
 from attattr_batch.schedule import attributing
 from attattr_batch.schedule.attributing import Attributing
+from attattr_batch.schedule.state import TickRow
 from attattr_batch.spec import RunSpec, make_spec
 
 
@@ -46,3 +49,57 @@ def test_jobs_of_a_tick_are_computed_where_its_runs_are(
     assert request.machines == {7: ran[0], 8: ran[1]}
     assert (ran[0].workers, ran[0].address, ran[0].stage) == (8, address or "head:6379", "s3://x/y")
     assert (ran[1].device, ran[1].address) == ("cpu", address)
+
+
+def test_what_a_tick_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shortcomings of the runs, failed audits and jobs, and drift; a run that was deleted is no fault."""
+
+    def run(spec: RunSpec, *_: object) -> SimpleNamespace:
+        return SimpleNamespace(
+            run_id=9, quarantined=2, uncertified=3, name="x", committed=4, n_examples=6, accuracy=0.5
+        )
+
+    def compare(_store: object, before: int, _now: int, top: int) -> pa.Table:
+        if before == 1:
+            raise StoreError("no such run", got=1)
+        rows = [("correlation", "attattr spearman", 0.95), ("accuracy", "accuracy", -0.03)]
+        return pa.Table.from_pylist(
+            [{"part": part, "name": name, "value": value} for part, name, value in rows]
+        )
+
+    audits = [
+        SimpleNamespace(name="fine", passed=True, n_rows=0),
+        SimpleNamespace(name="bad", passed=False, n_rows=7),
+    ]
+    jobs = [
+        SimpleNamespace(job="slow", status="failed", error="why", quarantined=0),
+        SimpleNamespace(job="part", status="built", error=None, quarantined=1),
+    ]
+    monkeypatch.setattr(attributing, "run_spec", run)
+    monkeypatch.setattr(attributing, "run_jobs", lambda *_: jobs)
+    monkeypatch.setattr(attributing, "run_audits", lambda store: (audits, []))
+    monkeypatch.setattr(attributing, "diff_runs", compare)
+    schedule = Bench(tmp_path).add(jobs=("all",), max_accuracy_drop=0.02, min_rank_correlation=0.9)
+    work = Attributing(lambda progress: None)
+    expected = [
+        "run x: 2 examples quarantined",
+        "run x: 3 rows missed the tolerance",
+        "job slow failed: why",
+        "job part: 1 examples quarantined",
+        "audit bad: 7 offending rows",
+    ]
+    assert list(work.run(schedule, [spec()], [1]).findings) == expected
+    *others, drift = work.run(schedule, [spec()], [2]).findings
+    assert others == expected
+    assert drift == "drift: accuracy is 0.0300 below that of run 2, more than 0.02"
+
+
+def test_a_webhook_that_is_away_and_a_command_that_fails_are_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench = Bench(tmp_path)
+    schedule = bench.add(notify_url="http://127.0.0.1:1/", notify_command="exit 3")
+    tick = TickRow("nightly", bench.clock.now, "failed", outcome={"message": "m"})
+    Attributing(lambda progress: None).notify(schedule, tick)
+    assert "the webhook http://127.0.0.1:1/ could not be told" in caplog.text
+    assert "'exit 3' ended with exit code 3" in caplog.text
