@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -95,14 +96,14 @@ def trigger_effects(rows: pa.Table) -> Chart:
     """Each pattern beside its random control, a row of panels for each run.
 
     Args:
-        rows: Columns `run`, `ranking`, `class`, `place`, `pattern`, `n`, `clean`, `control`, `inserted`,
-            `over_control`, `ci_low`, `ci_high`, `draws`.
+        rows: Columns `run`, `ranking`, `class`, `place`, `pattern`, `argues_for`, `n`, `clean`, `control`,
+            `inserted`, `over_control`, `ci_low`, `ci_high`, `draws`.
     """
     rankings = {
         "drop": "answered correctly, of the class attacked",
         "push": "answered with the pattern's class, of the others",
     }
-    labelled = [{**row, "label": f"{row['class']}: {row['pattern']}"} for row in rows.to_pylist()]
+    labelled = _with_labels(rows.to_pylist())
     # Made once for each ranking: Altair takes long to check what it is given.
     templates = {ranking: _trigger_panel(title) for ranking, title in rankings.items()}
     panels = []
@@ -115,6 +116,18 @@ def trigger_effects(rows: pa.Table) -> Chart:
             )
             panels.append(panel)
     return alt.concat(*panels, columns=2, spacing=20).resolve_scale(y="independent")
+
+
+def _with_labels(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows with a label each, which no other row of the panel has."""
+    labels = [f"{row['class']}: {row['pattern']}" for row in rows]
+    places = [(row["run"], row["ranking"], label) for row, label in zip(rows, labels, strict=True)]
+    together = Counter(places)
+    # The same words may have been mined for two classes.
+    return [
+        {**row, "label": label if together[place] == 1 else f"{label} (for {row['argues_for']})"}
+        for row, label, place in zip(rows, labels, places, strict=True)
+    ]
 
 
 def _trigger_panel(share: str) -> alt.LayerChart:

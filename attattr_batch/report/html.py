@@ -112,20 +112,32 @@ def _json(value: Any) -> str:
 def _figures(connection: Connection, run_ids: list[int]) -> tuple[list[str], dict[str, Any]]:
     """Sections of all figures, and the Vega-Lite specification of each that could be drawn, by name."""
     sections, charts = [], {}
-    built = not missing_jobs(connection, FIGURES["importance"])
+    ranked = _with_importance(connection, run_ids)
+    # The two show the same: each run is in one of them.
+    own = {"importance": ranked, "heads": [run_id for run_id in run_ids if run_id not in ranked]}
     for figure in FIGURES.values():
-        if figure.name == ("heads" if built else "importance"):
-            continue  # one shows what the other does
+        shown = own.get(figure.name, run_ids)
+        if not shown:
+            continue
         heading = f'<h2 id="{figure.name}">{figure.title}</h2>'
         text = f"{heading}<p>{escape(figure.query.description)}</p>"
         try:
-            rows = _limited(figure, figure_rows(connection, figure, run_ids))
+            rows = _limited(figure, figure_rows(connection, figure, shown))
         except UserError as error:
             sections.append(f'{text}<pre class="missing">{escape(str(error))}</pre>')
             continue
         charts[figure.name] = figure.draw(rows).to_dict()
         sections.append(f'{text}<div class="chart" id="chart-{figure.name}"></div>{_numbers(rows)}')
     return sections, charts
+
+
+def _with_importance(connection: Connection, run_ids: list[int]) -> list[int]:
+    """Those of the runs that the job `head_importance` was built for."""
+    if missing_jobs(connection, FIGURES["importance"]):
+        return []
+    query = "SELECT DISTINCT run_id FROM head_importance WHERE criterion <> 'random'"
+    built = set(arrow_result(connection, query)["run_id"].to_pylist())
+    return [run_id for run_id in run_ids if run_id in built]
 
 
 def _limited(figure: Figure, rows: pa.Table) -> pa.Table:
@@ -178,10 +190,11 @@ def _origins(connection: Connection, runs: Sequence[Any]) -> str:
     )
     jobs = arrow_result(
         connection,
-        "SELECT job, params, rows, finished_at::VARCHAR AS built FROM built_jobs ORDER BY finished_at",
+        "SELECT job, params, runs, rows, finished_at::VARCHAR AS built FROM built_jobs ORDER BY finished_at",
     )
     return (
-        f"<h2>Identity of the runs</h2>{identities}<h2>Jobs</h2>{_table(jobs)}"
+        f"<h2>Identity of the runs</h2>{identities}<h2>Jobs</h2>"
+        f"<p>The latest build of each; rows of runs that it was not for stay.</p>{_table(jobs)}"
         "<h2>How to make this again</h2><p>Save as <code>runs.yaml</code>:</p>"
         f"<pre>{escape(run_spec_yaml(runs))}</pre><p>Then:</p><pre>{escape(commands(connection))}</pre>"
     )

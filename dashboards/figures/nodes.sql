@@ -1,9 +1,9 @@
 -- name: nodes
--- description: Nodes of the quadrature rule that each row and layer needed to meet the tolerance.
--- depends: layer_scores
+-- description: Nodes of the quadrature rule that each row and layer needed to meet the tolerance, of every attributed class.
+-- depends: layer_scores_stored
 SELECT r.name AS run, s.layer, s.nodes, count(*) AS n
-FROM layer_scores AS s
+FROM layer_scores_stored AS s
 JOIN runs AS r USING (run_id)
-WHERE list_contains($runs, s.run_id) AND s.target = if(r.target = 'predicted', 'predicted', 'gold')
+WHERE list_contains($runs, s.run_id)
 GROUP BY s.run_id, r.name, s.layer, s.nodes
 ORDER BY s.run_id, s.layer, s.nodes

@@ -2,13 +2,14 @@
 -- description: What the chosen trigger patterns do on rows that did not choose them: share of rows answered correctly
 --   (drop), or with the pattern's class (push): without an insertion, with random tokens at the same places, with the
 --   pattern.
--- depends: trigger_effects
+-- depends: trigger_effects, trigger_patterns
 SELECT
     r.name AS run,
     e.ranking,
     r.labels[e.label + 1] AS class,
     e.place,
     array_to_string(e.tokens, ' ') AS pattern,
+    r.labels[t.predicted + 1] AS argues_for,
     e.n,
     e.clean,
     e.control,
@@ -19,5 +20,6 @@ SELECT
     e.draws
 FROM trigger_effects AS e
 JOIN runs AS r USING (run_id)
+JOIN trigger_patterns AS t USING (run_id, pattern_id)
 WHERE list_contains($runs, e.run_id)
 ORDER BY e.run_id, e.ranking, e.label, e.place

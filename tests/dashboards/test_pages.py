@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from fabricate import commit, execute, filled_store, new_store, register
+from fabricate import add_importance, commit, execute, filled_store, new_store, register
 from streamlit.testing.v1 import AppTest
 
 from attattr_batch.analysis.diff import diff_runs
@@ -76,6 +76,24 @@ def test_a_comparison_is_made_on_request(app: AppTest, built_store: Store) -> No
     ]
     app.toggle(key="compare").set_value(False).run()
     assert not any("part" in one.value.columns for one in app.dataframe)
+
+
+@pytest.mark.slow
+def test_heads_of_a_run_newer_than_the_importances(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = filled_store(tmp_path)
+    _, pass_id = register(store, 4, "newer")
+    commit(store, pass_id, range(4))
+    add_importance(store)
+    app = opened(store, monkeypatch)
+    app.switch_page("screens/heads.py").run()
+    sizes = {}
+    for run in ("first", "newer"):
+        app.selectbox(key="run").set_value(run).run()
+        assert not app.exception
+        numbers = table_with(app, "importance")
+        assert set(numbers["run"]) == {run}
+        sizes[run] = (set(numbers["n"]), numbers["ci_high"].notna().all())
+    assert sizes == {"first": ({8}, True), "newer": ({4}, False)}
 
 
 @pytest.mark.slow

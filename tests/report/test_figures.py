@@ -13,6 +13,7 @@ from calling import Cli
 from fabricate import execute, filled_store, new_store, register
 
 from attattr_batch.errors import UserError
+from attattr_batch.report.curves import trigger_effects
 from attattr_batch.report.figures import FIGURES, chosen_runs, figure_rows, find_figure, with_criterion
 from attattr_batch.report.heads import head_maps
 from attattr_batch.report.layers import distance_map
@@ -104,6 +105,48 @@ def test_more_rows_than_a_data_frame_may_have_are_drawn() -> None:
         }
     )
     assert len(head_maps(rows).to_dict()["concat"]) == 40
+
+
+def test_patterns_with_the_same_words_are_drawn_apart() -> None:
+    rows = pa.table(
+        {
+            "run": ["mnli"] * 3,
+            "ranking": ["drop"] * 3,
+            "class": ["entailment"] * 3,
+            "place": [0, 1, 2],
+            "pattern": ["none", "none", "nothing"],
+            "argues_for": ["neutral", "contradiction", "neutral"],
+            **{
+                name: [0.5] * 3
+                for name in ("clean", "control", "inserted", "over_control", "ci_low", "ci_high")
+            },
+            "n": [9] * 3,
+            "draws": [5] * 3,
+        }
+    )
+    panel = trigger_effects(rows).to_dict()["concat"][0]
+    assert [row["label"] for row in panel["data"]["values"]] == [
+        "entailment: none (for neutral)",
+        "entailment: none (for contradiction)",
+        "entailment: nothing",
+    ]
+
+
+@pytest.mark.parametrize("name", ["completeness", "nodes"])
+def test_rows_of_either_class_count_as_exact_or_not(tmp_path: Path, name: str) -> None:
+    store = filled_store(tmp_path)
+    execute(
+        store,
+        "UPDATE layer_scores_stored SET completeness_error = 0.5, nodes = 99"
+        " WHERE layer = 1 AND target = 'predicted'",
+    )
+    with store.read() as connection:
+        found = figure_rows(connection, find_figure(name), [1]).to_pylist()
+    if name == "completeness":
+        assert [row["worst"] == 0.5 for row in found] == [False, True]
+        assert [row["n"] for row in found] == [10, 10], "two of eight examples have both classes"
+    else:
+        assert [(row["layer"], row["n"]) for row in found if row["nodes"] == 99] == [(1, 2)]
 
 
 def test_a_kind_of_link_that_one_run_lacks_keeps_its_column() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from fabricate import commit, filled_store, new_store, register, registered_store
+from fabricate import add_importance, commit, filled_store, new_store, register, registered_store
 
 from attattr_batch.errors import UserError
 from attattr_batch.report.figures import FIGURES
@@ -40,6 +40,17 @@ def test_figures_whose_job_is_not_run_say_which(tmp_path: Path) -> None:
     assert set(charts(page)) == {"heads", "completeness", "nodes"}
     assert "attattr jobs run pruning_curve" in page
     assert '<td class="number">0.75</td>' in page, "accuracy of the fabricated run"
+
+
+def test_a_run_newer_than_the_importances_shows_its_means(tmp_path: Path) -> None:
+    store = filled_store(tmp_path)
+    _, pass_id = register(store, 4, "newer")
+    commit(store, pass_id, range(4))
+    add_importance(store)
+    shown = charts(write_report(store, tmp_path / "report.html").read_text(encoding="utf-8"))
+    for figure, run in (("importance", "first"), ("heads", "newer")):
+        assert f'"{run}' in json.dumps(shown[figure])
+        assert {"first": "newer", "newer": "first"}[run] not in json.dumps(shown[figure])
 
 
 def test_names_and_tokens_cannot_leave_their_place(tmp_path: Path) -> None:

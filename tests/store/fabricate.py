@@ -278,3 +278,13 @@ def with_value(column: str, value: Any, row: int = 0) -> Callable[[pa.Table], pa
         return table.set_column(table.column_names.index(column), column, pa.array(values))
 
     return change
+
+
+def add_importance(store: Store) -> None:
+    """What the job `head_importance` made when there was no run but the first."""
+    execute(
+        store,
+        "CREATE TABLE head_importance AS SELECT run_id, unnest(['attattr', 'random']) AS criterion,"
+        " layer, head, attr_max AS importance, n, 0::DOUBLE AS ci_low, 1::DOUBLE AS ci_high"
+        " FROM head_summary WHERE run_id = 1 AND target = 'gold'",
+    )
