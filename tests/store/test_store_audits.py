@@ -10,6 +10,7 @@ from fabricate import commit, new_store, register
 from sqlalchemy import Connection
 
 from attattr_batch.analysis.audits import run_audits
+from attattr_batch.errors import UserError
 from attattr_batch.resources import data_folder
 from attattr_batch.store.connection import Store
 from attattr_batch.store.ingest import Failure, record_failures
@@ -173,6 +174,12 @@ def test_every_offence_is_caught(store: Store, name: str) -> None:
             found = connection.exec_driver_sql(AUDITS[name].query).all()
             assert len(found) == n_rows, (offence, found)
             raise RuntimeError("undo")
+
+
+def test_a_folder_without_audits_is_refused(store: Store, tmp_path: Path) -> None:
+    for folder in (tmp_path / "audtis", tmp_path):
+        with pytest.raises(UserError, match=r"(?s)no audits there.*allowed: a folder with \*\.sql files"):
+            run_audits(store, folder)
 
 
 def test_of_many_offending_rows_the_first_are_fetched(store: Store, tmp_path: Path) -> None:
