@@ -54,7 +54,8 @@ def _section(connection: Connection, catalogue: Catalogue, job: Job) -> str:
         lines.append(f"Of runs that attribute the {job.target} class (`--target both`, or `{job.target}`).\n")
     if job.parameters:
         rows = [
-            (one.name, f"{one.type}, default {one.default}", one.meaning) for one in job.parameters.values()
+            (one.name, f"{one.values}; default {one.default_text}", one.meaning)
+            for one in job.parameters.values()
         ]
         lines.append(markdown_table(rows).replace("| column | type |", "| parameter | type |"))
     lines.append(markdown_table(_columns(connection, job, values)))
@@ -71,7 +72,7 @@ def _columns(connection: Connection, job: Job, values: Mapping[str, object]) -> 
     if job.materialized == "view":
         built.replace_view(connection, job.name, job.file.query)
     elif job.materialized == "table":
-        built.replace_table(connection, job.name, job.file.query, values, None)
+        built.replace_table(connection, job.name, job.file.query, values, [])
     name = built.ANSWERS[job.materialized].name if job.is_pass else job.name
     described = arrow_result(
         connection, f"SELECT column_name, column_type FROM (DESCRIBE {name})"

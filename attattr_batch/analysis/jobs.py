@@ -5,8 +5,8 @@ The header says what else is needed beside name, description, grain and depends:
     -- materialized: table | view | masked_accuracy | attack
     -- audits: names of files in the `audits` folder; they run before the result is kept
     -- target: gold | predicted, if it reads attributions of that class: other runs have no rows in it
-    -- agree: columns of `runs` in which runs that are named together must be equal
-    -- param NAME: TYPE = DEFAULT; meaning      (TYPE: integer, number, text, or words separated by |)
+    -- agree: columns of `runs` in which runs must be equal to be compared
+    -- param NAME: TYPE = DEFAULT; meaning      (TYPE: see analysis/parameters.py)
 
 A query reads the runs it is for from `selected_runs` (rows of `runs`: SEMI JOIN it unless you want their
 columns), and a parameter as `$NAME`.
@@ -22,6 +22,7 @@ from typing import Any, Literal, cast, get_args
 
 from sqlalchemy import Row
 
+from attattr_batch.analysis.parameters import Parameter, declared_parameter
 from attattr_batch.choices import RowTarget
 from attattr_batch.errors import UserError, did_you_mean, unknown_name
 from attattr_batch.resources import data_folder
@@ -33,47 +34,7 @@ Materialized = Literal["table", "view", "masked_accuracy", "attack"]
 
 _IDENTIFIER = re.compile(r"[a-z][a-z0-9_]*")
 _USED = re.compile(r"\$([a-z_][a-z0-9_]*)")
-_DECLARATION = re.compile(r"^(?P<type>[\w|]+)\s*=\s*(?P<default>[^;]*?)\s*;\s*(?P<meaning>.+)$")
 _COMMENT_OR_TEXT = re.compile(r"--[^\n]*|'(?:[^']|'')*'")
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """A value that a job's query takes.
-
-    Attributes:
-        name: Written `$name` in the query.
-        type: `integer`, `number`, `text`, or the allowed words separated by `|`.
-        default: Its value when none is given; None stands for SQL's null.
-        meaning: What it is for.
-    """
-
-    name: str
-    type: str
-    default: int | float | str | None
-    meaning: str
-
-    def read(self, text: str) -> int | float | str | None:
-        """Reads a value from text.
-
-        Raises:
-            UserError: the text is not of the parameter's type.
-        """
-        if text == "null":
-            return None
-        try:
-            if self.type == "integer":
-                return int(text)
-            if self.type == "number":
-                return float(text)
-        except ValueError:
-            pass
-        else:
-            if self.type == "text" or text in self.type.split("|"):
-                return text
-        raise UserError(
-            f"parameter {self.name!r} has a wrong value", got=text, allowed=self.type.replace("|", ", ")
-        )
 
 
 @dataclass(frozen=True)
@@ -86,7 +47,7 @@ class Job:
         parameters: Its parameters, by name.
         target: Class whose attributions it reads, if it is always the same.
         audits: Names of the audits its result must pass.
-        agree: Columns of `runs` in which runs named together must be equal.
+        agree: Columns of `runs` in which runs must be equal to be compared.
     """
 
     file: SqlFile
@@ -187,23 +148,26 @@ def read_parameters(jobs: Sequence[Job], given: Mapping[str, str]) -> dict[str, 
     """Values of every job's parameters: those given, else the defaults.
 
     Args:
-        jobs: The jobs to be built; a value goes to each that has a parameter of the name.
-        given: Values as text, by parameter name.
+        jobs: The jobs to be built.
+        given: Values as text: of `NAME`, for each job that has a parameter of the name, or of `JOB.NAME`, for
+            that job alone.
 
     Raises:
-        UserError: no job has such a parameter, or a value is of the wrong type.
+        UserError: no job has such a parameter, or a value is not one that it may have.
     """
+    known = {name for job in jobs for name in job.parameters}
+    of_one_job = {f"{job.name}.{name}" for job in jobs for name in job.parameters}
     for name in given:
-        if not any(name in job.parameters for job in jobs):
-            known = {name for job in jobs for name in job.parameters}
-            raise unknown_name("parameter of these jobs", name, known)
-    return {
-        job.name: {
-            name: one.read(given[name]) if name in given else one.default
+        if name not in known | of_one_job:
+            raise unknown_name("parameter of these jobs", name, of_one_job if "." in name else known)
+    values: dict[str, dict[str, Any]] = {}
+    for job in jobs:
+        texts = {name: given.get(f"{job.name}.{name}", given.get(name)) for name in job.parameters}
+        values[job.name] = {
+            name: one.default if (text := texts[name]) is None else one.read(text)
             for name, one in job.parameters.items()
         }
-        for job in jobs
-    }
+    return values
 
 
 def _merge(files: Iterable[SqlFile]) -> dict[str, SqlFile]:
@@ -233,7 +197,7 @@ def _job(file: SqlFile, audits: Mapping[str, SqlFile]) -> Job:
                 got=name,
                 hint=did_you_mean(name, audits),
             )
-    parameters = {name: _parameter(file, name, text) for name, text in file.params.items()}
+    parameters = {name: declared_parameter(file, name, text) for name, text in file.params.items()}
     used = set(_USED.findall(_COMMENT_OR_TEXT.sub("", file.query)))
     if used != set(parameters):
         wrong = ", ".join(f"${name}" for name in sorted(used ^ set(parameters)))
@@ -245,21 +209,3 @@ def _job(file: SqlFile, audits: Mapping[str, SqlFile]) -> Job:
         raise UserError("a job's target is unknown", got=f"{file.path}: {target}", allowed="gold, predicted")
     agree = tuple(file.fields.get("agree", "").split())
     return Job(file, cast(Materialized, kind), parameters, cast(RowTarget | None, target), names, agree)
-
-
-def _parameter(file: SqlFile, name: str, text: str) -> Parameter:
-    match = _DECLARATION.match(text)
-    if match is None:
-        raise UserError(
-            "a parameter's declaration cannot be read",
-            got=f"{file.path}: param {name}: {text}",
-            allowed="TYPE = DEFAULT; meaning",
-        )
-    bare = Parameter(name, match["type"], None, match["meaning"])
-    if bare.type not in ("integer", "number", "text") and "|" not in bare.type:
-        raise UserError(
-            "a parameter has an unknown type",
-            got=f"{file.path}: {bare.type}",
-            allowed="integer, number, text, or words separated by |",
-        )
-    return Parameter(name, bare.type, bare.read(match["default"]), bare.meaning)

@@ -12,13 +12,15 @@ from typing import Any, Literal, cast
 
 from sqlalchemy import Connection, Row
 
-from attattr_batch.analysis.jobs import Catalogue, Job, load_catalogue, read_parameters
+from attattr_batch.analysis.jobs import Catalogue, Job, load_catalogue
 from attattr_batch.analysis.ordered import answer_order
+from attattr_batch.analysis.planning import plan_jobs
 from attattr_batch.errors import AttattrError, UserError
 from attattr_batch.runtime.driver import Reporter
 from attattr_batch.runtime.execution import How, patient
 from attattr_batch.spec import Machine
 from attattr_batch.store import jobs as built
+from attattr_batch.store.builds import JobRun, latest_builds, log_job
 from attattr_batch.store.connection import Store
 from attattr_batch.store.runs import SEALED, PassKind, list_runs, resolve_run
 
@@ -53,9 +55,10 @@ class JobRequest:
     """Which jobs to build, and how.
 
     Attributes:
-        names: Jobs; those they depend on are built first. Empty: every job.
+        names: Jobs; those they depend on are built first, and those that were built from what changes last.
+            Empty: every job.
         runs: Names or ids of the runs to build them for. Empty: every sealed run.
-        params: Values of parameters, as text.
+        params: Values of parameters (`NAME`, or `JOB.NAME` for one job alone), as text.
         folder: A folder with more jobs.
         machine: Where passes are computed.
         machines: Where those of some runs are computed instead, by run id.
@@ -80,27 +83,27 @@ def run_jobs(store: Store, request: JobRequest, report: Reporter) -> list[JobRes
         report: Told after every commit how far a pass is.
 
     Raises:
-        UserError: an unknown job, run or parameter, a wrong value, a run that is not sealed, or runs that do
-            not go together. Nothing was built.
+        UserError: an unknown job, run or parameter, a wrong value, or a run that is not sealed. Nothing was
+            built.
     """
     catalogue = load_catalogue(request.folder)
-    jobs = catalogue.with_dependencies(request.names)
-    values = read_parameters(jobs, request.params)
     with store.read() as connection:
         runs = _select_runs(connection, request.runs)
-    for job in jobs:
-        _check_agreement(job, runs, named=bool(request.runs))
+        builds = latest_builds(connection)
+    plan = plan_jobs(catalogue, request.names, request.params, [run.name for run in runs], builds)
+    for job, _ in plan:
+        _say_what_is_compared(job, runs)
         if (lacking := job.without_rows(runs)) is not None:
             log.warning("no rows: %s", lacking)
     builder = _Builder(store, catalogue, request, runs, report)
     results: dict[str, JobResult] = {}
-    for job in jobs:
+    for job, values in plan:
         broken = [name for name in job.file.depends if name in results and results[name].status != "built"]
         if broken:
             error = f"depends on {', '.join(broken)}"
             results[job.name] = JobResult(job.name, "skipped", error=error)
         else:
-            results[job.name] = builder.build(job, values[job.name])
+            results[job.name] = builder.build(job, values)
     store.checkpoint()
     return list(results.values())
 
@@ -126,7 +129,7 @@ class _Builder:
         """Builds a job and logs it; a failure is a result."""
         started, clock = datetime.now(UTC), time.monotonic()
         log.info("job %s", job.name)
-        entry = built.JobRun(job.name, values, [run.name for run in self._runs], started)
+        entry = JobRun(job.name, values, [run.name for run in self._runs], started)
         quarantined = 0
         try:
             store = self._store
@@ -137,14 +140,14 @@ class _Builder:
                 rows = self._make(connection, job, values)
                 offence = self._audit(connection, job)
                 if offence is None:
-                    built.log_job(connection, entry, rows=rows)
+                    log_job(connection, entry, rows=rows)
                 elif not job.is_pass:
                     raise offence  # which undoes what was made
             if offence is not None:
                 raise offence
         except AttattrError as error:
             with self._store.write() as connection:
-                built.log_job(connection, entry, error=str(error))
+                log_job(connection, entry, error=str(error))
             return JobResult(job.name, "failed", seconds=time.monotonic() - clock, error=str(error))
         return JobResult(job.name, "built", rows, time.monotonic() - clock, quarantined=quarantined)
 
@@ -168,8 +171,7 @@ class _Builder:
                 rows = None
             elif job.materialized == "table":
                 built.prepare(connection, run_ids)
-                kept_beside = run_ids if self._request.runs else None
-                rows = built.replace_table(connection, job.name, query, values, kept_beside)
+                rows = built.replace_table(connection, job.name, query, values, run_ids)
             else:
                 return built.count_answers(connection, job.materialized, job.name)
             built.describe(connection, job.name, job.file.description, job.file.columns)
@@ -178,11 +180,14 @@ class _Builder:
     def _audit(self, connection: Connection, job: Job) -> UserError | None:
         """The first audit that finds something; answers that offend are taken back, to be computed again."""
         for name in job.audits:
-            audit = self._catalogue.audits[name]
+            audit, run_ids = self._catalogue.audits[name], [run.run_id for run in self._runs]
             with built.explained(f"{job.name}, audit {name}"):
-                offending = built.offending_rows(connection, audit.query, _SHOWN_ROWS)
+                # What another job or run has in the same table is not this build's fault.
+                own = job.name if job.is_pass else None
+                query = built.audit_of(connection, audit.query, run_ids, own)
+                offending = built.offending_rows(connection, query, _SHOWN_ROWS)
             if offending.num_rows:
-                became, hint = self._drop_offending(connection, job, audit.query)
+                became, hint = self._drop_offending(connection, job, query)
                 return UserError(
                     f"job {job.name} fails its audit {name}, {became}",
                     got="; ".join(str(row) for row in offending.to_pylist()),
@@ -221,12 +226,11 @@ def _select_runs(connection: Connection, names: Sequence[str]) -> list[Row[Any]]
         raise UserError("jobs need finished runs", got=got, hint="`attattr run` makes one")
     left_out = [run.name for run in known if run.status != SEALED]
     if left_out:
-        log.warning("left out, not finished: %s", ", ".join(left_out))
+        log.warning("left out, not finished: %s; what was built for them before stays", ", ".join(left_out))
     return sealed
 
 
-def _check_agreement(job: Job, runs: Sequence[Row[Any]], *, named: bool) -> None:
-    """Refuses runs that were named together but do not belong together."""
+def _say_what_is_compared(job: Job, runs: Sequence[Row[Any]]) -> None:
     if not job.agree:
         return
     kinds = {tuple(getattr(run, column) for column in job.agree) for run in runs}
@@ -236,11 +240,4 @@ def _check_agreement(job: Job, runs: Sequence[Row[Any]], *, named: bool) -> None
         f"{run.name}: " + ", ".join(f"{column} {getattr(run, column)}" for column in job.agree)
         for run in runs
     )
-    if named:
-        raise UserError(
-            f"job {job.name} compares runs of one architecture only",
-            got=shown,
-            allowed=f"runs that agree in {', '.join(job.agree)}",
-            hint="name runs that do, or none: then each architecture is compared within itself",
-        )
     log.warning("%s: runs are compared within one architecture only (%s)", job.name, shown)

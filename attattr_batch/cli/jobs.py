@@ -39,7 +39,7 @@ from attattr_batch.errors import UserError
 from attattr_batch.spec import make_machine
 
 if TYPE_CHECKING:
-    from attattr_batch.analysis.jobs import Parameter
+    from attattr_batch.analysis.parameters import Parameter
     from attattr_batch.analysis.runner import JobResult
 
 FolderOption = Annotated[
@@ -107,8 +107,7 @@ def show(
 
 
 def _declared(parameter: Parameter) -> str:
-    default = "null" if parameter.default is None else parameter.default
-    return f"{parameter.name} ({parameter.type}, default {default})"
+    return f"{parameter.name} ({parameter.values}; default {parameter.default_text})"
 
 
 def run(
@@ -120,7 +119,13 @@ def run(
         typer.Option("--run", help="Build for this run only (repeatable); rows of other runs stay."),
     ] = None,
     param: Annotated[
-        list[str] | None, typer.Option("--param", metavar="K=V", help="Value of a parameter (repeatable).")
+        list[str] | None,
+        typer.Option(
+            "--param",
+            metavar="K=V",
+            help="Value of a parameter (repeatable), for every job asked for or needed that has it;"
+            " `JOB.K=V` for one job alone.",
+        ),
     ] = None,
     folder: FolderOption = None,
     device: DeviceOption = None,
@@ -140,6 +145,10 @@ def run(
     verbose: VerboseOption = False,
 ) -> None:
     """Build jobs, those they depend on first, for every finished run.
+
+    A job that is named, or every one if none is, takes the values of --param, else the defaults; one that is
+    only needed keeps the values it was last built with. Where a value differs from the last build's, all that
+    was built from it is built again too, with the values it had, so that the store's tables go together.
 
     What a job made before is replaced in one transaction, and kept if the job fails. Answers of the model
     that were computed before are used again; an interrupted pass goes on where it stopped. Passes are
@@ -189,7 +198,11 @@ def _print_results(results: list[JobResult], form: Format) -> None:
 def _pair(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not equals or not name:
-        raise UserError("a parameter is given as name=value", got=f"--param {text}", allowed="--param seed=1")
+        raise UserError(
+            "a parameter is given as name=value",
+            got=f"--param {text}",
+            allowed="--param seed=1, --param splits.seed=1",
+        )
     return name, value
 
 

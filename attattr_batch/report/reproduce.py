@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import yaml
 from sqlalchemy import Connection, Row, text
 
-from attattr_batch.analysis.jobs import load_catalogue
+from attattr_batch.analysis.jobs import Catalogue, load_catalogue
 from attattr_batch.spec import RunSpec
 
 
@@ -26,15 +26,22 @@ def run_spec_yaml(runs: Sequence[Row[Any]]) -> str:
 
 
 def commands(connection: Connection) -> str:
-    """The commands after the spec is saved as `runs.yaml`, with every parameter that was not the default."""
+    """The commands after the spec is saved as `runs.yaml`, with every parameter that was not the default.
+
+    Jobs of a folder of one's own are left out: the package does not know them.
+    """
     lines = ["attattr run runs.yaml"]
+    catalogue = load_catalogue()
     built = {
-        job: params for job, params in connection.execute(text("SELECT job, params FROM built_jobs")).all()
+        job: json.loads(params)
+        for job, params in connection.execute(text("SELECT job, params FROM built_jobs")).all()
+        if job in catalogue.jobs
     }
     if built:
-        chosen = _changed_params(built)
-        flags = "".join(f" --param {shlex.quote(f'{name}={value}')}" for name, value in chosen.items())
-        lines.append(f"attattr jobs run{flags}")
+        flags = [
+            f"--param {shlex.quote(f'{name}={value}')}" for name, value in _changed(catalogue, built).items()
+        ]
+        lines.append(" ".join(["attattr jobs run", *_asked(catalogue, built), *flags]))
     return "\n".join([*lines, "attattr verify", "attattr report -o report.html"])
 
 
@@ -48,11 +55,25 @@ def _settings(run: Row[Any]) -> dict[str, Any]:
     }
 
 
-def _changed_params(built: Mapping[str, str]) -> dict[str, Any]:
-    jobs = load_catalogue().jobs
-    changed: dict[str, Any] = {}
+def _asked(catalogue: Catalogue, built: Collection[str]) -> list[str]:
+    """Jobs to name so that those built, and no others, are built; none if all are."""
+    if set(built) == set(catalogue.jobs):
+        return []
+    needed = {name for job in built for name in catalogue.jobs[job].file.depends}
+    return [name for name in catalogue.jobs if name in built and name not in needed]
+
+
+def _changed(catalogue: Catalogue, built: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Values that are not the defaults: by `NAME` where all jobs built share one, else `JOB.NAME`."""
+    changed: dict[str, str] = {}
+    of_name: dict[str, dict[str, str]] = {}
     for job, params in built.items():
-        for name, value in json.loads(params).items():
-            if job in jobs and name in jobs[job].parameters and value != jobs[job].parameters[name].default:
-                changed[name] = value
-    return dict(sorted(changed.items()))
+        for name in catalogue.jobs[job].parameters.keys() & params.keys():
+            of_name.setdefault(name, {})[job] = "null" if params[name] is None else str(params[name])
+    for name, values in sorted(of_name.items()):
+        defaults = {job: catalogue.jobs[job].parameters[name].default_text for job in values}
+        if values != defaults and len(set(values.values())) == 1:
+            changed[name] = next(iter(values.values()))
+        else:
+            changed |= {f"{job}.{name}": value for job, value in values.items() if value != defaults[job]}
+    return changed

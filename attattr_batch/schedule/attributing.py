@@ -87,7 +87,7 @@ class Attributing:
         request = JobRequest(names=names, runs=[str(run_id) for run_id in machines], machines=machines)
         try:
             results = run_jobs(store, request, self._report)
-        except UserError as error:  # runs that do not go together, say: the runs themselves are good
+        except UserError as error:  # a job that is gone, say: the runs themselves are good
             return [f"jobs: {' '.join(str(error).split())}"]
         findings = [f"job {one.job} {one.status}: {one.error}" for one in results if one.status != "built"]
         return findings + [

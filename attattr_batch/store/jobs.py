@@ -1,38 +1,26 @@
-"""What jobs do to the database: tables rebuilt aside and renamed, passes they order, a log of every build."""
+"""What jobs do to the database: tables rebuilt aside and renamed, passes they order."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Literal
 
 import duckdb
 import pyarrow as pa
-from sqlalchemy import Connection, delete, insert, select, text
+from sqlalchemy import Connection, delete, select, text
 
 from attattr_batch.errors import StoreError
 from attattr_batch.identity import content_key
 from attattr_batch.resources import data_folder
 from attattr_batch.store.connection import arrow_result, raw
-from attattr_batch.store.runs import PassKind, next_id, register_pass, reopen_passes
-from attattr_batch.store.tables import attack_outcomes, failures, job_runs, ledger, mask_outcomes, passes
+from attattr_batch.store.runs import PassKind, register_pass, reopen_passes
+from attattr_batch.store.tables import attack_outcomes, failures, ledger, mask_outcomes, passes
 
 _RUN_COLUMNS = ("run_id", "run_a", "run_b")
 ANSWERS = {"masked_accuracy": mask_outcomes, "attack": attack_outcomes}
 """Where the answers to each kind of ordered pass are kept."""
-
-
-@dataclass(frozen=True)
-class JobRun:
-    """One attempt at a job; each field is the column of `job_runs` of that name."""
-
-    job: str
-    params: Mapping[str, Any]
-    runs: Sequence[str]
-    started_at: datetime
 
 
 def define_macros(connection: Connection) -> None:
@@ -43,10 +31,8 @@ def define_macros(connection: Connection) -> None:
 def prepare(connection: Connection, run_ids: Sequence[int]) -> None:
     """Makes `selected_runs` and the macros of jobs, for this connection alone."""
     define_macros(connection)
-    chosen = ", ".join(str(int(run_id)) for run_id in run_ids) or "NULL"
-    raw(connection).execute(
-        f"CREATE OR REPLACE TEMP TABLE selected_runs AS SELECT * FROM runs WHERE run_id IN ({chosen})"
-    )
+    chosen = f"SELECT * FROM runs WHERE run_id IN ({_listed(run_ids)})"
+    raw(connection).execute(f"CREATE OR REPLACE TEMP TABLE selected_runs AS {chosen}")
 
 
 @contextmanager
@@ -89,38 +75,65 @@ def replace_table(
     name: str,
     query: str,
     values: Mapping[str, Any],
-    kept_beside: Sequence[int] | None,
+    run_ids: Sequence[int],
 ) -> int:
     """Builds a table aside and puts it in the place of the present one; returns its number of rows.
+
+    Rows of the present table about any other run are kept, unless a new one is about the same pair of runs.
 
     Args:
         connection: From `Store.write()`, after `prepare`.
         name: The table.
         query: Gives its rows.
         values: Parameters of the query.
-        kept_beside: None for a table built for every run. Otherwise the runs it is built for: rows of the
-            present table about any other run are kept.
+        run_ids: The runs it is built for.
 
     Raises:
-        StoreError: rows were to be kept, but the columns have changed.
+        StoreError: rows are to be kept, but the columns have changed.
     """
     duck, aside = raw(connection), f"{name}__new"
     duck.execute(f"CREATE TABLE {aside} AS\n{query}", dict(values))
-    if kept_beside is not None and _kind(connection, name) == "table":
-        before, after = _columns(connection, name), _columns(connection, aside)
-        if before != after:
-            raise StoreError(
-                "the table's columns have changed, so rows of other runs cannot stay beside the new ones",
-                got=name,
-                hint="build it for all runs: leave --run out",
-            )
-        about = [column for column in _RUN_COLUMNS if column in dict(before)]
-        ids = ", ".join(str(int(run_id)) for run_id in kept_beside)
-        others = " OR ".join(f"{column} NOT IN ({ids})" for column in about) or "false"
-        duck.execute(f"INSERT INTO {aside} BY NAME SELECT * FROM {name} WHERE {others}")
+    if _kind(connection, name) == "table":
+        _keep_other_runs(connection, name, aside, run_ids)
     _drop(connection, name)
     duck.execute(f"ALTER TABLE {aside} RENAME TO {name}")
     return int(duck.execute(f"SELECT count(*) FROM {name}").fetchall()[0][0])
+
+
+def _keep_other_runs(connection: Connection, name: str, aside: str, run_ids: Sequence[int]) -> None:
+    duck = raw(connection)
+    before, after = _columns(connection, name), _columns(connection, aside)
+    about = [column for column in _RUN_COLUMNS if column in dict(before)]
+    if not about:
+        return
+    keys = ", ".join(about)
+    # A pair of a run built and another one may be among the new rows.
+    others = (
+        f"FROM {name} ANTI JOIN (SELECT DISTINCT {keys} FROM {aside}) USING ({keys})"
+        f" WHERE {' OR '.join(f'{column} NOT IN ({_listed(run_ids)})' for column in about)}"
+    )
+    if before == after:
+        duck.execute(f"INSERT INTO {aside} BY NAME SELECT * {others}")
+    elif duck.execute(f"SELECT 1 {others} LIMIT 1").fetchall():
+        raise StoreError(
+            "the table's columns have changed, so rows of other runs cannot stay beside the new ones",
+            got=name,
+            hint="build it for all runs, when all are finished: leave --run out",
+        )
+
+
+def audit_of(connection: Connection, query: str, run_ids: Sequence[int], job: str | None = None) -> str:
+    """An audit's query, for those of its rows that are about the runs (and the job, if one is given).
+
+    Rows are told apart by the columns `run_id`, or `run_a` and `run_b`, and `job`, as far as there are any.
+    """
+    named = offending_rows(connection, query, 0).column_names
+    about = [column for column in _RUN_COLUMNS if column in named]
+    chosen = " OR ".join(f"coalesce({column} IN ({_listed(run_ids)}), true)" for column in about)
+    conditions = [f"({chosen})"] if about else []
+    if job is not None and "job" in named:
+        conditions.append(f"job = {_literal(job)}")
+    return f"SELECT * FROM ({query}\n) WHERE {' AND '.join(conditions) or 'true'}"
 
 
 def describe(connection: Connection, name: str, comment: str, columns: Mapping[str, str]) -> None:
@@ -194,19 +207,18 @@ def take_back(connection: Connection, kind: PassKind, job: str, query: str) -> i
     """Makes those examples of a job's passes pending again that an audit's query returns.
 
     Returns:
-        How many; 0 where the rows do not say which (`run_id`, `example_id`), or are about other jobs.
+        How many; 0 where the rows do not say which (`run_id`, `example_id`).
     """
     duck, named = raw(connection), set(offending_rows(connection, query, 0).column_names)
     if not {"run_id", "example_id"} <= named:
         return 0
-    own = f"job = {_literal(job)}" if "job" in named else "true"
     duck.execute(f"""
         CREATE OR REPLACE TEMP TABLE taken_back AS
         SELECT l.pass_id, l.run_id, l.example_id
         FROM ledger AS l
         JOIN passes AS p USING (pass_id)
         WHERE p.kind = {_literal(kind)} AND json_extract_string(p.config, '$.job') = {_literal(job)}
-            AND (l.run_id, l.example_id) IN (SELECT (run_id, example_id) FROM ({query}\n) WHERE {own})
+            AND (l.run_id, l.example_id) IN (SELECT (run_id, example_id) FROM ({query}\n))
         """)
     duck.execute(f"""
         DELETE FROM {ANSWERS[kind].name} AS a USING taken_back AS t
@@ -227,21 +239,8 @@ def count_answers(connection: Connection, kind: PassKind, job: str) -> int:
     return int(connection.execute(query, {"job": job}).scalar_one())
 
 
-def log_job(
-    connection: Connection, job_run: JobRun, *, rows: int | None = None, error: str | None = None
-) -> None:
-    """Adds a row to `job_runs`: of a failure if there is an error."""
-    row = {
-        **vars(job_run),
-        "job_run_id": next_id(connection, "last_job_run_id"),
-        "params": json.dumps(job_run.params, sort_keys=True),
-        "runs": json.dumps(list(job_run.runs)),
-        "status": "built" if error is None else "failed",
-        "finished_at": datetime.now(UTC),
-        "rows": rows,
-        "error": error,
-    }
-    connection.execute(insert(job_runs).values(**row))
+def _listed(run_ids: Iterable[int]) -> str:
+    return ", ".join(str(int(run_id)) for run_id in run_ids) or "NULL"
 
 
 def _drop(connection: Connection, name: str) -> None:

@@ -231,7 +231,8 @@ layer_scores = _table(
     c.column(
         "edge_floor",
         c.FLOAT,
-        "Head-summed edges with less attribution than this are not stored in layer_edges.",
+        "Head-summed edges with less attribution than this are not stored in layer_edges (nor is any below"
+        " the run's `edge_cap` strongest).",
     ),
     c.column("kept_mass", c.FLOAT, "Share of the head-summed matrix' positive mass in layer_edges, 0 to 1."),
     key="run_id example_id layer target",
@@ -276,7 +277,8 @@ edges = _table(
 
 layer_edges = _table(
     "layer_edges_stored",
-    "Per example and layer: edges of the head-summed attribution matrix above layer_scores.edge_floor.",
+    "Per example and layer: edges of the head-summed attribution matrix above layer_scores.edge_floor; of"
+    " more than the run's `edge_cap` (runs.config; default 512) the strongest.",
     c.run_id(),
     c.example_id(),
     c.layer(),

@@ -1,5 +1,5 @@
 -- name: effects_are_shares
--- description: Effects of triggers are shares, inside their intervals, and agree with the counts of trigger_attacks.
+-- description: Effects of triggers are shares, inside their intervals.
 -- depends: trigger_effects
 SELECT *
 FROM trigger_effects

@@ -1,6 +1,21 @@
 -- name: importance_is_complete
--- description: Every criterion has one importance for every head of a run, and an interval that is in order.
+-- description: Every criterion has one importance for every head of a run, and an interval that is in order. No criterion is
+--   missing but the accuracy difference, where no head was removed.
 -- depends: head_importance
+WITH expected AS (
+    SELECT run_id, unnest(['attattr', 'taylor', 'attention', 'random']) AS criterion
+    FROM (SELECT DISTINCT run_id FROM head_importance)
+    UNION ALL
+    SELECT DISTINCT run_id, 'accuracy_difference'
+    FROM mask_outcomes
+    SEMI JOIN head_importance USING (run_id)
+    WHERE job = 'head_ablation'
+)
+SELECT run_id, criterion, 0 AS heads, r.n_layers * r.n_heads AS expected
+FROM expected
+JOIN runs AS r USING (run_id)
+ANTI JOIN head_importance USING (run_id, criterion)
+UNION ALL
 SELECT i.run_id, i.criterion, count(*) AS heads, any_value(r.n_layers * r.n_heads) AS expected
 FROM head_importance AS i
 JOIN runs AS r USING (run_id)

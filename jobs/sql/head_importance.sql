@@ -36,7 +36,7 @@ control AS (
 )
 SELECT run_id, criterion, layer, head, importance, n, ci_low, ci_high
 FROM measured
-JOIN intervals USING (run_id, criterion, layer, head)
+LEFT JOIN intervals USING (run_id, criterion, layer, head)
 UNION ALL
 SELECT run_id, 'random', layer, head, uniform(concat_ws('/', 'random', $seed, 0, layer, head)), 0, NULL, NULL
 FROM control

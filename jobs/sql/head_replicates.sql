@@ -6,8 +6,8 @@
 -- materialized: table
 -- depends: head_values
 -- audits: replicates_are_complete
--- param replicates: integer = 400; Bootstrap replicates.
--- param cells: integer = 500; Cells that examples are drawn in.
+-- param replicates: integer from 1 to 30000 = 400; Bootstrap replicates.
+-- param cells: integer from 1 = 500; Cells that examples are drawn in.
 -- param seed: integer = 0; Seed of every random choice.
 -- column criterion: `attattr`, `taylor`, `attention` or `accuracy_difference`.
 -- column replicate: Number of the replicate, from 0.

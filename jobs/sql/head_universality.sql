@@ -1,12 +1,12 @@
 -- name: head_universality
 -- description: How alike the importance of heads is in two runs of one architecture (paper, section 4.4), for every
---   ordered pair of runs, a run with itself included.
+--   ordered pair of runs, a run with itself included. With `--run`, for every pair that one of those runs is in.
 -- grain: run_a, run_b, criterion
 -- materialized: table
 -- depends: head_importance, head_replicates
 -- audits: universality_is_symmetric
 -- agree: family n_layers n_heads
--- param top_k: integer = 10; Heads in the overlap of the most important ones.
+-- param top_k: integer from 1 = 10; Heads in the overlap of the most important ones.
 -- column run_a: One run (runs.run_id).
 -- column run_b: The other run.
 -- column criterion: Criterion of importance.
@@ -17,9 +17,12 @@
 -- column ci_low: Lower end of the 95 % interval of pearson, from resampling examples (not heads).
 -- column ci_high: Upper end of it. Resampling adds noise, so the interval tends to lie below high correlations.
 WITH importance AS (
-    SELECT i.*, (r.family, r.n_layers, r.n_heads) AS architecture
+    SELECT
+        i.*,
+        (r.family, r.n_layers, r.n_heads) AS architecture,
+        i.run_id IN (SELECT run_id FROM selected_runs) AS selected
     FROM head_importance AS i
-    JOIN selected_runs AS r USING (run_id)
+    JOIN runs AS r USING (run_id)
     WHERE i.criterion <> 'random'
 ),
 ranked AS (
@@ -41,6 +44,7 @@ pairs AS (
         count(*) FILTER (a.in_top AND b.in_top) / nullif(count(*) FILTER (a.in_top OR b.in_top), 0) AS topk_jaccard
     FROM ranked AS a
     JOIN ranked AS b USING (criterion, layer, head, architecture)
+    WHERE a.selected OR b.selected
     GROUP BY a.run_id, b.run_id, a.criterion
 ),
 resampled AS (

@@ -1,6 +1,6 @@
 -- name: pruning_area
--- description: Area under each pruning curve (trapezoids over the fraction pruned): one number a criterion, 1 if pruning
---   never cost an answer.
+-- description: Area under each pruning curve (trapezoids over the fraction pruned): one number a criterion, the whole
+--   model's accuracy if pruning never cost an answer.
 -- grain: run_id, criterion
 -- materialized: table
 -- depends: pruned_accuracy, pruning_curve

@@ -6,7 +6,7 @@
 -- depends: edges, tokens, predictions, vocabulary
 -- target: predicted
 -- audits: pairs_have_support
--- param min_support: integer = 2; Examples that a pair must occur in.
+-- param min_support: integer from 1 = 2; Examples that a pair must occur in.
 -- column query_token: Token id of the attending token.
 -- column key_token: Token id of the attended token.
 -- column query: The attending token, as the tokenizer writes it.

@@ -5,9 +5,9 @@
 -- materialized: table
 -- depends: layer_edges, layer_scores, target_scores
 -- audits: tree_nodes_have_one_parent, trees_are_connected
--- param tau: number = 0.4; Threshold, as a share of the layer's largest entry over query rows >= 1.
+-- param tau: number from 0 to 1 = 0.4; Threshold, as a share of the layer's largest entry over query rows >= 1.
 -- param target: gold|predicted = gold; Class whose attribution is drawn; of a run with the predicted class alone, that.
--- param example_id: integer = null; One example alone; null for every one.
+-- param example_id: integer from 0 = null; One example alone; null for every one.
 -- column variant: `released` (the authors' code: the last layer gives no edges, the one before it only those of the top
 --   node) or `paper` (the sweep starts in the last layer with threshold 0; at the end the first token is linked to every
 --   node).
@@ -18,11 +18,19 @@
 -- column key_pos: Child: position of the attended token.
 -- column attr: Attribution of the edge, summed over heads; null for closing links.
 -- column top: Position of the tree's top node.
+-- column capped: Whether the tree may lack edges: of one of its layers the run's `edge_cap` edges are stored, and the weakest
+--   of them still reaches the threshold. Common in `paper` trees of long texts, whose last layer has no threshold.
 WITH variants AS (
     SELECT unnest(['released', 'paper']) AS variant
 ),
 tops AS (
-    SELECT t.run_id, t.example_id, t.target, t.tree_top AS top, r.n_layers
+    SELECT
+        t.run_id,
+        t.example_id,
+        t.target,
+        t.tree_top AS top,
+        r.n_layers,
+        json_extract_string(r.config, '$.edge_cap')::INTEGER AS edge_cap
     FROM target_scores AS t
     JOIN selected_runs AS r USING (run_id)
     WHERE t.target = if(r.target = 'predicted', 'predicted', $target)
@@ -34,6 +42,7 @@ scaled AS (
         e.*,
         t.top,
         t.n_layers - 1 AS last,
+        t.edge_cap,
         e.attr::DOUBLE / nullif(abs(s.off_first_max), 0) AS share,
         -- A tree below the floor of the stored edges would lack edges without saying so.
         if(e.layer < t.n_layers - 1 AND $tau * abs(s.off_first_max) < s.edge_floor * 0.999,
@@ -53,6 +62,17 @@ candidates AS (
             WHEN s.layer = s.last THEN s.attr > 0
             ELSE s.share >= $tau
         END
+),
+held AS (
+    SELECT run_id, example_id, target, layer, last, count(*) >= any_value(edge_cap) AS at_cap, min(share) AS weakest
+    FROM scaled
+    GROUP BY ALL
+),
+cut AS (
+    SELECT DISTINCT h.run_id, h.example_id, h.target, v.variant
+    FROM held AS h
+    CROSS JOIN variants AS v
+    WHERE h.at_cap AND if(h.layer = h.last, v.variant = 'paper', h.weakest >= $tau)
 ),
 ordered AS (
     -- Nodes in the tree, and its edges: one candidate is a tree of two nodes and one edge.
@@ -96,10 +116,15 @@ swept AS (
 ),
 closing AS (
     SELECT run_id, example_id, target, variant, top, unnest(tree.nodes) AS key_pos FROM grown WHERE variant = 'paper'
+),
+trees AS (
+    SELECT run_id, example_id, target, variant, $tau::DOUBLE AS tau, layer, query_pos, key_pos, attr, top
+    FROM swept
+    UNION ALL
+    SELECT run_id, example_id, target, variant, $tau::DOUBLE, NULL, 0, key_pos, NULL, top
+    FROM closing
+    WHERE key_pos <> 0
 )
-SELECT run_id, example_id, target, variant, $tau::DOUBLE AS tau, layer, query_pos, key_pos, attr, top
-FROM swept
-UNION ALL
-SELECT run_id, example_id, target, variant, $tau::DOUBLE, NULL, 0, key_pos, NULL, top
-FROM closing
-WHERE key_pos <> 0
+SELECT trees.*, cut.variant IS NOT NULL AS capped
+FROM trees
+LEFT JOIN cut USING (run_id, example_id, target, variant)

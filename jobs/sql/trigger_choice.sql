@@ -5,7 +5,7 @@
 -- materialized: table
 -- depends: trigger_selection, trigger_patterns
 -- audits: choice_is_bounded
--- param top: integer = 3; Patterns chosen for each ranking and class.
+-- param top: integer from 1 = 3; Patterns chosen for each ranking and class.
 -- column pattern_id: Pattern (trigger_patterns.pattern_id).
 -- column ranking: `drop` (correct answers lost) or `push` (answers of other classes turned to the pattern's own).
 -- column label: Class: the gold class attacked, or the class pushed to.

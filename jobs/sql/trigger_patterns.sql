@@ -6,8 +6,8 @@
 -- depends: head_scores, splits, tokens, vocabulary, predictions
 -- target: predicted
 -- audits: patterns_have_words
--- param min_value: number = 0.02; Patterns whose two edges sum to less are dropped.
--- param min_tokens: integer = 0; Shorter examples yield no pattern (the paper's code: 15 for SST-2).
+-- param min_value: number from 0 = 0.02; Patterns whose two edges sum to less are dropped.
+-- param min_tokens: integer from 0 = 0; Shorter examples yield no pattern (the paper's code: 15 for SST-2).
 -- column pattern_id: Number of the pattern, the same whenever it is mined: run_id * 1000000 + source_example_id,
 --   of which each whole million counts 10^15.
 -- column source_example_id: Example that it was mined from.

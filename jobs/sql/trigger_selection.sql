@@ -5,9 +5,9 @@
 -- materialized: attack
 -- depends: trigger_patterns, splits
 -- audits: attacks_have_controls
--- param patterns: integer = 20; Patterns tried for each class they argue for, the strongest with different tokens.
--- param victims: integer = 60; Selection rows of each gold class that are attacked, at most.
--- param control_draws: integer = 2; Random controls of each pattern.
+-- param patterns: integer from 1 = 20; Patterns tried for each class they argue for, the strongest with different tokens.
+-- param victims: integer from 1 = 60; Selection rows of each gold class that are attacked, at most.
+-- param control_draws: integer from 1 = 2; Random controls of each pattern.
 -- param seed: integer = 0; Seed of every random choice.
 -- column attack: `pattern_id/pattern`, or `pattern_id/control/draw`.
 WITH chosen AS (

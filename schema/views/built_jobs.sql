@@ -1,5 +1,6 @@
 -- name: built_jobs
--- description: The latest build of every job that did not fail: what its table was made with.
+-- description: The latest build of every job that did not fail. Its table may hold rows of other runs than these, made by an
+--   earlier build (all are in job_runs).
 -- grain: job
 SELECT job, params, runs, rows, started_at, finished_at
 FROM job_runs

@@ -102,7 +102,7 @@ SCENARIOS = (
             Place("forget the old order", "attattr_batch.analysis.ordered:register_ordered_pass"),
             Place("commit answers", "attattr_batch.runtime.driver:commit_chunks", 4),
             Place("audit", "attattr_batch.analysis.runner:_Builder._audit", 6),
-            Place("log the job", "attattr_batch.store.jobs:log_job", 6),
+            Place("log the job", "attattr_batch.store.builds:log_job", 6),
             Place("commit", _COMMIT, 20),
             Place("seal the pass", "attattr_batch.runtime.execution:seal_pass"),
             Place("checkpoint", _CHECKPOINT, 2),

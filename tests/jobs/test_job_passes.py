@@ -19,6 +19,8 @@ from folders import build, write_audit, write_job
 from toy import ATTATTR, rows_of, toy_model, toy_rows, write_sst2
 from zeroing import ZeroedBert
 
+from attattr_batch.analysis.audits import run_audits
+from attattr_batch.report.reproduce import commands
 from attattr_batch.runtime.run import run_spec
 from attattr_batch.spec import make_machine, make_spec
 from attattr_batch.store.connection import Store
@@ -164,15 +166,54 @@ def test_another_order_replaces_the_answers_to_the_one_before(store: Store) -> N
     passes = rows_of(store.path, "SELECT pass_id FROM passes WHERE kind = 'masked_accuracy'")
     build(store, "head_ablation", params={"sample": "10"})
     counts = "SELECT job, count(DISTINCT example_id) FROM mask_outcomes GROUP BY job ORDER BY job"
-    assert rows_of(store.path, counts) == [("head_ablation", 10), ("layerwise_accuracy", 20)]
+    assert rows_of(store.path, counts) == [("head_ablation", 10), ("layerwise_accuracy", 10)]
     after = rows_of(store.path, "SELECT pass_id FROM passes WHERE kind = 'masked_accuracy'")
-    assert len(set(after) & set(passes)) == 1
+    assert not set(after) & set(passes)
     assert len(after) == 2
     ledger = "SELECT count(*) FROM ledger JOIN passes USING (pass_id) WHERE kind = 'masked_accuracy'"
-    assert rows_of(store.path, ledger) == [(30,)]
+    assert rows_of(store.path, ledger) == [(20,)]
     sample = "SELECT DISTINCT example_id FROM splits WHERE purpose = 'pruning' ORDER BY ALL"
     answered = "SELECT DISTINCT example_id FROM mask_outcomes WHERE job = 'head_ablation' ORDER BY ALL"
     assert rows_of(store.path, answered) == rows_of(store.path, sample)
+
+
+def test_a_store_stays_right_whichever_job_is_built_with_other_parameters(
+    filled: Filled, store: Store, tmp_path: Path
+) -> None:
+    def offended() -> list[str]:
+        return [audit.name for audit in run_audits(store)[0] if not audit.passed]
+
+    build(store, "pruning_area", "effectiveness")
+    results = build(store, "pruning_curve", params={"sample": "40"})
+    assert {one.status for one in results.values()} == {"built"}
+    assert {"pruning_area", "layerwise_accuracy", "effectiveness"} <= set(results)
+    assert offended() == []
+    assert "pruning_curve" in build(store, "splits", params={"sample": "40", "seed": "1"})
+    assert offended() == []
+    build(store, "pruned_accuracy", params={"draws": "2"})
+
+    # The report's command makes the same of a fresh store.
+    with store.read() as connection:
+        (line,) = (one for one in commands(connection).splitlines() if "jobs run" in one)
+    words = line.removeprefix("attattr jobs run ").split()
+    names = [word for word in words if "=" not in word and word != "--param"]
+    params = dict(word.split("=") for word in words if "=" in word)
+    assert names == ["effectiveness", "pruning_area"]
+    assert params == {"sample": "40", "splits.seed": "1", "draws": "2"}
+    other = Store(shutil.copy(filled.db, tmp_path / "other.duckdb"))
+    build(other, *names, params=params)
+    for table in ("splits", "pruning_order", "pruning_area", "effectiveness"):
+        ours, theirs = (rows_of(path, f"FROM {table} ORDER BY ALL") for path in (store.path, other.path))
+        for one, same_one in zip(ours, theirs, strict=True):
+            assert all(map(same, one, same_one)), table
+
+
+def test_answers_to_another_job_do_not_fail_an_audit(store: Store) -> None:
+    build(store, "head_ablation", "layerwise_accuracy", params={"sample": "10"})
+    execute(store, "UPDATE mask_outcomes SET prob_gold = 2 WHERE job = 'layerwise_accuracy'")
+    assert build(store, "head_ablation", params={"sample": "10"})["head_ablation"].status == "built"
+    results = build(store, "layerwise_accuracy", params={"sample": "10"})
+    assert "taken back" in str(results["layerwise_accuracy"].error)
 
 
 def test_two_jobs_that_order_the_same_each_get_their_answers(store: Store, tmp_path: Path) -> None:

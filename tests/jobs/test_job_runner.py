@@ -90,8 +90,20 @@ BAD_FOLDERS = {
     "no identifier": (["a-b: depends: splits"], r"lower case letters"),
     "undeclared parameter": (["a: depends: splits, $seed"], r"differ\n.*\$seed"),
     "unused parameter": (["a: param seed: integer = 0; Seed."], r"differ\n.*\$seed"),
-    "no type": (["a: param seed: 0"], r"cannot be read(.|\n)*TYPE = DEFAULT; meaning"),
+    "no type": (["a: param seed: 0"], r"cannot be read(.|\n)*TYPE .* = DEFAULT; meaning"),
     "unknown type": (["a: param seed: float = 0; Seed."], r"unknown type(.|\n)*integer, number, text"),
+    "a limit of words": (
+        ["a: param seed: text from 1 = x; Seed."],
+        r"minimum cannot be used(.|\n)*finite number",
+    ),
+    "a limit that is none": (
+        ["a: param seed: number to nan = 0; Seed."],
+        r"maximum cannot be used(.|\n)*nan",
+    ),
+    "default beyond the limits": (
+        ["a: param seed: integer from 1 = 0; Seed."],
+        r"'seed' has a wrong value\n.*0",
+    ),
     "default of another type": (["a: param seed: integer = x; Seed."], r"'seed' has a wrong value\n.*x"),
 }
 
@@ -133,6 +145,15 @@ WRONG_REQUESTS: list[tuple[str, dict[str, Any], str]] = [
     ("splits", {"params": {"sample": "3.5"}}, r"'sample' has a wrong value\n.*3.5\n.*integer"),
     ("splits", {"params": {"rows": "all"}}, r"'rows' has a wrong value\n.*\n.*disjoint, released"),
     ("trigger_patterns", {"params": {"min_value": "x"}}, r"wrong value\n.*x\n.*number"),
+    ("head_importance", {"params": {"replicates": "0"}}, r"wrong value\n.*0\n.*integer from 1 to 30000$"),
+    ("tree_edges", {"params": {"tau": "5"}}, r"wrong value\n.*5\n.*number from 0 to 1$"),
+    ("tree_edges", {"params": {"tau": "nan"}}, r"wrong value\n.*nan\n.*number from 0 to 1$"),
+    ("tree_edges", {"params": {"tau": "null"}}, r"wrong value\n.*null\n.*number from 0 to 1$"),
+    ("tree_edges", {"params": {"example_id": "-1"}}, r"wrong value\n.*-1\n.*integer from 0 or null$"),
+    ("splits", {"params": {"sample": "null"}}, r"wrong value\n.*null\n.*integer from 2$"),
+    ("splits", {"params": {"rows": "null"}}, r"wrong value\n.*null\n.*disjoint, released$"),
+    ("splits", {"params": {"spilts.seed": "1"}}, r"unknown parameter(.|\n)*did you mean 'splits.seed'"),
+    ("splits", {"params": {"head_ablation.seed": "1"}}, r"unknown parameter(.|\n)*splits.seed"),
     ("splits", {"runs": ["frist"]}, r"no such run(.|\n)*did you mean 'first'"),
 ]
 
@@ -214,23 +235,32 @@ def test_a_run_that_is_not_finished_is_refused_by_name_and_else_left_out(
     assert "left out, not finished: second" in caplog.text
 
 
+def test_a_run_that_was_finished_before_keeps_its_rows(store: Store, folder: Path) -> None:
+    add_run(store, "second")
+    write_job(folder, "per_run", PER_RUN)
+    build(store, "per_run", folder=folder)
+    execute(store, "UPDATE runs SET status = 'running' WHERE name = 'second'", "DELETE FROM predictions")
+    build(store, "per_run", folder=folder)
+    assert rows(store, "FROM per_run") == [(2, 2)]
+    write_job(folder, "per_run", PER_RUN.replace("AS n", "AS many"))
+    assert "leave --run out" in str(build(store, "per_run", folder=folder)["per_run"].error)
+    assert rows(store, "FROM per_run") == [(2, 2)]
+
+
 def test_a_store_without_a_finished_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="1 runs, none of them finished"):
         build(registered_store(tmp_path), "splits")
 
 
-def test_runs_of_different_architectures_are_not_compared(
-    store: Store, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("runs", [(), ("first", "second")])
+def test_runs_of_different_architectures_are_compared_among_themselves(
+    store: Store, runs: tuple[str, ...], caplog: pytest.LogCaptureFixture
 ) -> None:
     add_run(store, "second", n_heads=4)
-    before = contents(store)
-    message = r"(?s)one architecture only.*first: .*n_heads 3; second: .*n_heads 4.*agree in family, n_layers"
-    with pytest.raises(UserError, match=message):
-        build(store, "head_universality", runs=["first", "second"])
-    assert contents(store) == before
-    # Not named together, each architecture is compared within itself (see the case); passes need a model.
-    build(store, "head_universality")
+    # The rows are the case's; passes need a model.
+    assert build(store, "head_universality", runs=runs)["splits"].status == "built"
     assert "runs are compared within one architecture only" in caplog.text
+    assert "n_heads 3; second: " in caplog.text
 
 
 def test_a_run_without_the_target_that_a_job_reads_is_named(
@@ -260,6 +290,84 @@ def test_run_keeps_the_rows_of_other_runs(store: Store, folder: Path) -> None:
     build(store, "per_run", "pairs", folder=folder)
     assert rows(store, "FROM per_run ORDER BY ALL") == [(1, 7), (2, 1)]
     assert rows(store, "SELECT DISTINCT n FROM pairs") == [(1,)]
+
+
+def test_a_pair_with_another_run_is_there_once(store: Store, folder: Path) -> None:
+    add_run(store, "second")
+    pairs = "SELECT a.run_id AS run_a, b.run_id AS run_b, {} AS n FROM selected_runs a, runs b"
+    build(store, "pairs", folder=write_job(folder, "pairs", pairs.format(0)))
+    write_job(folder, "pairs", pairs.format(1))
+    build(store, "pairs", runs=["second"], folder=folder)
+    assert rows(store, "FROM pairs ORDER BY ALL") == [(1, 1, 0), (1, 2, 0), (2, 1, 1), (2, 2, 1)]
+
+
+def test_rows_about_no_run_are_not_heaped_up(store: Store, folder: Path) -> None:
+    write_job(folder, "total", "SELECT NULL::INTEGER AS run_id, count(*) AS n FROM predictions")
+    for _ in range(2):
+        assert build(store, "total", runs=["first"], folder=folder)["total"].rows == 1
+
+
+def test_rows_of_another_run_do_not_fail_an_audit(store: Store, folder: Path) -> None:
+    add_run(store, "second")
+    write_job(folder, "per_run", PER_RUN, "audits: few")
+    write_audit(folder, "few", "SELECT run_id FROM per_run WHERE n > 9")
+    build(store, "per_run", folder=folder)
+    execute(store, "UPDATE per_run SET n = 10 WHERE run_id = 1")
+    assert build(store, "per_run", runs=["second"], folder=folder)["per_run"].status == "built"
+    write_audit(folder, "few", "SELECT run_id FROM per_run WHERE n > 7")
+    result = build(store, "per_run", folder=folder)["per_run"]
+    assert "fails its audit few" in str(result.error)
+
+
+def chain(folder: Path, middle: str = "SELECT m, $k AS k FROM base") -> Path:
+    """Three jobs, each made from the one before, and one by itself."""
+    write_job(folder, "base", "SELECT run_id, $m AS m FROM selected_runs", "param m: integer = 1; A number.")
+    write_job(folder, "middle", middle, "depends: base", "param k: integer = 1; Another.")
+    write_job(folder, "last", "SELECT m, k FROM middle", "depends: middle")
+    return write_job(folder, "alone", "SELECT 1 AS n")
+
+
+def test_what_was_built_from_a_job_follows_its_parameters(
+    store: Store, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    chain(folder)
+    assert list(build(store, "base", folder=folder, params={"m": "2"})) == ["base"], (
+        "nothing else is built yet"
+    )
+    build(store, "last", "alone", folder=folder, params={"k": "5"})
+    assert rows(store, "FROM last") == [(2, 5)], "a job that is not asked for keeps its parameters"
+    assert list(build(store, "base", folder=folder, params={"m": "2"})) == ["base"], "nothing changes"
+    assert "also built" not in caplog.text
+
+    assert list(build(store, "base", folder=folder, params={"m": "3"})) == ["base", "middle", "last"]
+    assert "also built, because base changes: middle, last" in caplog.text
+    assert rows(store, "FROM last") == [(3, 5)]
+    build(store, "middle", folder=folder, params={"base.m": "4"})
+    assert rows(store, "FROM last") == [(4, 1)]
+
+
+def test_what_could_not_follow_does_so_the_next_time(store: Store, folder: Path) -> None:
+    build(store, "last", folder=chain(folder))
+    chain(folder, "SELECT m, $k AS k, error('no') FROM base")
+    results = build(store, "base", folder=folder, params={"m": "2"})
+    assert {name: one.status for name, one in results.items()} == {
+        "base": "built",
+        "middle": "failed",
+        "last": "skipped",
+    }
+    assert list(build(store, "base", folder=chain(folder), params={"m": "2"})) == ["base", "middle", "last"]
+    assert rows(store, "FROM last") == [(2, 1)]
+
+
+def test_a_job_is_built_again_for_those_runs_alone_that_it_was_built_for(store: Store, folder: Path) -> None:
+    add_run(store, "second")
+    chain(folder)
+    build(store, "base", folder=folder)
+    build(store, "last", runs=["first"], folder=folder)
+    assert list(build(store, "base", runs=["second"], params={"m": "2"}, folder=folder)) == ["base"]
+    # Each run keeps its own.
+    build(store, "middle", runs=["first"], folder=folder)
+    assert rows(store, "FROM base ORDER BY run_id") == [(1, 1), (2, 2)]
 
 
 def test_rows_of_other_runs_cannot_stay_beside_other_columns(store: Store, folder: Path) -> None:

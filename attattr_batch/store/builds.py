@@ -1,0 +1,69 @@
+"""The log of every build of a job, and what it says about the present ones."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Connection, insert, select
+
+from attattr_batch.store.runs import next_id
+from attattr_batch.store.tables import job_runs
+
+
+@dataclass(frozen=True)
+class JobRun:
+    """One attempt at a job; each field is the column of `job_runs` of that name."""
+
+    job: str
+    params: Mapping[str, Any]
+    runs: Sequence[str]
+    started_at: datetime
+
+
+@dataclass(frozen=True)
+class Build:
+    """The latest build of a job for a run, of those that did not fail; numbers are `job_runs.job_run_id`.
+
+    Attributes:
+        params: Its parameters.
+        since: The earliest of the builds in a row that had these parameters.
+        latest: The build itself.
+    """
+
+    params: Mapping[str, Any]
+    since: int
+    latest: int
+
+
+def latest_builds(connection: Connection) -> dict[str, dict[str, Build]]:
+    """The latest build of each job for each run, by the job's name and the run's."""
+    builds: dict[str, dict[str, Build]] = {}
+    query = select(job_runs).where(job_runs.c.status == "built").order_by(job_runs.c.job_run_id)
+    for row in connection.execute(query).all():
+        params, by_run = json.loads(row.params), builds.setdefault(row.job, {})
+        for run in json.loads(row.runs):
+            before = by_run.get(run)
+            since = row.job_run_id if before is None or before.params != params else before.since
+            by_run[run] = Build(params, since, row.job_run_id)
+    return builds
+
+
+def log_job(
+    connection: Connection, job_run: JobRun, *, rows: int | None = None, error: str | None = None
+) -> None:
+    """Adds a row to `job_runs`: of a failure if there is an error."""
+    row = {
+        **vars(job_run),
+        "job_run_id": next_id(connection, "last_job_run_id"),
+        "params": json.dumps(job_run.params, sort_keys=True),
+        "runs": json.dumps(list(job_run.runs)),
+        "status": "built" if error is None else "failed",
+        "finished_at": datetime.now(UTC),
+        "rows": rows,
+        "error": error,
+    }
+    connection.execute(insert(job_runs).values(**row))
