@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -68,6 +69,19 @@ def test_paper_tree_starts_in_the_last_layer_and_is_closed(store: Store) -> None
     links = [edge for edge in tree.edges if edge.layer is None]
     assert sorted(edge.key_pos for edge in links) == [2, 3]
     assert links[0] == TreeEdge(None, 0, links[0].key_pos, None)
+
+
+def test_a_tree_that_may_lack_edges_says_so(store: Store, tmp_path: Path) -> None:
+    assert not attribution_tree(store, "first", 0, tau=0.3).capped
+    store.checkpoint()
+    copy = Store(shutil.copy(store.path, tmp_path / "copy.duckdb"))
+    execute(copy, "UPDATE runs SET config = '{\"edge_cap\": 4}'")
+    # The weakest of layer 0's four edges is .19, .38 of its scale.
+    assert not attribution_tree(copy, "first", 0, tau=0.4).capped
+    tree = attribution_tree(copy, "first", 0, tau=0.3)
+    assert tree.capped
+    assert "may lack edges" in tree._repr_html_()
+    assert "may lack edges" in json.dumps(tree_chart(tree).to_dict())
 
 
 def test_threshold(store: Store) -> None:

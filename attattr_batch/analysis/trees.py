@@ -51,6 +51,8 @@ class Tree:
         gold: Name of the gold label, or None.
         predicted: Name of the predicted label.
         edges: The edges, from the top downwards.
+        capped: Whether the tree may lack edges: a layer has more above the threshold than the run's
+            `edge_cap` let it store.
     """
 
     run: str
@@ -64,6 +66,7 @@ class Tree:
     gold: str | None
     predicted: str
     edges: tuple[TreeEdge, ...]
+    capped: bool = False
 
     def to_json(self) -> str:
         """The tree as a JSON document, with the fields of this class."""
@@ -77,6 +80,7 @@ class Tree:
         about = (
             f"attribution tree of run {self.run}, example {self.example_id} ({self.variant}, tau"
             f" {self.tau:g}); gold {self.gold}, predicted {self.predicted}; of the {self.target} class"
+            f"{'; may lack edges (edge_cap)' if self.capped else ''}"
         )
         top = f"<li><b>{escape(self.tokens[self.top])}</b>{self._branches(self.top, children)}</li>"
         return f"<div><p>{escape(about)}</p><ul>{top}</ul></div>"
@@ -121,7 +125,7 @@ def attribution_tree(
             raise UserError(
                 "the example has no tree: no token has positive attribution", got=f"example {example_id}"
             )
-        edges = _edges(connection, example, variant, tau)
+        edges, capped = _edges(connection, example, variant, tau)
     return Tree(
         run=example.run,
         example_id=example_id,
@@ -134,6 +138,7 @@ def attribution_tree(
         gold=example.gold,
         predicted=example.predicted,
         edges=edges,
+        capped=capped,
     )
 
 
@@ -145,16 +150,14 @@ def _check_tau(tau: float, run: Row[Any]) -> None:
 
 def _edges(
     connection: Connection, example: StoredExample, variant: Variant, tau: float
-) -> tuple[TreeEdge, ...]:
-    """Edges as the job grows them, from the top downwards."""
+) -> tuple[tuple[TreeEdge, ...], bool]:
+    """Edges as the job grows them, from the top downwards; and whether some may lack."""
     job = load_catalogue().job("tree_edges")
     values = {one.name: one.default for one in job.parameters.values()}
     values |= {"tau": tau, "target": example.target, "example_id": example.example_id}
     built.prepare(connection, [example.run_id])
     with built.explained(job.name):
         rows = built.query_rows(connection, job.file.query, values).to_pylist()
-    return tuple(
-        TreeEdge(row["layer"], row["query_pos"], row["key_pos"], row["attr"])
-        for row in rows
-        if row["variant"] == variant
-    )
+    rows = [row for row in rows if row["variant"] == variant]
+    edges = tuple(TreeEdge(row["layer"], row["query_pos"], row["key_pos"], row["attr"]) for row in rows)
+    return edges, any(row["capped"] for row in rows)

@@ -71,6 +71,10 @@ def _print_tree(grown: Tree, form: Format) -> None:
     if form is Format.table:
         about = f"top node {grown.tokens[grown.top]!r}; gold {grown.gold}, predicted {grown.predicted}"
         stderr.print(f"{about}; `-o tree.svg` draws it", markup=False)
+        if grown.capped:
+            stderr.print(
+                "the tree may lack edges: a layer has more than the run's edge_cap above the threshold"
+            )
 
 
 def diff(

@@ -79,7 +79,8 @@ def _token_marks(tokens: alt.Chart, n_layers: int) -> tuple[alt.Chart, ...]:
 
 def _subtitle(tree: Tree) -> str:
     gold = f"gold {tree.gold}, " if tree.gold is not None else ""
-    return f"{gold}predicted {tree.predicted}; attribution of the {tree.target} class"
+    capped = "; may lack edges (edge_cap)" if tree.capped else ""
+    return f"{gold}predicted {tree.predicted}; attribution of the {tree.target} class{capped}"
 
 
 def _levels(tree: Tree) -> dict[int, float]:
