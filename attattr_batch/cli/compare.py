@@ -52,7 +52,8 @@ def tree(
         write_file(output, grown.to_json())
     else:
         save_chart(tree_chart(grown), output)
-    stderr.print(f"wrote {output}: {len(grown.edges)} edges below {grown.tokens[grown.top]!r}", markup=False)
+    count = "1 edge" if len(grown.edges) == 1 else f"{len(grown.edges)} edges"
+    stderr.print(f"wrote {output}: {count} below {grown.tokens[grown.top]!r}", markup=False)
 
 
 def _print_tree(grown: Tree, form: Format) -> None:

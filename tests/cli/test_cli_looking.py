@@ -72,3 +72,9 @@ def test_diff_says_why_heads_are_not_compared(cli: Cli, store: Store) -> None:
     answer = cli("diff", "first", "second")
     assert (answer.code, answer.err) == (0, "")
     assert "correlation" in answer.out
+
+
+def test_a_tree_of_one_edge_has_one_edge(cli: Cli, store: Store, tmp_path: Path) -> None:
+    execute(store, "UPDATE layer_scores_stored SET off_first_max = 0.1, edge_floor = 0.01")
+    answer = cli("tree", "first", 0, "-o", tmp_path / "tree.json")
+    assert contains(answer.err, ": 1 edge below 'good'")
