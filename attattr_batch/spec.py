@@ -98,8 +98,8 @@ class RunSpec(Machine):
     labels: list[str] | None = None
     """Label names of `dataset`, in the order of their integer ids. Without it: those the data carries, else
     the texts in the label column, sorted (as numbers where all are)."""
-    label_map: dict[str, str] | None = None
-    """Dataset label by model label (its name, or its output's index in quotes), where the names differ."""
+    label_map: dict[Annotated[str, Field(coerce_numbers_to_str=True)], str] | None = None
+    """Dataset label by model label (its name, or its output's index), where the names differ."""
     split: str = "dev"
     """Split of the data; `dev` finds `validation` too."""
     limit: Annotated[int, Field(ge=1)] | None = None

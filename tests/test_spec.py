@@ -97,6 +97,11 @@ def test_one_name_for_several_runs_is_refused(tmp_path: Path) -> None:
         load_spec(path, {"name": "one"})
 
 
+def test_an_output_of_a_label_map_may_be_a_number(tmp_path: Path) -> None:
+    (spec,) = load_spec(written(tmp_path, "{task: sst2, model: m, label_map: {0: negative, '1': positive}}"))
+    assert spec.label_map == {"0": "negative", "1": "positive"}
+
+
 @pytest.mark.parametrize("model", [RunSpec, Machine, WorkerPool])
 def test_every_key_says_what_it_means(model: type[RunSpec | Machine | WorkerPool]) -> None:
     assert [key for key, field in model.model_fields.items() if not field.description] == []

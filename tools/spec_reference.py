@@ -45,7 +45,7 @@ taken to have the dataset's order, with a warning; `label_map` says it for certa
 ```yaml
 task: sst2
 model: org/sentiment
-label_map: {NEG: negative, POS: positive}      # or by output: {"0": negative, "1": positive}
+label_map: {NEG: negative, POS: positive}      # or by output: {0: negative, 1: positive}
 ```
 
 Eight workers with a GPU each and two on CPUs, on one queue ([clusters](cluster.md)):
