@@ -29,9 +29,11 @@ def test_a_job_is_shown_with_its_query_and_the_parameters_that_reach_it(cli: Cli
     assert ("parameter of pruned_accuracy", "draws") in parts
     assert parts["query", "pruning_curve"].endswith("GROUP BY a.run_id, a.criterion, a.tenths")
     table = cli.bare("jobs", "show", "splits").out
-    assert contains(table, "sample (integer, default 1000)", "\nSELECT run_id, purpose, example_id, unnest(")
+    assert contains(
+        table, "sample (integer from 2; default 1000)", "\nSELECT run_id, purpose, example_id, unnest("
+    )
     assert "parameter of" not in table
-    assert "example_id (integer, default null)" in cli.bare("jobs", "show", "tree_edges").out
+    assert "example_id (integer from 0 or null; default null)" in cli.bare("jobs", "show", "tree_edges").out
 
 
 def test_status_shows_the_first_failures_and_says_where_the_rest_is(cli: Cli, store: Store) -> None:
