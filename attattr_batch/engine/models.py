@@ -291,7 +291,7 @@ def _download(hub_id: str, revision: str | None) -> Path:
 def _check_folder(source: ModelSource) -> None:
     folder = source.folder
     if not folder.is_dir():
-        raise UserError("no such model folder", got=folder)
+        raise UserError("no such model folder", got=folder, allowed="a folder, or a hub id: org/name")
     if not (folder / "config.json").is_file():
         raise UserError(
             "the model folder has no config.json", got=folder, hint="give a transformers model folder"

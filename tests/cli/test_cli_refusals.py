@@ -90,7 +90,8 @@ def refuses_model(cli: Cli, model: object, data: Path) -> str:
 
 
 def test_no_model_folder(cli: Cli, data: Path, tmp_path: Path) -> None:
-    assert contains(refuses_model(cli, tmp_path / "nothing", data), "no such model folder", "nothing")
+    message = refuses_model(cli, tmp_path / "nothing", data)
+    assert contains(message, "no such model folder", "nothing", "allowed: a folder, or a hub id")
     assert contains(refuses_model(cli, tmp_path, data), "no config.json", str(tmp_path))
 
 
