@@ -1,5 +1,5 @@
 -- name: committed_has_prediction
--- description: Examples that an attribution pass committed without storing a prediction.
+-- description: Every example that an attribution pass committed has a prediction.
 -- grain: run_id, example_id
 SELECT l.run_id, l.example_id, l.chunk, l.committed_at
 FROM ledger AS l

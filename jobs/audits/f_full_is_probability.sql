@@ -1,5 +1,5 @@
 -- name: f_full_is_probability
--- description: Layers whose F(A) is not the probability that the model gives the attributed class.
+-- description: F(A) of every layer is the probability that the model gives the attributed class.
 -- grain: run_id, example_id, layer, target
 SELECT s.run_id, s.example_id, s.layer, s.target, s.f_full, t.label, c.probabilities
 FROM layer_scores_stored AS s

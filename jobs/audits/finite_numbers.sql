@@ -1,5 +1,5 @@
 -- name: finite_numbers
--- description: Facts that are NaN or infinite.
+-- description: No stored number is NaN or infinite.
 -- grain: table_name and the row
 SELECT 'head_scores' AS table_name, run_id, example_id, layer, head, target
 FROM head_scores_stored

@@ -1,5 +1,5 @@
 -- name: kept_mass
--- description: Shares of kept attribution outside 0 to 1.
+-- description: Shares of kept attribution lie between 0 and 1.
 -- grain: table_name and the row
 SELECT 'head_scores' AS table_name, run_id, example_id, layer, head, target, kept_mass
 FROM head_scores_stored

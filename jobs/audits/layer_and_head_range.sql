@@ -1,5 +1,5 @@
 -- name: layer_and_head_range
--- description: Facts of a layer or head that the run's model does not have.
+-- description: Facts are of layers and heads that the run's model has.
 -- grain: table_name, run_id, layer, head
 WITH used AS (
     SELECT DISTINCT 'head_scores' AS table_name, run_id, layer, head FROM head_scores_stored

@@ -1,4 +1,4 @@
 -- name: ledger_and_facts
--- description: Runs whose facts are not exactly those of the examples in the ledger.
+-- description: The facts of a run are exactly those of the examples in its ledger.
 -- grain: run_id
 SELECT * FROM integrity WHERE NOT ok

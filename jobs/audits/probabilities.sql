@@ -1,6 +1,6 @@
 -- name: probabilities
--- description: Predictions whose probabilities are not a distribution over the run's labels, whose predicted label
---   is not the most probable one, or whose prob_ columns do not follow from them.
+-- description: Probabilities are a distribution over the run's labels, the predicted label is the most probable one, and
+--   the prob_ columns follow from them.
 -- grain: run_id, example_id
 SELECT c.run_id, c.example_id, c.gold, c.predicted, c.prob_gold, c.prob_predicted, c.probabilities
 FROM predictions AS c

@@ -1,5 +1,5 @@
 -- name: sealed_is_complete
--- description: Sealed passes that lack examples: neither committed nor quarantined.
+-- description: Every example of a sealed pass is committed or quarantined.
 -- grain: pass_id
 SELECT pass_id, run_id, run, kind, committed, failed, total
 FROM progress

@@ -1,6 +1,6 @@
 -- name: target_follows_prediction
--- description: Attributed classes that are not the label their target names, or a target `both` where gold and
---   predicted label differ.
+-- description: The attributed class is the label that its target names; target `both` stands where gold and predicted label
+--   agree.
 -- grain: run_id, example_id, target
 SELECT t.run_id, t.example_id, t.target, t.label, c.gold, c.predicted
 FROM target_scores_stored AS t

@@ -1,5 +1,5 @@
 -- name: unique_edges
--- description: Ranks or positions that come twice among the edges of a head, or of a layer.
+-- description: No rank and no position comes twice among the edges of a head, or of a layer.
 -- grain: table_name and the key
 WITH keys AS (
     SELECT 'edges, rank' AS table_name, run_id, example_id, layer, head, target, rank AS a, NULL AS b
