@@ -48,10 +48,12 @@ pairs AS (
     GROUP BY a.run_id, b.run_id, a.criterion
 ),
 resampled AS (
+    -- One direction is enough: the other has the same correlations.
     SELECT a.run_id AS run_a, b.run_id AS run_b, a.criterion, a.replicate, corr(a.importance, b.importance) AS pearson
     FROM head_replicates AS a
     JOIN head_replicates AS b USING (criterion, layer, head, replicate)
     JOIN pairs AS p ON p.run_a = a.run_id AND p.run_b = b.run_id AND p.criterion = a.criterion
+    WHERE p.run_a < p.run_b
     GROUP BY ALL
 ),
 intervals AS (
@@ -66,14 +68,15 @@ intervals AS (
     GROUP BY ALL
 )
 SELECT
-    run_a,
-    run_b,
-    criterion,
+    p.run_a,
+    p.run_b,
+    p.criterion,
     if(isnan(pearson), NULL, pearson) AS pearson,
     if(isnan(spearman), NULL, spearman) AS spearman,
     n_heads,
     topk_jaccard,
-    if(run_a = run_b, if(isnan(pearson), NULL, pearson), ci_low) AS ci_low,
-    if(run_a = run_b, if(isnan(pearson), NULL, pearson), ci_high) AS ci_high
-FROM pairs
-LEFT JOIN intervals USING (run_a, run_b, criterion)
+    if(p.run_a = p.run_b, if(isnan(pearson), NULL, pearson), ci_low) AS ci_low,
+    if(p.run_a = p.run_b, if(isnan(pearson), NULL, pearson), ci_high) AS ci_high
+FROM pairs AS p
+LEFT JOIN intervals AS i
+    ON i.run_a = least(p.run_a, p.run_b) AND i.run_b = greatest(p.run_a, p.run_b) AND i.criterion = p.criterion
