@@ -128,10 +128,12 @@ class Results:
     ) -> list[JobResult]:
         """Builds jobs and those they depend on; without names, every job.
 
+        Where a parameter differs from the last build's, what was built from the job is built again too.
+
         Args:
             *names: Jobs.
             runs: Names or ids of the runs to build them for; empty: every finished run.
-            params: Values of parameters.
+            params: Values of parameters, by `NAME`, or by `JOB.NAME` for one job alone.
             folder: A folder with jobs of your own.
             retry_errors: Whether to try quarantined examples of passes again.
             **machine: Keys of a run spec that say where passes are computed: `device`, `executor`, ...
