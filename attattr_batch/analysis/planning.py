@@ -16,7 +16,7 @@ from attattr_batch.store.builds import Build
 log = logging.getLogger(__name__)
 
 Plan = list[tuple[Job, dict[str, Any]]]
-Builds = Mapping[str, Mapping[str, Build]]
+Builds = Mapping[str, Mapping[str, Sequence[Build]]]
 
 
 def plan_jobs(
@@ -33,7 +33,7 @@ def plan_jobs(
         names: Jobs asked for; empty for every one.
         given: Values of parameters as text, for the jobs asked for and those they depend on.
         runs: Names of the runs to build for.
-        builds: The latest builds, by the job's name and the run's.
+        builds: Past builds, the latest last, by the job's name and the run's.
 
     Raises:
         UserError: an unknown job or parameter, or a wrong value.
@@ -69,10 +69,10 @@ def plan_jobs(
 def _kept(job: Job, runs: Sequence[str], builds: Builds) -> dict[str, Any]:
     """Values of the job's latest build for one of the runs; for any run, if there is none."""
     by_run = builds.get(job.name, {})
-    candidates = [by_run[run] for run in runs if run in by_run] or list(by_run.values())
-    if not candidates:
+    of_runs = [by_run[run] for run in runs if run in by_run] or list(by_run.values())
+    if not of_runs:
         return {}
-    params = max(candidates, key=lambda build: build.latest).params
+    params = max((past[-1] for past in of_runs), key=lambda build: build.number).params
     return {name: params[name] for name in job.parameters if name in params}
 
 
@@ -90,19 +90,21 @@ def _cause(
         values: Its parameters in this request; None if it is not asked for.
         causes: The same of the jobs before it that do not stay the same.
         runs: Names of the runs.
-        builds: The latest builds.
+        builds: Past builds.
     """
     for run in runs:
-        before = builds.get(job.name, {}).get(run)
-        if before is None:
+        past = builds.get(job.name, {}).get(run)
+        if past is None:
             continue
+        before = past[-1]
         if values is not None and values != before.params:
             return job.name
         for needed in job.file.depends:
             if needed in causes:
                 return causes[needed]
-            other = builds.get(needed, {}).get(run)
+            others = builds.get(needed, {}).get(run, ())
+            used = [other.params for other in others if other.number < before.number]
             # An earlier request changed that one, and did not get as far as this job.
-            if other is not None and other.since > before.latest:
+            if used and used[-1] != others[-1].params:
                 return needed
     return None

@@ -20,7 +20,7 @@ from attattr_batch.runtime.driver import Reporter
 from attattr_batch.runtime.execution import How, patient
 from attattr_batch.spec import Machine
 from attattr_batch.store import jobs as built
-from attattr_batch.store.builds import JobRun, latest_builds, log_job
+from attattr_batch.store.builds import JobRun, log_job, past_builds
 from attattr_batch.store.connection import Store
 from attattr_batch.store.runs import SEALED, PassKind, list_runs, resolve_run
 
@@ -89,7 +89,7 @@ def run_jobs(store: Store, request: JobRequest, report: Reporter) -> list[JobRes
     catalogue = load_catalogue(request.folder)
     with store.read() as connection:
         runs = _select_runs(connection, request.runs)
-        builds = latest_builds(connection)
+        builds = past_builds(connection)
     plan = plan_jobs(catalogue, request.names, request.params, [run.name for run in runs], builds)
     for job, _ in plan:
         _say_what_is_compared(job, runs)

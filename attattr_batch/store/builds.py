@@ -26,29 +26,25 @@ class JobRun:
 
 @dataclass(frozen=True)
 class Build:
-    """The latest build of a job for a run, of those that did not fail; numbers are `job_runs.job_run_id`.
+    """One build of a job that did not fail.
 
     Attributes:
+        number: The later, the larger (`job_runs.job_run_id`).
         params: Its parameters.
-        since: The earliest of the builds in a row that had these parameters.
-        latest: The build itself.
     """
 
+    number: int
     params: Mapping[str, Any]
-    since: int
-    latest: int
 
 
-def latest_builds(connection: Connection) -> dict[str, dict[str, Build]]:
-    """The latest build of each job for each run, by the job's name and the run's."""
-    builds: dict[str, dict[str, Build]] = {}
+def past_builds(connection: Connection) -> dict[str, dict[str, list[Build]]]:
+    """The builds of each job for each run, by the job's name and the run's, the latest last."""
+    builds: dict[str, dict[str, list[Build]]] = {}
     query = select(job_runs).where(job_runs.c.status == "built").order_by(job_runs.c.job_run_id)
     for row in connection.execute(query).all():
-        params, by_run = json.loads(row.params), builds.setdefault(row.job, {})
+        build = Build(row.job_run_id, json.loads(row.params))
         for run in json.loads(row.runs):
-            before = by_run.get(run)
-            since = row.job_run_id if before is None or before.params != params else before.since
-            by_run[run] = Build(params, since, row.job_run_id)
+            builds.setdefault(row.job, {}).setdefault(run, []).append(build)
     return builds
 
 

@@ -355,6 +355,10 @@ def test_what_could_not_follow_does_so_the_next_time(store: Store, folder: Path)
         "middle": "failed",
         "last": "skipped",
     }
+    assert list(build(store, "base", folder=folder, params={"m": "2"})) == ["base", "middle", "last"]
+    build(store, "base", folder=folder, params={"m": "1"})
+    assert list(build(store, "base", folder=folder)) == ["base"], "they are of what is there again"
+    build(store, "base", folder=folder, params={"m": "2"})
     assert list(build(store, "base", folder=chain(folder), params={"m": "2"})) == ["base", "middle", "last"]
     assert rows(store, "FROM last") == [(2, 1)]
 
