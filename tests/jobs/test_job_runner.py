@@ -148,6 +148,7 @@ WRONG_REQUESTS: list[tuple[str, dict[str, Any], str]] = [
     ("head_importance", {"params": {"replicates": "0"}}, r"wrong value\n.*0\n.*integer from 1 to 30000$"),
     ("tree_edges", {"params": {"tau": "5"}}, r"wrong value\n.*5\n.*number from 0 to 1$"),
     ("tree_edges", {"params": {"tau": "nan"}}, r"wrong value\n.*nan\n.*number from 0 to 1$"),
+    ("trigger_patterns", {"params": {"min_value": "1e999"}}, r"wrong value\n.*1e999\n.*number from 0$"),
     ("tree_edges", {"params": {"tau": "null"}}, r"wrong value\n.*null\n.*number from 0 to 1$"),
     ("tree_edges", {"params": {"example_id": "-1"}}, r"wrong value\n.*-1\n.*integer from 0 or null$"),
     ("splits", {"params": {"sample": "null"}}, r"wrong value\n.*null\n.*integer from 2$"),
