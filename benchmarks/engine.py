@@ -66,16 +66,20 @@ TASK_COLUMNS = (
 
 @dataclass(frozen=True)
 class Size:
-    """How much is measured: chunks of a task, rows of each, rounds, and rows of the slow comparisons."""
+    """How much is measured: chunks of a task, rows of each, rounds, rows of the slow comparisons, seconds.
+
+    The seconds are those of the matrix-product rate.
+    """
 
     chunks: int = 2
     rows: int = 64  # as a run hands them out
     rounds: int = 2
     slow_rows: int = 1
+    rate_s: float = 0.5
     shapes: tuple[tuple[str, int, int], ...] = (("BERT-base", 128, 4), ("BERT-large", 64, 1))
 
 
-SMOKE = Size(chunks=1, rows=2, rounds=1, slow_rows=1, shapes=())
+SMOKE = Size(chunks=1, rows=2, rounds=1, slow_rows=1, rate_s=0.05, shapes=())
 
 
 def main() -> None:
@@ -110,7 +114,7 @@ def measure(part: str, size: Size, *, smoke: bool) -> list[dict[str, Any]]:
     if part == "shapes":
         return [shape_table(name, length, rows, size.rounds) for name, length, rows in size.shapes]
     if part == "growth":
-        return [growth_of_time(smoke=smoke)]
+        return [growth_of_time(size.rate_s, smoke=smoke)]
     if part == "memory":
         return [memory(smoke=smoke)]
     return [task_table(part, size)]
@@ -138,7 +142,7 @@ def task_table(task: str, size: Size) -> dict[str, Any]:
     name = f"ours, tolerance {default.tolerance:g}, with all rows for the store, float32"
     found[name] = attribute(work, default)
     ways[name] = Way(len(work.rows), partial(attribute_for_the_store, work))
-    timings = time_rounds(ways, work.shape, size.rounds)
+    timings = time_rounds(ways, work.shape, size.rounds, size.rate_s)
     lengths = [row.n_tokens for row in work.rows]
     return table(
         work.name,

@@ -39,7 +39,7 @@ def _cases(
     return cases + [(f"rows {count}", shape, usual, count, 5) for count in rows]
 
 
-def growth_of_time(*, smoke: bool) -> dict[str, Any]:
+def growth_of_time(rate_s: float, *, smoke: bool) -> dict[str, Any]:
     """Time a row against nodes, length, layers and rows at once, on random weights."""
     if smoke:
         cases = _cases(_TINY, 16, lengths=(8,), layers=(2,), rows=(1,))
@@ -52,7 +52,7 @@ def growth_of_time(*, smoke: bool) -> dict[str, Any]:
         tokens = work.method.batch_tokens
         method = Method("gauss-lobatto", nodes, batch_tokens=tokens)
         found = attribute(work, method)
-        timings = time_rounds({name: Way(n_rows, partial(attribute, work, method))}, shape, 1)
+        timings = time_rounds({name: Way(n_rows, partial(attribute, work, method))}, shape, 1, rate_s)
         milliseconds = 1e3 * timings.seconds_a_row(name)
         share = timings.share(name, "float32", found.operations)
         rows.append([name, n_rows, length, f"{milliseconds:.1f}", f"{share:.0%}"])

@@ -46,18 +46,18 @@ class Timings:
         return f"Matrix products, GFLOP/s: {shown}."
 
 
-def time_rounds(ways: Mapping[str, Way], shape: Shape, rounds: int) -> Timings:
-    """Times every way once a round, and the encoder's widest matrix product before and after them.
+def time_rounds(ways: Mapping[str, Way], shape: Shape, rounds: int, rate_s: float = 0.5) -> Timings:
+    """Times every way once a round, and the encoder's widest matrix product before and after, `rate_s` each.
 
     In processor time of one thread, which other programs on the machine change little.
     """
     timings = Timings({name: [] for name in ways}, {dtype: [] for dtype in DTYPES})
     for _ in range(rounds):
-        before = {name: matrix_rate(shape, dtype) for name, dtype in DTYPES.items()}
+        before = {name: matrix_rate(shape, dtype, seconds=rate_s) for name, dtype in DTYPES.items()}
         for name, way in ways.items():
             started = time.process_time()
             way.call()
             timings.seconds[name].append((time.process_time() - started) / way.rows)
         for name, dtype in DTYPES.items():
-            timings.rates[name].append(max(before[name], matrix_rate(shape, dtype)))
+            timings.rates[name].append(max(before[name], matrix_rate(shape, dtype, seconds=rate_s)))
     return timings
