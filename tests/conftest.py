@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import importlib
 import logging
 import os
 import shutil
 import sys
+from collections.abc import Callable
 from importlib.abc import MetaPathFinder
 from importlib.metadata import version
 from pathlib import Path
@@ -75,19 +77,37 @@ def real_data() -> Path:
     return Path(folder)
 
 
+def _made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """A file that one process makes; the others of pytest-xdist wait for it and use the same."""
+    base = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent  # each process has a folder of its own in this one
+    path, unfinished = base / name / f"{name}.duckdb", base / f"{name}-unfinished"
+    with (base / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not path.exists():
+            shutil.rmtree(unfinished, ignore_errors=True)
+            unfinished.mkdir()
+            make(unfinished / path.name)
+            unfinished.rename(path.parent)
+    return path
+
+
 @pytest.fixture(scope="session")
 def built_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store with two small runs of the bundled data and every job, made once; tests take copies."""
+    return _made_once(tmp_path_factory, "built", _build)
+
+
+def _build(db: Path) -> None:
     from attattr_batch.cli.main import run_command_line
 
-    db = tmp_path_factory.mktemp("built") / "built.duckdb"
     for task in ("sst2", "mrpc"):
         run = ["run", "--task", task, "--model", "bundled", "--data-dir", "bundled", "--limit", "12"]
         assert run_command_line([*run, "--name", task, "--db", str(db), "--quiet"]) == 0
     small = "replicates=5 patterns=2 victims=3 control_draws=1 report_victims=3 report_draws=1"
     params = [argument for one in small.split() for argument in ("--param", one)]
     assert run_command_line(["jobs", "run", "--db", str(db), "--quiet", *params]) == 0
-    return db
 
 
 @pytest.fixture
@@ -103,13 +123,16 @@ def built_store(built_file: Path, tmp_path: Path) -> Store:
 @pytest.fixture(scope="session")
 def quickstart_db(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store with the bundled runs, made once; copy it before you write to it."""
+    return _made_once(tmp_path_factory, "quickstart", _run_quickstart)
+
+
+def _run_quickstart(db: Path) -> None:
     from attattr_batch.resources import data_folder
     from attattr_batch.runtime.run import run_spec
     from attattr_batch.spec import load_spec
     from attattr_batch.store.connection import Store
 
-    store = Store(tmp_path_factory.mktemp("quickstart") / "attattr.duckdb", create=True)
+    store = Store(db, create=True)
     for spec in load_spec(data_folder("jobs") / "runs" / "quickstart.yaml"):
         run_spec(spec, store, lambda progress: None)
     store.checkpoint()
-    return store.path
