@@ -83,7 +83,9 @@ def test_heavy_packages_stay_in_their_place(path: str) -> None:
         assert allowed is None or path.startswith(allowed), f"{path}:{line}: imports {module}"
 
 
-@pytest.mark.parametrize("module", ["executors.ray", "executors.ray_actor", "driver", "staging"])
+@pytest.mark.parametrize(
+    "module", ["executors.ray", "executors.ray_actor", "executors.ray_jobs", "driver", "staging"]
+)
 def test_what_moves_work_about_needs_no_torch(module: str) -> None:
     """It takes five seconds to import: a process that uses no model goes without."""
     script = f"import attattr_batch.runtime.{module}, sys; print('torch' in sys.modules)"

@@ -116,27 +116,3 @@ def test_the_same_settings_again_are_a_no_op_and_others_are_a_new_run(
     new = run_spec(changed, store, lambda progress: None)
     assert new.run_id not in {summary.run_id for summary in summaries.values()}
     assert new.newly_committed == 2
-
-
-@pytest.mark.slow
-@pytest.mark.ray
-@pytest.mark.filterwarnings("ignore::ResourceWarning")
-def test_ray_workers_give_the_rows_of_the_local_executor(tmp_path: Path) -> None:
-    spec = make_spec({"task": "mnli", "model": "bundled", "data_dir": "bundled", "limit": 24, "name": "m"})
-    stores = {name: Store(tmp_path / f"{name}.duckdb", create=True) for name in ("local", "ray")}
-    run_spec(spec, stores["local"], lambda progress: None)
-    summary = run_spec(
-        spec.model_copy(update={"executor": "ray", "workers": 2}), stores["ray"], lambda p: None
-    )
-    assert summary.committed == 24
-    query = "SELECT * FROM head_scores_stored ORDER BY ALL"
-    local, distributed = (ask(store, query) for store in stores.values())
-    assert len(local) == len(distributed)
-    for ours, theirs in zip(local, distributed, strict=True):
-        assert ours[:5] == theirs[:5]
-        np.testing.assert_allclose(
-            [float(str(x)) for x in ours[5:] if isinstance(x, float)],
-            [float(str(x)) for x in theirs[5:] if isinstance(x, float)],
-            rtol=1e-3,
-            atol=1e-6,
-        )

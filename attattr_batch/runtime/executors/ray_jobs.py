@@ -19,7 +19,6 @@ from urllib.parse import urlsplit
 
 from attattr_batch.errors import UserError
 from attattr_batch.identity import content_key
-from attattr_batch.passes.plan import plan_attribution
 from attattr_batch.runtime.executors.ray_session import (
     check_reachable,
     first_line,
@@ -148,6 +147,8 @@ class Jobs:
 
 
 def _key(specs: Sequence[RunSpec], db: Path) -> str:
+    from attattr_batch.passes.plan import plan_attribution  # with torch: what is refused is refused at once
+
     # The device is the cluster's business, and no part of the identity.
     plans = [plan_attribution(spec.model_copy(update={"device": "cpu"})) for spec in specs]
     return content_key({"runs": [plan.run_key for plan in plans], "db": str(db)})
