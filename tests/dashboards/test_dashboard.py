@@ -34,7 +34,6 @@ REFUSED = {
     "DROP TABLE runs": "only queries that read",
     "DELETE FROM runs": "only queries that read",
     "WITH x AS (COPY runs TO '/tmp/stolen.csv') SELECT 1": "got",
-    "SELECT count(*) FROM range(100000000000) a, range(100000) b": "longer than 20 s",
     "SELECT repeat('x', 2000000000) || repeat('y', 2000000000)": "memory",
 }
 

@@ -12,6 +12,7 @@ from streamlit.testing.v1 import AppTest
 
 from attattr_batch.analysis.diff import diff_runs
 from attattr_batch.resources import data_folder
+from attattr_batch.store import console
 from attattr_batch.store.connection import Store
 
 
@@ -145,3 +146,23 @@ def test_pages_of_a_run_that_is_labelled_in_part(tmp_path: Path, monkeypatch: py
     drift = table_with(app, "made")
     assert list(drift["n"]) == [6]
     assert drift[["ci_low", "ci_high"]].to_numpy()[0] == pytest.approx([0.299993, 0.903229], abs=1e-5)
+
+
+@pytest.mark.slow
+def test_the_console_gives_a_query_twenty_seconds(app: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page is as it would be after them, but they are half a second here."""
+    deadlines: list[float] = []
+
+    def sooner(path: Path, sql: str, *, timeout_s: float, **rest: int) -> console.QueryResult:
+        deadlines.append(timeout_s)
+        return console_query(path, sql, timeout_s=0.5, **rest)
+
+    console_query = console.query
+    monkeypatch.setattr(console, "query", sooner)
+    app.switch_page("screens/sql.py").run()
+    app.text_area(key="query").set_value("SELECT count(*) FROM range(100000000000) a, range(100000) b").run()
+    (run,) = (button for button in app.button if button.label == "Run")
+    run.click().run()
+    assert not app.exception
+    assert ["longer than 0.5 s" in one.value for one in app.info] == [True]
+    assert deadlines == [20.0]
