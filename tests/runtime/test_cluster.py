@@ -53,7 +53,7 @@ def add_node(cluster: Any) -> Any:
 
 def slow_spec(**more: Any) -> RunSpec:
     """A run whose chunks take long enough for a node to die in the middle."""
-    fixed = {"quadrature": "gauss-legendre", "nodes": 64, "batch_tokens": 128, "limit": ROWS}
+    fixed = {"quadrature": "gauss-legendre", "nodes": 128, "batch_tokens": 128, "limit": ROWS}
     return make_spec(
         {"task": "sst2", "model": "bundled", "data_dir": "bundled", "device": "cpu"} | fixed | more
     )
