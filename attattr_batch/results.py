@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -18,11 +18,13 @@ from attattr_batch.markup import escape, notebook_message, notebook_table
 from attattr_batch.report.figures import chosen_runs, figure_rows, find_figure, with_criterion
 from attattr_batch.report.theme import Chart, themed
 from attattr_batch.runtime.progress import reporting, stderr_console
-from attattr_batch.runtime.run import RunSummary, run_spec
 from attattr_batch.spec import make_machine, make_spec
 from attattr_batch.store.connection import Store, arrow_result
 from attattr_batch.store.jobs import table_names
 from attattr_batch.store.runs import resolve_run
+
+if TYPE_CHECKING:
+    from attattr_batch.runtime.run import RunSummary
 
 _RUN_COLUMNS = (
     "name",
@@ -69,6 +71,8 @@ class Results:
             UserError: a setting, the model, the data or the store cannot be used.
             TerminalError: no example can be computed.
         """
+        from attattr_batch.runtime.run import run_spec  # with torch, which looking at results does without
+
         spec = make_spec(settings, where="run()")
         with reporting(stderr_console()) as report:
             return run_spec(spec, self._store, report, retry_errors=retry_errors)

@@ -13,11 +13,9 @@ from typing import Any, Literal, cast
 from sqlalchemy import Connection, Row
 
 from attattr_batch.analysis.jobs import Catalogue, Job, load_catalogue
-from attattr_batch.analysis.ordered import answer_order
 from attattr_batch.analysis.planning import plan_jobs
 from attattr_batch.errors import AttattrError, UserError
 from attattr_batch.runtime.driver import Reporter
-from attattr_batch.runtime.execution import How, patient
 from attattr_batch.spec import Machine
 from attattr_batch.store import jobs as built
 from attattr_batch.store.builds import JobRun, log_job, past_builds
@@ -135,7 +133,7 @@ class _Builder:
             store = self._store
             if job.is_pass:
                 quarantined = self._answer(job, values)
-                store = patient(store)
+                store = store.patient()
             with store.write() as connection:
                 rows = self._make(connection, job, values)
                 offence = self._audit(connection, job)
@@ -153,6 +151,10 @@ class _Builder:
 
     def _answer(self, job: Job, values: Mapping[str, Any]) -> int:
         """Has the answers computed that a pass job orders; returns how many examples were quarantined."""
+        # With torch: jobs that are SQL alone go without.
+        from attattr_batch.analysis.ordered import answer_order
+        from attattr_batch.runtime.execution import How
+
         with self._store.read() as connection, built.explained(job.name):
             built.prepare(connection, [run.run_id for run in self._runs])
             rows = built.query_rows(connection, job.file.query, values)

@@ -27,7 +27,6 @@ from attattr_batch.store.runs import clear_failures, count_failures, pending_exa
 log = logging.getLogger(__name__)
 
 _LONG_S = 120.0
-_COMMIT_WAIT_S = 600.0  # a long query or export holds the file; hours of work should outlast it
 _FLOP_PER_S_PER_CPU = 5e10
 
 
@@ -83,7 +82,7 @@ def complete_pass(store: Store, pass_id: int, title: str, plan: Plan, how: How) 
             clear_failures(connection, pass_id)
         pending = pending_example_ids(connection, pass_id, among=example_ids)
         failed = count_failures(connection, pass_id)
-    store = patient(store)
+    store = store.patient()
     total = len(example_ids)
     progress = Progress(total, total - len(pending) - failed, failed, title=title)
     unfit = [one for one in pending if one in plan.unfit]
@@ -100,11 +99,6 @@ def complete_pass(store: Store, pass_id: int, title: str, plan: Plan, how: How) 
         _execute(store, pass_id, load, progress, how)
     seal_pass(store, pass_id)
     return progress
-
-
-def patient(store: Store) -> Store:
-    """The store for one who has worked for hours: waits longer for a file that others hold."""
-    return Store(store.path, timeout_s=max(store.timeout_s, _COMMIT_WAIT_S))
 
 
 def _execute(store: Store, pass_id: int, load: Load, progress: Progress, how: How) -> None:

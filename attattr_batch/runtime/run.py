@@ -12,7 +12,7 @@ from attattr_batch.errors import StoreError, UserError
 from attattr_batch.markup import notebook_table
 from attattr_batch.passes.plan import AttributionPlan, below_chance, plan_attribution, provenance
 from attattr_batch.runtime.driver import Progress, Reporter
-from attattr_batch.runtime.execution import How, complete_pass, patient
+from attattr_batch.runtime.execution import How, complete_pass
 from attattr_batch.spec import RunSpec
 from attattr_batch.store.connection import Store
 from attattr_batch.store.runs import (
@@ -109,7 +109,7 @@ def run_spec(spec: RunSpec, store: Store, report: Reporter, *, retry_errors: boo
             _forget_unstarted(store, run_id, pass_id)
         raise
     n_labels = len(plan.dataset.labels)
-    return _summarise(patient(store), run_id, n_labels, progress, resumed=known is not None)
+    return _summarise(store.patient(), run_id, n_labels, progress, resumed=known is not None)
 
 
 def _record(connection: Connection, plan: AttributionPlan) -> RunRecord:

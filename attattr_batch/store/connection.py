@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 
 _VIEWS_CHECKED: set[str] = set()
 
+_PATIENT_S = 600.0  # a long query or export holds the file
+
 
 class Store:
     """One database file. Cheap to make; the file is touched only inside `read()` and `write()`.
@@ -90,6 +92,10 @@ class Store:
         """
         with self._open(read_only=True) as connection:
             migrate.check_ours(connection, self.path)
+
+    def patient(self) -> Store:
+        """The same store for one who has worked for hours: it waits at least ten minutes for the file."""
+        return Store(self.path, timeout_s=max(self.timeout_s, _PATIENT_S))
 
     def checkpoint(self) -> None:
         """Moves the write-ahead log into the database file."""

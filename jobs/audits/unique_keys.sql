@@ -1,5 +1,5 @@
 -- name: unique_keys
--- description: Every key has one row. (Facts carry no index, so nothing else would refuse a second one.)
+-- description: Every key has one row; facts carry no index that would refuse a second one.
 -- grain: table_name and the key
 -- Of head_scores only the layers in which a bit for every head gives fewer bits than rows are looked at: that is
 -- so wherever a head comes twice, and takes a tenth of the memory that all keys at once would.

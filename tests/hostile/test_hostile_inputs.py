@@ -205,7 +205,8 @@ def test_odd_data_files(
     columns = "columns: {text_a: text, label: label}, labels: [negative, positive]"
     spec.write_text(f"{{model: {model}, dataset: {tmp_path / name}, {columns}}}")
     answer = cli("run", spec, "--executor", "local")
-    assert answer.code in (0, 2), answer.err
+    # 1: a text of nothing but a null character is quarantined as empty.
+    assert answer.code in (0, 1, 2) and "Traceback" not in answer.err, answer.err
     assert len(answer.err) < 6000
 
 
