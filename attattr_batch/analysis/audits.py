@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from attattr_batch.errors import UserError
 from attattr_batch.resources import data_folder
 from attattr_batch.store.connection import Store
 from attattr_batch.store.jobs import count_offending, offending_rows, table_names
-from attattr_batch.store.sqlfile import load_folder
+from attattr_batch.store.sqlfile import check_folder, load_folder
 
 SHOWN_ROWS = 20
 
@@ -53,8 +52,8 @@ def run_audits(store: Store, folder: Path | None = None) -> tuple[list[AuditResu
         StoreError: the store cannot be read.
         UserError: the folder holds no audit.
     """
-    if folder is not None and (not folder.is_dir() or not any(folder.glob("*.sql"))):
-        raise UserError("no audits there", got=folder, allowed="a folder with *.sql files")
+    if folder is not None:
+        check_folder(folder, "audits")
     results, left_out = [], []
     with store.read() as connection:
         known = table_names(connection)

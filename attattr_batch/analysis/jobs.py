@@ -27,7 +27,7 @@ from attattr_batch.choices import RowTarget
 from attattr_batch.errors import UserError, did_you_mean, unknown_name
 from attattr_batch.resources import data_folder
 from attattr_batch.store.migrate import view_files
-from attattr_batch.store.sqlfile import SqlFile, in_order, load_folder
+from attattr_batch.store.sqlfile import SqlFile, check_folder, in_order, load_folder
 from attattr_batch.store.tables import metadata, query_name
 
 Materialized = Literal["table", "view", "masked_accuracy", "attack"]
@@ -125,8 +125,7 @@ def load_catalogue(folder: Path | None = None) -> Catalogue:
     ours = data_folder("jobs")
     places = [(ours / "sql", ours / "audits")]
     if folder is not None:
-        if not folder.is_dir() or not any(folder.glob("*.sql")):
-            raise UserError("no jobs there", got=folder, allowed="a folder with *.sql files")
+        check_folder(folder, "jobs")
         places.append((folder, folder / "audits"))
     files = _merge(file for sql, _ in places for file in load_folder(sql))
     audits = _merge(file for _, checks in places for file in load_folder(checks))

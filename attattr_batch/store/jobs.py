@@ -15,10 +15,9 @@ from attattr_batch.errors import StoreError
 from attattr_batch.identity import content_key
 from attattr_batch.resources import data_folder
 from attattr_batch.store.connection import arrow_result, raw
-from attattr_batch.store.runs import PassKind, register_pass, reopen_passes
+from attattr_batch.store.runs import RUN_COLUMNS, PassKind, register_pass, reopen_passes
 from attattr_batch.store.tables import attack_outcomes, failures, ledger, mask_outcomes, passes
 
-_RUN_COLUMNS = ("run_id", "run_a", "run_b")
 ANSWERS = {"masked_accuracy": mask_outcomes, "attack": attack_outcomes}
 """Where the answers to each kind of ordered pass are kept."""
 
@@ -103,7 +102,7 @@ def replace_table(
 def _keep_other_runs(connection: Connection, name: str, aside: str, run_ids: Sequence[int]) -> None:
     duck = raw(connection)
     before, after = _columns(connection, name), _columns(connection, aside)
-    about = [column for column in _RUN_COLUMNS if column in dict(before)]
+    about = [column for column in RUN_COLUMNS if column in dict(before)]
     if not about:
         return
     keys = ", ".join(about)
@@ -128,7 +127,7 @@ def audit_of(connection: Connection, query: str, run_ids: Sequence[int], job: st
     Rows are told apart by the columns `run_id`, or `run_a` and `run_b`, and `job`, as far as there are any.
     """
     named = offending_rows(connection, query, 0).column_names
-    about = [column for column in _RUN_COLUMNS if column in named]
+    about = [column for column in RUN_COLUMNS if column in named]
     chosen = " OR ".join(f"coalesce({column} IN ({_listed(run_ids)}), true)" for column in about)
     conditions = [f"({chosen})"] if about else []
     if job is not None and "job" in named:

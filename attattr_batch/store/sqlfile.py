@@ -81,6 +81,16 @@ def load_file(path: Path) -> SqlFile:
     return SqlFile(fields["name"], fields["description"], query, fields, path)
 
 
+def check_folder(folder: Path, kind: str) -> None:
+    """Checks that a folder which a person gave holds files of a kind (`jobs`, `audits`).
+
+    Raises:
+        UserError: it is no folder, or holds no `*.sql` file.
+    """
+    if not folder.is_dir() or not any(folder.glob("*.sql")):
+        raise UserError(f"no {kind} there", got=folder, allowed="a folder with *.sql files")
+
+
 def load_folder(folder: Path) -> list[SqlFile]:
     """Reads every `*.sql` file of a folder, ordered so that each comes after those it depends on.
 
