@@ -65,8 +65,8 @@ def why_no_heads(store: Store, run_a: str | int, run_b: str | int) -> str:
             return f"the runs' architectures differ ({had}), so their heads cannot be compared"
         lacking = [run.name for run in runs if not _has_scores(connection, run)]
     return (
-        "heads are not compared: no attributions of the class that importance is about, of"
-        f" {' and '.join(lacking)}; `attattr status` says what is committed"
+        f"heads are not compared: no attributions of {' and '.join(lacking)} for the class that"
+        " importance is about; `attattr status` says what is committed"
     )
 
 

@@ -66,7 +66,7 @@ def test_diff_says_why_heads_are_not_compared(cli: Cli, store: Store) -> None:
     register(store, 4, "larger", n_heads=12)
     execute(store, 'UPDATE runs SET identity = \'{"dataset": "a"}\'')
     answer = cli("diff", "first", "second")
-    assert contains(answer.err, "heads are not compared: second has no attributions", "attattr status")
+    assert contains(answer.err, "heads are not compared: no attributions of second for", "attattr status")
     assert "architectures differ (bert with 2 x 3 heads and bert with 2 x 12 heads)" in (
         cli("diff", "first", "larger").err
     )
