@@ -53,7 +53,7 @@ class Parameter:
     @property
     def default_text(self) -> str:
         """The default, as `read` takes it."""
-        return "null" if self.default is None else str(self.default)
+        return value_text(self.default)
 
     def read(self, text: str) -> int | float | str | None:
         """Reads a value from text.
@@ -80,6 +80,11 @@ class Parameter:
         low = -math.inf if self.minimum is None else self.minimum
         high = math.inf if self.maximum is None else self.maximum
         return value if low <= value <= high and abs(value) < math.inf else None
+
+
+def value_text(value: object) -> str:
+    """A value as `Parameter.read` takes it."""
+    return "null" if value is None else str(value)
 
 
 def declared_parameter(file: SqlFile, name: str, text: str) -> Parameter:

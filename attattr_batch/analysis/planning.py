@@ -1,16 +1,20 @@
 """What a request builds: the jobs asked for, what they are built from, and what was built from those.
 
 What a store holds of a run belongs together: where a job is built with other parameters than before, the
-tables and answers that came from its earlier rows are built again too.
+tables and answers that came from its earlier rows are built again too. What something was built of is its
+lineage: its parameters, and the lineages of what it was built from.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from attattr_batch.analysis.jobs import Catalogue, Job, read_parameters
+from attattr_batch.analysis.parameters import value_text
+from attattr_batch.errors import UserError
 from attattr_batch.store.builds import Build
 
 log = logging.getLogger(__name__)
@@ -19,14 +23,27 @@ Plan = list[tuple[Job, dict[str, Any]]]
 Builds = Mapping[str, Mapping[str, Sequence[Build]]]
 
 
+@dataclass(frozen=True)
+class Lineage:
+    """What a job's rows of one run are made of.
+
+    Attributes:
+        params: The job's parameters.
+        needed: Lineages of the jobs it depends on, by name; None for what no build is known of.
+    """
+
+    params: Mapping[str, Any]
+    needed: Mapping[str, Lineage | None]
+
+
 def plan_jobs(
     catalogue: Catalogue, names: Sequence[str], given: Mapping[str, str], runs: Sequence[str], builds: Builds
 ) -> Plan:
     """The jobs to build, in order, each with the values of its parameters.
 
     These are the jobs asked for, with the values given, else the defaults; those they depend on, with the
-    values given, else those of their latest build; and those that were built from what changes, with the
-    values of their latest build.
+    values given, else those that the runs were last built with, else the defaults; and those that were built
+    from what changes, with the values that they were last built with.
 
     Args:
         catalogue: All jobs.
@@ -36,44 +53,35 @@ def plan_jobs(
         builds: Past builds, the latest last, by the job's name and the run's.
 
     Raises:
-        UserError: an unknown job or parameter, or a wrong value.
+        UserError: an unknown job or parameter, a wrong value, or none given where the runs were last built
+            with different ones.
     """
     asked = catalogue.with_dependencies(names)
     values = read_parameters(asked, given)
+    past = _Past(catalogue, builds)
     for job in asked:
         if names and job.name not in names:
-            kept = _kept(job, runs, builds)
-            values[job.name] |= {
-                name: value
-                for name, value in kept.items()
-                if name not in given and f"{job.name}.{name}" not in given
-            }
+            free = [name for name in job.parameters if not given.keys() & {name, f"{job.name}.{name}"}]
+            values[job.name] |= past.kept(job, free, runs)
     plan: Plan = []
     causes: dict[str, str] = {}
     added = []
+    future: dict[str, dict[str, Lineage | None]] = {}
     for job in catalogue.jobs.values():
-        cause = _cause(job, values.get(job.name), causes, runs, builds)
-        if job.name in values:
-            plan.append((job, values[job.name]))
-        elif cause is not None:
-            plan.append((job, read_parameters([job], {})[job.name] | _kept(job, runs, builds)))
-            added.append(job.name)
+        cause = _cause(job, values.get(job.name), causes, runs, past, future)
         if cause is not None:
             causes[job.name] = cause
+            if job.name not in values:
+                values[job.name] = read_parameters([job], {})[job.name]
+                values[job.name] |= past.kept(job, list(job.parameters), runs)
+                added.append(job.name)
+        if job.name in values:
+            plan.append((job, values[job.name]))
+        future[job.name] = {run: _future(job, values.get(job.name), run, past, future) for run in runs}
     if added:
         changed = ", ".join(dict.fromkeys(causes[name] for name in added))
         log.warning("also built, because %s changes: %s", changed, ", ".join(added))
     return plan
-
-
-def _kept(job: Job, runs: Sequence[str], builds: Builds) -> dict[str, Any]:
-    """Values of the job's latest build for one of the runs; for any run, if there is none."""
-    by_run = builds.get(job.name, {})
-    of_runs = [by_run[run] for run in runs if run in by_run] or list(by_run.values())
-    if not of_runs:
-        return {}
-    params = max((past[-1] for past in of_runs), key=lambda build: build.number).params
-    return {name: params[name] for name in job.parameters if name in params}
 
 
 def _cause(
@@ -81,7 +89,8 @@ def _cause(
     values: Mapping[str, Any] | None,
     causes: Mapping[str, str],
     runs: Sequence[str],
-    builds: Builds,
+    past: _Past,
+    future: Mapping[str, Mapping[str, Lineage | None]],
 ) -> str | None:
     """The job whose parameters make this one, built before, another one now; None if it stays the same.
 
@@ -90,21 +99,101 @@ def _cause(
         values: Its parameters in this request; None if it is not asked for.
         causes: The same of the jobs before it that do not stay the same.
         runs: Names of the runs.
-        builds: Past builds.
+        past: Past builds.
+        future: What the jobs before it will be of after this request, by run.
     """
     for run in runs:
-        past = builds.get(job.name, {}).get(run)
-        if past is None:
-            continue
-        before = past[-1]
-        if values is not None and values != before.params:
-            return job.name
-        for needed in job.file.depends:
-            if needed in causes:
-                return causes[needed]
-            others = builds.get(needed, {}).get(run, ())
-            used = [other.params for other in others if other.number < before.number]
-            # An earlier request changed that one, and did not get as far as this job.
-            if used and used[-1] != others[-1].params:
-                return needed
+        for before in past.latest(job, run):
+            if values is not None and values != before.params:
+                return job.name
+            for needed in job.file.depends:
+                lineage = past.lineage(needed, run, before.number)
+                # It may differ by an earlier request, which did not get as far as this job.
+                if lineage is not None and lineage != future[needed][run]:
+                    return causes.get(needed, needed)
     return None
+
+
+def _future(
+    job: Job,
+    values: Mapping[str, Any] | None,
+    run: str,
+    past: _Past,
+    future: Mapping[str, Mapping[str, Lineage | None]],
+) -> Lineage | None:
+    """What a job's rows of a run will be of after the request."""
+    if values is None:
+        return past.lineage(job.name, run)
+    return Lineage(values, {needed: future[needed][run] for needed in job.file.depends if needed in future})
+
+
+class _Past:
+    """What was built, and of what."""
+
+    def __init__(self, catalogue: Catalogue, builds: Builds):
+        self._jobs = catalogue.jobs
+        self._builds = builds
+        self._known: dict[tuple[str, str, int], Lineage] = {}
+
+    def latest(self, job: Job, run: str) -> Iterator[Build]:
+        """The builds that a run's present rows are of, in order: its latest one.
+
+        Rows about two runs are also of later builds for the other one.
+        """
+        by_run = self._builds.get(job.name, {})
+        own = by_run.get(run, ())[-1:]
+        yield from own
+        if job.agree:
+            number = own[0].number if own else 0
+            others = {past[-1].number: past[-1] for past in by_run.values() if past[-1].number > number}
+            yield from (others[number] for number in sorted(others))
+
+    def lineage(self, name: str, run: str, before: int | None = None) -> Lineage | None:
+        """What a job's rows of a run were of when the build of number `before` began; None: are of."""
+        if name not in self._jobs:
+            return None
+        past = self._builds.get(name, {}).get(run, ())
+        build = next((one for one in reversed(past) if before is None or one.number < before), None)
+        if build is None:
+            return None
+        key = name, run, build.number
+        if key not in self._known:
+            depends = (needed for needed in self._jobs[name].file.depends if needed in self._jobs)
+            needed = {one: self.lineage(one, run, build.number) for one in depends}
+            self._known[key] = Lineage(build.params, needed)
+        return self._known[key]
+
+    def kept(self, job: Job, names: Sequence[str], runs: Sequence[str]) -> dict[str, Any]:
+        """Values of some of a job's parameters that the runs were last built with.
+
+        Raises:
+            UserError: they differ between the runs.
+        """
+        found: dict[str, dict[str, Any]] = {}
+        for run in runs:
+            *_, build = [None, *self.latest(job, run)]
+            if build is not None:
+                found[run] = _still_allowed(job, names, build)
+        values = next(iter(found.values()), {})
+        for name in names:
+            by_run = {run: value_text(each.get(name)) for run, each in found.items()}
+            if len(set(by_run.values())) > 1:
+                raise UserError(
+                    f"the runs were last built with different values of {job.name}.{name}",
+                    got=", ".join(f"{value} for {run}" for run, value in by_run.items()),
+                    hint=f"name {job.name} too, with a value for all of them (--param {job.name}.{name}=...),"
+                    " or build the runs one by one (--run)",
+                )
+        return values
+
+
+def _still_allowed(job: Job, names: Sequence[str], build: Build) -> dict[str, Any]:
+    """Values of a build that its parameters, perhaps of a later release, still may have."""
+    values: dict[str, Any] = {}
+    for name in names:
+        if name in build.params:
+            try:
+                values[name] = job.parameters[name].read(value_text(build.params[name]))
+            except UserError as error:
+                log.warning("%s takes the default of %s: %s", job.name, name, error)
+    return values

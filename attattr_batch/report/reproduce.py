@@ -11,6 +11,7 @@ import yaml
 from sqlalchemy import Connection, Row, text
 
 from attattr_batch.analysis.jobs import Catalogue, load_catalogue
+from attattr_batch.analysis.parameters import value_text
 from attattr_batch.spec import RunSpec
 
 
@@ -69,7 +70,7 @@ def _changed(catalogue: Catalogue, built: Mapping[str, Mapping[str, Any]]) -> di
     of_name: dict[str, dict[str, str]] = {}
     for job, params in built.items():
         for name in catalogue.jobs[job].parameters.keys() & params.keys():
-            of_name.setdefault(name, {})[job] = "null" if params[name] is None else str(params[name])
+            of_name.setdefault(name, {})[job] = value_text(params[name])
     for name, values in sorted(of_name.items()):
         defaults = {job: catalogue.jobs[job].parameters[name].default_text for job in values}
         if values != defaults and len(set(values.values())) == 1:

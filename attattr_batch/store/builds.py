@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, insert, select
 
 from attattr_batch.store.runs import next_id
-from attattr_batch.store.tables import job_runs
+from attattr_batch.store.tables import job_runs, runs
 
 
 @dataclass(frozen=True)
@@ -38,13 +38,18 @@ class Build:
 
 
 def past_builds(connection: Connection) -> dict[str, dict[str, list[Build]]]:
-    """The builds of each job for each run, by the job's name and the run's, the latest last."""
+    """The builds of each job for each run, by the job's name and the run's, the latest last.
+
+    Those for a run that was deleted are not of a later run of its name.
+    """
+    registered = dict(connection.execute(select(runs.c.name, runs.c.created_at)).all())
     builds: dict[str, dict[str, list[Build]]] = {}
     query = select(job_runs).where(job_runs.c.status == "built").order_by(job_runs.c.job_run_id)
     for row in connection.execute(query).all():
         build = Build(row.job_run_id, json.loads(row.params))
         for run in json.loads(row.runs):
-            builds.setdefault(row.job, {}).setdefault(run, []).append(build)
+            if run in registered and registered[run] <= row.started_at:
+                builds.setdefault(row.job, {}).setdefault(run, []).append(build)
     return builds
 
 

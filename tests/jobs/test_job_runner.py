@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fabricate import contents, execute, filled_store, register, registered_store, rows
+from fabricate import add_run, contents, execute, filled_store, register, registered_store, rows
 from folders import build, write_audit, write_job
 
 from attattr_batch.errors import UserError
@@ -29,17 +29,6 @@ def folder(tmp_path: Path) -> Path:
 
 def tables(store: Store) -> set[str]:
     return {name for (name,) in rows(store, "SELECT table_name FROM duckdb_tables()")}
-
-
-def add_run(store: Store, name: str, **changes: object) -> None:
-    """One more sealed run, with no facts but a prediction for each of its two examples."""
-    run_id, _ = register(store, 2, name, **changes)
-    execute(
-        store,
-        f"INSERT INTO predictions SELECT * REPLACE ({run_id} AS run_id) FROM predictions"
-        " WHERE run_id = 1 AND example_id < 2",
-        f"UPDATE runs SET status = 'sealed' WHERE run_id = {run_id}",
-    )
 
 
 def test_a_job_of_ones_own_may_depend_on_ours(store: Store, folder: Path) -> None:
@@ -318,61 +307,6 @@ def test_rows_of_another_run_do_not_fail_an_audit(store: Store, folder: Path) ->
     write_audit(folder, "few", "SELECT run_id FROM per_run WHERE n > 7")
     result = build(store, "per_run", folder=folder)["per_run"]
     assert "fails its audit few" in str(result.error)
-
-
-def chain(folder: Path, middle: str = "SELECT m, $k AS k FROM base") -> Path:
-    """Three jobs, each made from the one before, and one by itself."""
-    write_job(folder, "base", "SELECT run_id, $m AS m FROM selected_runs", "param m: integer = 1; A number.")
-    write_job(folder, "middle", middle, "depends: base", "param k: integer = 1; Another.")
-    write_job(folder, "last", "SELECT m, k FROM middle", "depends: middle")
-    return write_job(folder, "alone", "SELECT 1 AS n")
-
-
-def test_what_was_built_from_a_job_follows_its_parameters(
-    store: Store, folder: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    chain(folder)
-    assert list(build(store, "base", folder=folder, params={"m": "2"})) == ["base"], (
-        "nothing else is built yet"
-    )
-    build(store, "last", "alone", folder=folder, params={"k": "5"})
-    assert rows(store, "FROM last") == [(2, 5)], "a job that is not asked for keeps its parameters"
-    assert list(build(store, "base", folder=folder, params={"m": "2"})) == ["base"], "nothing changes"
-    assert "also built" not in caplog.text
-
-    assert list(build(store, "base", folder=folder, params={"m": "3"})) == ["base", "middle", "last"]
-    assert "also built, because base changes: middle, last" in caplog.text
-    assert rows(store, "FROM last") == [(3, 5)]
-    build(store, "middle", folder=folder, params={"base.m": "4"})
-    assert rows(store, "FROM last") == [(4, 1)]
-
-
-def test_what_could_not_follow_does_so_the_next_time(store: Store, folder: Path) -> None:
-    build(store, "last", folder=chain(folder))
-    chain(folder, "SELECT m, $k AS k, error('no') FROM base")
-    results = build(store, "base", folder=folder, params={"m": "2"})
-    assert {name: one.status for name, one in results.items()} == {
-        "base": "built",
-        "middle": "failed",
-        "last": "skipped",
-    }
-    assert list(build(store, "base", folder=folder, params={"m": "2"})) == ["base", "middle", "last"]
-    build(store, "base", folder=folder, params={"m": "1"})
-    assert list(build(store, "base", folder=folder)) == ["base"], "they are of what is there again"
-    build(store, "base", folder=folder, params={"m": "2"})
-    assert list(build(store, "base", folder=chain(folder), params={"m": "2"})) == ["base", "middle", "last"]
-    assert rows(store, "FROM last") == [(2, 1)]
-
-
-def test_a_job_is_built_again_for_those_runs_alone_that_it_was_built_for(store: Store, folder: Path) -> None:
-    add_run(store, "second")
-    chain(folder)
-    build(store, "base", folder=folder)
-    build(store, "last", runs=["first"], folder=folder)
-    assert list(build(store, "base", runs=["second"], params={"m": "2"}, folder=folder)) == ["base"]
-    # Each run keeps its own.
-    build(store, "middle", runs=["first"], folder=folder)
-    assert rows(store, "FROM base ORDER BY run_id") == [(1, 1), (2, 2)]
 
 
 def test_rows_of_other_runs_cannot_stay_beside_other_columns(store: Store, folder: Path) -> None:

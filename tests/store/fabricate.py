@@ -288,3 +288,14 @@ def add_importance(store: Store) -> None:
         " layer, head, attr_max AS importance, n, 0::DOUBLE AS ci_low, 1::DOUBLE AS ci_high"
         " FROM head_summary WHERE run_id = 1 AND target = 'gold'",
     )
+
+
+def add_run(store: Store, name: str, **changes: object) -> None:
+    """One more sealed run, with no facts but a prediction for each of its two examples."""
+    run_id, _ = register(store, 2, name, **changes)
+    execute(
+        store,
+        f"INSERT INTO predictions SELECT * REPLACE ({run_id} AS run_id) FROM predictions"
+        " WHERE run_id = 1 AND example_id < 2",
+        f"UPDATE runs SET status = 'sealed' WHERE run_id = {run_id}",
+    )

@@ -1,0 +1,148 @@
+"""What a request builds: what came from a job follows it, each run keeps its own, nothing is forgotten."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from fabricate import add_run, execute, filled_store, rows
+from folders import build, write_job
+
+from attattr_batch.errors import UserError
+from attattr_batch.store.connection import Store
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """A sealed run of eight examples."""
+    return filled_store(tmp_path)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "jobs"
+
+
+def chain(folder: Path, middle: str = "SELECT m, $k AS k FROM base") -> Path:
+    """Three jobs, each made from the one before, and one by itself."""
+    write_job(folder, "base", "SELECT run_id, $m AS m FROM selected_runs", "param m: integer = 1; A number.")
+    write_job(folder, "middle", middle, "depends: base", "param k: integer = 1; Another.")
+    write_job(folder, "last", "SELECT m, k FROM middle", "depends: middle")
+    return write_job(folder, "alone", "SELECT 1 AS n")
+
+
+def test_what_was_built_from_a_job_follows_its_parameters(
+    store: Store, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    chain(folder)
+    assert list(build(store, "base", folder=folder, params={"m": "2"})) == ["base"], (
+        "nothing else is built yet"
+    )
+    build(store, "last", "alone", folder=folder, params={"k": "5"})
+    assert rows(store, "FROM last") == [(2, 5)], "a job that is not asked for keeps its parameters"
+    assert list(build(store, "base", folder=folder, params={"m": "2"})) == ["base"], "nothing changes"
+    assert "also built" not in caplog.text
+
+    assert list(build(store, "base", folder=folder, params={"m": "3"})) == ["base", "middle", "last"]
+    assert "also built, because base changes: middle, last" in caplog.text
+    assert rows(store, "FROM last") == [(3, 5)]
+    build(store, "middle", folder=folder, params={"base.m": "4"})
+    assert rows(store, "FROM last") == [(4, 1)]
+
+
+def test_what_could_not_follow_does_so_the_next_time(store: Store, folder: Path) -> None:
+    build(store, "last", folder=chain(folder))
+    chain(folder, "SELECT m, $k AS k, error('no') FROM base")
+    results = build(store, "base", folder=folder, params={"m": "2"})
+    assert {name: one.status for name, one in results.items()} == {
+        "base": "built",
+        "middle": "failed",
+        "last": "skipped",
+    }
+    assert list(build(store, "base", folder=folder, params={"m": "2"})) == ["base", "middle", "last"]
+    build(store, "base", folder=folder, params={"m": "1"})
+    assert list(build(store, "base", folder=folder)) == ["base"], "they are of what is there again"
+    build(store, "base", folder=folder, params={"m": "2"})
+    assert list(build(store, "base", folder=chain(folder), params={"m": "2"})) == ["base", "middle", "last"]
+    assert rows(store, "FROM last") == [(2, 1)]
+
+
+def test_a_job_is_built_again_for_those_runs_alone_that_it_was_built_for(store: Store, folder: Path) -> None:
+    add_run(store, "second")
+    chain(folder)
+    build(store, "base", folder=folder)
+    build(store, "last", runs=["first"], folder=folder)
+    assert list(build(store, "base", runs=["second"], params={"m": "2"}, folder=folder)) == ["base"]
+    # Each run keeps its own.
+    build(store, "middle", runs=["first"], folder=folder)
+    assert rows(store, "FROM base ORDER BY run_id") == [(1, 1), (2, 2)]
+
+
+def test_what_failed_two_jobs_further_down_follows_the_next_time(store: Store, folder: Path) -> None:
+    write_job(chain(folder), "summit", "SELECT m FROM last", "depends: last")
+    build(store, "summit", folder=folder)
+    write_job(folder, "last", "SELECT m, error('no') AS k FROM middle", "depends: middle")
+    results = build(store, "base", folder=folder, params={"m": "2"})
+    assert [one.status for one in results.values()] == ["built", "built", "failed", "skipped"]
+    chain(folder)
+    assert list(build(store, "base", folder=folder, params={"m": "2"})) == ["base", "last", "summit"]
+    assert rows(store, "FROM summit") == [(2,)]
+    assert list(build(store, "base", folder=folder, params={"m": "2"})) == ["base"]
+
+
+def test_values_that_runs_do_not_share_are_not_spread(store: Store, folder: Path) -> None:
+    add_run(store, "second")
+    chain(folder)
+    build(store, "last", runs=["first"], params={"m": "2"}, folder=folder)
+    build(store, "last", runs=["second"], folder=folder)
+    with pytest.raises(UserError, match=r"base\.m\n.*2 for first, 1 for second\n(.|\n)*--run"):
+        build(store, "last", folder=folder)
+    assert rows(store, "FROM base ORDER BY run_id") == [(1, 2), (2, 1)]
+    build(store, "last", params={"base.m": "3"}, folder=folder)
+    assert rows(store, "FROM base ORDER BY run_id") == [(1, 3), (2, 3)]
+    build(store, "middle", runs=["first"], params={"k": "7"}, folder=folder)
+    with pytest.raises(UserError, match=r"different values of middle\.k"):
+        build(store, "base", params={"m": "4"}, folder=folder)
+
+
+def test_a_run_takes_no_value_that_was_tried_on_another(store: Store, folder: Path) -> None:
+    chain(folder)
+    build(store, "last", params={"m": "2"}, folder=folder)
+    add_run(store, "second")
+    build(store, "last", runs=["second"], folder=folder)
+    assert rows(store, "FROM base ORDER BY run_id") == [(1, 2), (2, 1)]
+
+
+def test_a_run_of_a_deleted_runs_name_has_no_builds(store: Store, folder: Path) -> None:
+    build(store, "last", params={"m": "2"}, folder=chain(folder))
+    # As a run of that name that is registered afterwards.
+    execute(store, "UPDATE runs SET created_at = now()")
+    assert list(build(store, "base", params={"m": "3"}, folder=folder)) == ["base"]
+
+
+def test_pairs_that_were_made_for_the_other_run_follow(store: Store, folder: Path) -> None:
+    add_run(store, "second")
+    chain(folder)
+    pairs = (
+        "SELECT a.run_id AS run_a, b.run_id AS run_b, a.m - b.m AS d FROM base a, base b"
+        " WHERE EXISTS (FROM selected_runs WHERE run_id IN (a.run_id, b.run_id))"
+    )
+    write_job(folder, "pairs", pairs, "depends: base", "agree: n_layers")
+    build(store, "base", folder=folder)
+    build(store, "pairs", runs=["second"], folder=folder)
+    later = build(store, "base", runs=["first"], params={"m": "2"}, folder=folder)
+    assert list(later) == ["base", "pairs"]
+    assert (1, 2, 1) in rows(store, "FROM pairs")
+    assert list(build(store, "base", runs=["first"], params={"m": "2"}, folder=folder)) == ["base"]
+
+
+def test_a_value_that_is_no_longer_allowed_is_not_kept(
+    store: Store, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    build(store, "last", params={"m": "0"}, folder=chain(folder))
+    write_job(
+        folder, "base", "SELECT run_id, $m AS m FROM selected_runs", "param m: integer from 1 = 5; A number."
+    )
+    build(store, "last", folder=folder)
+    assert rows(store, "FROM last") == [(5, 1)]
+    assert "base takes the default of m" in caplog.text
