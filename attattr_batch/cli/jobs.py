@@ -148,8 +148,8 @@ def run(
 
     A job that is named, or every one if none is, takes the values of --param, else the defaults; one that is
     only needed keeps the values that the runs were last built with, which must be the same for all. Where a
-    value differs from the last build's, all that was built from it is built again too, with the values it had,
-    so that the store's tables go together.
+    value differs from the last build's, all that was built from it is built again too, with the values it
+    had, so that the store's tables go together.
 
     What a job made before is replaced in one transaction, and kept if the job fails. Answers of the model
     that were computed before are used again; an interrupted pass goes on where it stopped. Passes are
