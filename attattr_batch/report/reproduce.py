@@ -8,11 +8,13 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import yaml
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection, Row
 
 from attattr_batch.analysis.jobs import Catalogue, load_catalogue
 from attattr_batch.analysis.parameters import value_text
 from attattr_batch.spec import RunSpec
+from attattr_batch.store.builds import past_builds
+from attattr_batch.store.runs import list_runs
 
 
 def run_spec_yaml(runs: Sequence[Row[Any]]) -> str:
@@ -29,21 +31,36 @@ def run_spec_yaml(runs: Sequence[Row[Any]]) -> str:
 def commands(connection: Connection) -> str:
     """The commands after the spec is saved as `runs.yaml`, with every parameter that was not the default.
 
-    Jobs of a folder of one's own are left out: the package does not know them.
+    Runs whose jobs were built with other parameters have a line of their own. Jobs of a folder of one's own
+    are left out: the package does not know them.
     """
+    catalogue, runs = load_catalogue(), [run.name for run in list_runs(connection)]
+    by_run: dict[str, dict[str, Mapping[str, Any]]] = {}
+    for job, builds in past_builds(connection).items():
+        if job in catalogue.jobs:
+            for run, past in builds.items():
+                by_run.setdefault(run, {})[job] = past[-1].params
+    groups: list[tuple[dict[str, Mapping[str, Any]], list[str]]] = []
+    for run in runs:
+        built = by_run.get(run, {})
+        alike = next((names for one, names in groups if one == built), None)
+        if alike is None:
+            groups.append((built, [run]))
+        else:
+            alike.append(run)
     lines = ["attattr run runs.yaml"]
-    catalogue = load_catalogue()
-    built = {
-        job: json.loads(params)
-        for job, params in connection.execute(text("SELECT job, params FROM built_jobs")).all()
-        if job in catalogue.jobs
-    }
-    if built:
-        flags = [
-            f"--param {shlex.quote(f'{name}={value}')}" for name, value in _changed(catalogue, built).items()
-        ]
-        lines.append(" ".join(["attattr jobs run", *_asked(catalogue, built), *flags]))
+    for built, names in groups:
+        if built:
+            lines.append(_jobs_command(catalogue, built, names if len(groups) > 1 else []))
     return "\n".join([*lines, "attattr verify", "attattr report -o report.html"])
+
+
+def _jobs_command(catalogue: Catalogue, built: Mapping[str, Mapping[str, Any]], runs: Sequence[str]) -> str:
+    """The command that builds these jobs with these parameters, for the named runs or, if none, for all."""
+    params = [f"{name}={value}" for name, value in _changed(catalogue, built).items()]
+    flags = [f"--param {shlex.quote(param)}" for param in params]
+    flags += [f"--run {shlex.quote(run)}" for run in runs]
+    return " ".join(["attattr jobs run", *_asked(catalogue, built), *flags])
 
 
 def _settings(run: Row[Any]) -> dict[str, Any]:

@@ -3,11 +3,21 @@
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
-from fabricate import add_importance, commit, filled_store, new_store, register, registered_store
+from fabricate import (
+    add_importance,
+    add_run,
+    commit,
+    filled_store,
+    new_store,
+    register,
+    registered_store,
+)
 
+from attattr_batch.analysis.runner import JobRequest, run_jobs
 from attattr_batch.errors import UserError
 from attattr_batch.report.figures import FIGURES
 from attattr_batch.report.html import write_report
@@ -87,3 +97,24 @@ def test_the_spec_in_the_report_asks_for_the_same_runs(built_store: Store) -> No
     ]
     assert lines[0] == "attattr run runs.yaml"
     assert "--param replicates=5" in lines[1] and "--param seed" not in lines[1]
+
+
+def build(store: Store, **request: Any) -> None:
+    run_jobs(store, JobRequest(**request), lambda progress: None)
+
+
+def test_the_commands_in_the_report_give_each_run_its_own_parameters(tmp_path: Path) -> None:
+    store = filled_store(tmp_path)
+    add_run(store, "second")
+    build(store, names=["splits", "token_pairs"])
+    build(store, names=["splits"], runs=["first"], params={"sample": "3"})
+    with store.read() as connection:
+        given = commands(connection).splitlines()[1:3]
+    assert given == [
+        "attattr jobs run splits token_pairs --param sample=3 --run first",
+        "attattr jobs run splits token_pairs --run second",
+    ]
+    build(store, names=["splits"], runs=["second"], params={"sample": "3"})
+    with store.read() as connection:
+        given = commands(connection).splitlines()[1:3]
+    assert given == ["attattr jobs run splits token_pairs --param sample=3", "attattr verify"]
