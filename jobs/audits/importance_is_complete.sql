@@ -1,10 +1,14 @@
 -- name: importance_is_complete
 -- description: Every criterion has one importance for every head of a run, and an interval that is in order. No criterion is
---   missing but the accuracy difference, where no head was removed.
+--   missing but the accuracy difference, where no head was removed, and all but `random` of a run without attributed
+--   examples.
 -- depends: head_importance
 WITH expected AS (
-    SELECT run_id, unnest(['attattr', 'taylor', 'attention', 'random']) AS criterion
-    FROM (SELECT DISTINCT run_id FROM head_importance)
+    SELECT run_id, unnest(['attattr', 'taylor', 'attention']) AS criterion
+    FROM (SELECT DISTINCT run_id FROM head_importance SEMI JOIN target_scores USING (run_id))
+    UNION ALL
+    SELECT DISTINCT run_id, 'random'
+    FROM head_importance
     UNION ALL
     SELECT DISTINCT run_id, 'accuracy_difference'
     FROM mask_outcomes
