@@ -26,7 +26,7 @@ def encode(dataset: Dataset, tokenizer: Any, max_length: int) -> list[EncodedExa
         longer at that moment, of the second on a tie.
 
     Raises:
-        UserError: the tokenizer is not a fast one, or `max_length` leaves no room beside special tokens.
+        UserError: the tokenizer is not a fast one, or `max_length` leaves a text no room beside special tokens.
     """
     check_tokenizer(tokenizer)
     examples = dataset.examples
@@ -118,8 +118,10 @@ def _cut(
 ) -> EncodedExample:
     length_a, length_b = segments.count(0), segments.count(1)
     budget = max_length - (len(segments) - length_a - length_b)
-    if budget < 1:
-        allowed = f"more than {max_length - budget}, the number of special tokens"
+    # One token of each text that has any: a row would else be taken for one that lacks a text.
+    least = max(1, (length_a > 0) + (length_b > 0))
+    if budget < least:
+        allowed = f"{max_length - budget + least} or more: {max_length - budget} are special tokens"
         raise UserError("`max_length` leaves no room for text", got=max_length, allowed=allowed)
     keep = truncated_lengths(length_a, length_b, budget)
     truncated = keep != (length_a, length_b)
