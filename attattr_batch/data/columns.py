@@ -5,6 +5,7 @@ Importing this module imports `datasets`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -80,8 +81,12 @@ def _labels(table: Table, column: str | None, spec: RunSpec) -> tuple[str, ...]:
 def _in_order(labels: Iterable[str]) -> tuple[str, ...]:
     """The alphabet's order; that of the numbers where all are numbers, as 2 comes before 10."""
     found = sorted(labels)
-    numbers = all(label.isdecimal() for label in found)
-    return tuple(sorted(found, key=len) if numbers else found)
+    try:
+        numbers = {label: float(label) for label in found}
+    except ValueError:
+        return tuple(found)
+    finite = all(map(math.isfinite, numbers.values()))  # "nan" and "inf" are words
+    return tuple(sorted(found, key=numbers.__getitem__) if finite else found)
 
 
 def _against_class_label(labels: tuple[str, ...], names: tuple[str, ...], source: str) -> tuple[str, ...]:

@@ -80,6 +80,23 @@ def test_numbers_as_label_names_are_in_their_own_order(tmp_path: Path) -> None:
     assert [row.gold for row in dataset] == [n % 12 for n in range(24)]
 
 
+@pytest.mark.parametrize(
+    "labels",
+    [
+        ("01", "2", "10"),
+        ("9", "010"),
+        ("1.5", "2.5", "10.5"),
+        ("-10", "-2", "3"),
+        ("1", "10", "2", "two"),
+        ("1", "10", "2", "nan"),
+    ],
+)
+def test_label_names_are_ordered_as_numbers_where_all_are(tmp_path: Path, labels: tuple[str, ...]) -> None:
+    rows = [{"premise": "a text", "verdict": label} for label in reversed(labels)]
+    path = write(tmp_path / "x.jsonl", rows)
+    assert load(path, columns={"text_a": "premise", "label": "verdict"}).labels == labels
+
+
 def test_integer_labels_need_names_and_unlabelled_rows_have_no_gold(tmp_path: Path) -> None:
     rows = [{**ROWS[0], "verdict": label} for label in (1, -1, 0, None)]
     path = write(tmp_path / "x.jsonl", rows)
