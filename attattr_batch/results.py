@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from attattr_batch.analysis.audits import AuditResult, run_audits
 from attattr_batch.analysis.diff import diff_runs
+from attattr_batch.analysis.parameters import value_text
 from attattr_batch.analysis.runner import JobRequest, JobResult, run_jobs
 from attattr_batch.analysis.trees import Tree, attribution_tree
 from attattr_batch.choices import RowTarget, Theme, Variant
@@ -137,7 +138,7 @@ class Results:
         Args:
             *names: Jobs.
             runs: Names or ids of the runs to build them for; empty: every finished run.
-            params: Values of parameters, by `NAME`, or by `JOB.NAME` for one job alone.
+            params: Values of parameters, by `NAME`, or by `JOB.NAME` for one job alone; None is null.
             folder: A folder with jobs of your own.
             retry_errors: Whether to try quarantined examples of passes again.
             **machine: Keys of a run spec that say where passes are computed: `device`, `executor`, ...
@@ -148,7 +149,7 @@ class Results:
         request = JobRequest(
             names=names,
             runs=runs,
-            params={key: str(value) for key, value in (params or {}).items()},
+            params={key: value_text(value) for key, value in (params or {}).items()},
             folder=None if folder is None else Path(folder),
             retry_errors=retry_errors,
             machine=make_machine(machine, where="run_jobs()"),
