@@ -14,6 +14,7 @@ columns), and a parameter as `$NAME`.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -61,6 +62,11 @@ class Job:
     def name(self) -> str:
         """Name of the job, and of the table or view it makes."""
         return self.file.name
+
+    @property
+    def query_key(self) -> str:
+        """Hash of its query, without the header."""
+        return hashlib.sha256(self.file.query.encode()).hexdigest()
 
     @property
     def is_pass(self) -> bool:

@@ -1,8 +1,8 @@
 """What a request builds: the jobs asked for, what they are built from, and what was built from those.
 
 What a store holds of a run belongs together: where a job is built with other parameters than before, the
-tables and answers that came from its earlier rows are built again too. What something was built of is its
-lineage: its parameters, and the lineages of what it was built from.
+tables and answers that came from its earlier rows are built again too; the same where its query is another.
+What something was built of is its lineage: query, parameters, and the lineages of what it was built from.
 """
 
 from __future__ import annotations
@@ -28,10 +28,12 @@ class Lineage:
     """What a job's rows of one run are made of.
 
     Attributes:
+        query_key: Hash of the job's query; None if that was not kept.
         params: The job's parameters.
         needed: Lineages of the jobs it depends on, by name; None for what no build is known of.
     """
 
+    query_key: str | None
     params: Mapping[str, Any]
     needed: Mapping[str, Lineage | None]
 
@@ -92,7 +94,7 @@ def _cause(
     past: _Past,
     future: Mapping[str, Mapping[str, Lineage | None]],
 ) -> str | None:
-    """The job whose parameters make this one, built before, another one now; None if it stays the same.
+    """The job whose parameters or query make this one another; None if it stays as it was built.
 
     Args:
         job: The job.
@@ -104,7 +106,7 @@ def _cause(
     """
     for run in runs:
         for before in past.latest(job, run):
-            if values is not None and values != before.params:
+            if values is not None and (job.query_key, values) != (before.query_key, before.params):
                 return job.name
             for needed in job.file.depends:
                 lineage = past.lineage(needed, run, before.number)
@@ -124,7 +126,11 @@ def _future(
     """What a job's rows of a run will be of after the request."""
     if values is None:
         return past.lineage(job.name, run)
-    return Lineage(values, {needed: future[needed][run] for needed in job.file.depends if needed in future})
+    return Lineage(
+        job.query_key,
+        values,
+        {needed: future[needed][run] for needed in job.file.depends if needed in future},
+    )
 
 
 class _Past:
@@ -160,7 +166,7 @@ class _Past:
         if key not in self._known:
             depends = (needed for needed in self._jobs[name].file.depends if needed in self._jobs)
             needed = {one: self.lineage(one, run, build.number) for one in depends}
-            self._known[key] = Lineage(build.params, needed)
+            self._known[key] = Lineage(build.query_key, build.params, needed)
         return self._known[key]
 
     def kept(self, job: Job, names: Sequence[str], runs: Sequence[str]) -> dict[str, Any]:

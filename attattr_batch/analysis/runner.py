@@ -127,7 +127,7 @@ class _Builder:
         """Builds a job and logs it; a failure is a result."""
         started, clock = datetime.now(UTC), time.monotonic()
         log.info("job %s", job.name)
-        entry = JobRun(job.name, values, [run.name for run in self._runs], started)
+        entry = JobRun(job.name, values, [run.name for run in self._runs], started, job.query_key)
         quarantined = 0
         try:
             store = self._store

@@ -26,7 +26,8 @@ def encode(dataset: Dataset, tokenizer: Any, max_length: int) -> list[EncodedExa
         longer at that moment, of the second on a tie.
 
     Raises:
-        UserError: the tokenizer is not a fast one, or `max_length` leaves a text no room beside special tokens.
+        UserError: the tokenizer is not a fast one, or `max_length` leaves a text no room beside special
+            tokens.
     """
     check_tokenizer(tokenizer)
     examples = dataset.examples

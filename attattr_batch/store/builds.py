@@ -22,6 +22,7 @@ class JobRun:
     params: Mapping[str, Any]
     runs: Sequence[str]
     started_at: datetime
+    query_key: str
 
 
 @dataclass(frozen=True)
@@ -31,10 +32,12 @@ class Build:
     Attributes:
         number: The later, the larger (`job_runs.job_run_id`).
         params: Its parameters.
+        query_key: Hash of its query; None if that was not kept.
     """
 
     number: int
     params: Mapping[str, Any]
+    query_key: str | None
 
 
 def past_builds(connection: Connection) -> dict[str, dict[str, list[Build]]]:
@@ -46,7 +49,7 @@ def past_builds(connection: Connection) -> dict[str, dict[str, list[Build]]]:
     builds: dict[str, dict[str, list[Build]]] = {}
     query = select(job_runs).where(job_runs.c.status == "built").order_by(job_runs.c.job_run_id)
     for row in connection.execute(query).all():
-        build = Build(row.job_run_id, json.loads(row.params))
+        build = Build(row.job_run_id, json.loads(row.params), row.query_key)
         for run in json.loads(row.runs):
             if run in registered and registered[run] <= row.started_at:
                 builds.setdefault(row.job, {}).setdefault(run, []).append(build)

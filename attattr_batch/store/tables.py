@@ -329,6 +329,9 @@ job_runs = _table(
     c.column("finished_at", c.TIME, "When it ended.", volatile=True),
     c.column("rows", c.ID, "Rows of the table afterwards; for a pass, answers stored.", nullable=True),
     c.column("error", c.TEXT, "Why it failed; null if it did not.", nullable=True),
+    c.column(
+        "query_key", c.TEXT, "Hash of the job's query; null in builds of an earlier release.", nullable=True
+    ),
     key="job_run_id",
     written_by="store",
 )

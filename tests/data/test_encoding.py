@@ -124,14 +124,14 @@ def test_a_family_without_segment_ids_gives_none() -> None:
 def test_both_texts_of_a_pair_keep_a_token(tokenizer: Any) -> None:
     (pair,) = encode(dataset(("w1 w2", "w3 w4")), tokenizer, 5)
     assert pair.segments == (None, 0, None, 1, None)
-    with pytest.raises(UserError, match="no room for text\n  got:     4\n  allowed: 5 or more: 3 are special"):
+    with pytest.raises(UserError, match="no room for text\n.*4\n.*5 or more: 3 are special"):
         encode(dataset(("w1 w2", "w3 w4")), tokenizer, 4)
     (half,) = encode(dataset(("w1 w2", "")), tokenizer, 4)
     assert half.segments == (None, 0, None, None), "that one lacks a text"
 
 
 def test_no_room_and_slow_tokenizers_are_user_errors(tokenizer: Any) -> None:
-    with pytest.raises(UserError, match="no room for text\n  got:     2\n  allowed: 3 or more: 2 are special"):
+    with pytest.raises(UserError, match="no room for text\n.*2\n.*3 or more: 2 are special"):
         encode(dataset(("w1", None)), tokenizer, 2)
     with pytest.raises(UserError, match="fast tokenizer"):
         encode(dataset(("w1", None)), object(), 8)

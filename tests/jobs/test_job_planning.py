@@ -146,3 +146,16 @@ def test_a_value_that_is_no_longer_allowed_is_not_kept(
     build(store, "last", folder=folder)
     assert rows(store, "FROM last") == [(5, 1)]
     assert "base takes the default of m" in caplog.text
+
+
+def test_what_was_built_from_another_query_follows(store: Store, folder: Path) -> None:
+    build(store, "last", folder=chain(folder))
+    build(store, "base", folder=chain(folder, "SELECT m, $k AS k FROM base -- as before"))
+    chain(folder, "SELECT m + 10 AS m, $k AS k FROM base")
+    assert list(build(store, "base", folder=folder)) == ["base"], "middle is not looked at"
+    assert list(build(store, "middle", folder=folder)) == ["base", "middle", "last"]
+    assert rows(store, "FROM last") == [(11, 1)]
+    assert list(build(store, "middle", folder=folder)) == ["base", "middle"]
+    execute(store, "UPDATE job_runs SET query_key = NULL")  # as in a store of an earlier release
+    assert list(build(store, "base", folder=folder)) == ["base", "middle", "last"]
+    assert list(build(store, "base", folder=folder)) == ["base"]
