@@ -31,7 +31,8 @@ class Work(Protocol):
         """Loads what the worker needs; called once in the worker's process.
 
         Raises:
-            UserError: no worker of this pass can ever start (a wrong model, say).
+            UserError: no worker of this pass can ever start (a wrong model, say, or one that is not the
+                model that was planned).
         """
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from attattr_batch.engine.families import Encoder, encoder_for
 from attattr_batch.engine.models import ModelSource, choose_device, load_model
+from attattr_batch.errors import UserError
 from attattr_batch.passes._protocols import Worker
 from attattr_batch.records import EncodedExample
 
@@ -39,7 +40,8 @@ class ModelWork(ABC):
         """Loads the model and makes the worker.
 
         Raises:
-            UserError: the model cannot be loaded, or its family is not supported.
+            UserError: the model cannot be loaded, is not the one that was planned, or its family is not
+                supported.
         """
         return self.worker(self.load())
 
@@ -47,7 +49,16 @@ class ModelWork(ABC):
         """Loads the model; raises as `start` does."""
         if self.threads is not None:
             torch.set_num_threads(self.threads)
-        return encoder_for(load_model(self.source.settled(), choose_device(self.device)))
+        source = self.source.settled()
+        model = load_model(source, choose_device(self.device))
+        # Only now: what was written over the files before, or while they were read, is seen.
+        if not source.is_here():
+            raise UserError(
+                "the model's files have changed since the command began",
+                got=source.folder,
+                hint="give the same command again: other weights are another run",
+            )
+        return encoder_for(model)
 
     @abstractmethod
     def worker(self, encoder: Encoder) -> Worker:

@@ -6,10 +6,14 @@ import json
 from pathlib import Path
 
 import pytest
+from fabricate import rows
 from toy import MAX_TOKENS, toy_model, toy_rows, write_sst2
 
+from attattr_batch.errors import UserError
 from attattr_batch.passes.plan import AttributionPlan, below_chance, plan_attribution
-from attattr_batch.spec import make_spec
+from attattr_batch.runtime import run
+from attattr_batch.spec import RunSpec, make_spec
+from attattr_batch.store.connection import Store
 
 
 @pytest.fixture
@@ -31,6 +35,24 @@ def test_a_tokenizer_that_gives_other_tokens_makes_another_run(settings: dict[st
     assert after.encoded[0].input_ids != before.encoded[0].input_ids
     assert after.tokenizer_key == before.tokenizer_key, "the vocabulary is the same"
     assert after.run_key != before.run_key
+
+
+def test_weights_written_over_after_planning_are_not_taken(
+    settings: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def planned_too_early(spec: RunSpec) -> AttributionPlan:
+        found = plan_attribution(spec)
+        toy_model(Path(str(settings["model"])), seed=1)
+        return found
+
+    store = Store(tmp_path / "store.duckdb", create=True)
+    spec = make_spec({**settings, "executor": "local"})
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "plan_attribution", planned_too_early)
+        with pytest.raises(UserError, match="have changed since the command began"):
+            run.run_spec(spec, store, lambda progress: None)
+    assert rows(store, "FROM runs") == []
+    assert run.run_spec(spec, store, lambda progress: None).committed == 6
 
 
 def test_below_chance_takes_every_label() -> None:

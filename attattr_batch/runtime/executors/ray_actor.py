@@ -52,11 +52,6 @@ class Actor:
                 for name, content in files.items():
                     (copy / name).write_bytes(content)
                 work = work.moved(copy)
-                if not work.is_here():
-                    raise UserError(
-                        "the model's files have changed since the command began",
-                        hint="give the same command again: other weights are another run",
-                    )
             self._worker = work.start()
         except (UserError, TerminalError) as error:
             return Started(str(error))
