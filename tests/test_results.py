@@ -6,6 +6,7 @@ import json
 import shutil
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -98,6 +99,20 @@ def test_threshold(store: Store) -> None:
 def test_no_tree(store: Store, run: str, example: int, match: str) -> None:
     with pytest.raises(UserError, match=match):
         attribution_tree(store, run, example)
+
+
+@pytest.mark.parametrize(
+    ("words", "match"),
+    [
+        ({"variant": "Paper"}, "(?s)unknown variant.*Paper.*paper, released"),
+        ({"target": "both"}, "(?s)unknown target.*both.*gold, predicted"),
+    ],
+)
+def test_a_tree_of_an_unknown_variant_or_class_is_refused(
+    store: Store, words: dict[str, Any], match: str
+) -> None:
+    with pytest.raises(UserError, match=match):
+        attribution_tree(store, "first", 0, **words)
 
 
 def test_a_tree_is_drawn(store: Store, tmp_path: Path) -> None:

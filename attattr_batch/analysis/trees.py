@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, get_args
 
 from sqlalchemy import Connection, Row
 
 from attattr_batch.analysis.examples import StoredExample, stored_example
 from attattr_batch.analysis.jobs import load_catalogue
 from attattr_batch.choices import RowTarget, Variant
-from attattr_batch.errors import UserError
+from attattr_batch.errors import UserError, unknown_name
 from attattr_batch.markup import escape
 from attattr_batch.store import jobs as built
 from attattr_batch.store.connection import Store
@@ -115,8 +115,12 @@ def attribution_tree(
         target: Class whose attribution is drawn; of a run that attributes `predicted` alone, that.
 
     Raises:
-        UserError: no such run or example, the example is not attributed, or tau is out of range.
+        UserError: no such run, example, variant or target, the example is not attributed, or tau is out of
+            range.
     """
+    for kind, given, known in (("variant", variant, Variant), ("target", target, RowTarget)):
+        if given not in get_args(known):
+            raise unknown_name(kind, given, get_args(known))
     with store.read() as connection:
         found = resolve_run(connection, run)
         _check_tau(tau, found)
