@@ -14,7 +14,7 @@ from fabricate import commit, execute, filled_store, register, rows
 from scipy.stats import binomtest
 
 import attattr_batch
-from attattr_batch.analysis.diff import _importance, diff_runs
+from attattr_batch.analysis.diff import _importance, diff_runs, why_no_heads
 from attattr_batch.analysis.trees import TreeEdge, attribution_tree
 from attattr_batch.errors import StoreError, UserError
 from attattr_batch.report.saving import save_chart
@@ -183,7 +183,7 @@ def test_diff_of_accuracy_counts_labelled_rows_alone(tmp_path: Path) -> None:
 def test_diff_copies_the_scores_of_no_run(store: Store) -> None:
     with store.read() as connection:
         prepare(connection, [1, 2])
-        _importance(connection)
+        _importance(connection, "gold")
         query = "SELECT table_name FROM duckdb_tables() WHERE temporary"
         assert "head_values" not in set(connection.exec_driver_sql(query).scalars())
 
@@ -191,6 +191,28 @@ def test_diff_copies_the_scores_of_no_run(store: Store) -> None:
 def test_diff_of_architectures(store: Store) -> None:
     parts = diff_runs(store, "first", "odd")["part"].to_pylist()
     assert "accuracy" in parts and "correlation" not in parts and "head" not in parts
+
+
+def test_diff_compares_a_class_that_both_runs_attribute(tmp_path: Path) -> None:
+    store = filled_store(tmp_path)
+    _, pass_id = register(store, 8, "predicted", target="predicted")
+    commit(store, pass_id, range(8), target="predicted")
+    register(store, 8, "gold", target="gold")
+    execute(store, 'UPDATE runs SET identity = \'{"dataset": "a"}\'')
+    query = "SELECT attr_max FROM head_summary WHERE run_id = {} AND target = '{}' AND layer = 1 AND head = 2"
+    ((gold,),), ((of_first,),), ((of_second,),) = (
+        rows(store, query.format(*key)) for key in ((1, "gold"), (1, "predicted"), (2, "predicted"))
+    )
+    assert len({gold, of_first, of_second}) == 3
+    changes = {row["name"]: row["value"] for row in diff_runs(store, "first", "predicted").to_pylist()}
+    assert changes["1/2"] == of_second - of_first
+    changes = {row["name"]: row["value"] for row in diff_runs(store, "predicted", "first").to_pylist()}
+    assert changes["1/2"] == of_first - of_second
+    assert not {"correlation", "head"} & set(diff_runs(store, "gold", "predicted")["part"].to_pylist())
+    assert "gold has the gold class alone, predicted has the predicted class alone" in (
+        why_no_heads(store, "gold", "predicted")
+    )
+    assert "no attributions of gold for the gold class" in why_no_heads(store, "gold", "first")
 
 
 def test_diff_leaves_the_store_as_it_was(store: Store) -> None:

@@ -10,6 +10,7 @@ import pyarrow as pa
 from sqlalchemy import Connection, Row
 
 from attattr_batch.analysis.jobs import load_catalogue
+from attattr_batch.choices import RowTarget
 from attattr_batch.store import jobs as built
 from attattr_batch.store.connection import Store, arrow_result
 from attattr_batch.store.runs import resolve_run
@@ -41,6 +42,7 @@ def diff_runs(store: Store, run_a: str | int, run_b: str | int, *, top: int = 10
         (value: b - a), `answers` (of the same rows: share that changed), `correlation` of head importance by
         criterion, `head` (importance of a head; value: b - a). Intervals are at 95 %: of accuracies
         Agresti and Min's (same rows) or Newcombe's (other rows), of the rest bootstrap over examples.
+        Heads are compared by the attributions of a class that both runs have: gold, or else predicted.
 
     Raises:
         StoreError: there is no such run.
@@ -49,8 +51,9 @@ def diff_runs(store: Store, run_a: str | int, run_b: str | int, *, top: int = 10
         runs = resolve_run(connection, run_a), resolve_run(connection, run_b)
         built.prepare(connection, [run.run_id for run in runs])
         rows = _identity_rows(*runs) + _accuracy_rows(connection, *runs)
-        if _alike(*runs):
-            _importance(connection)
+        target = _common_target(*runs)
+        if _alike(*runs) and target is not None:
+            _importance(connection, target)
             rows += arrow_result(connection, _CORRELATION, [run.run_id for run in runs]).to_pylist()
             rows += arrow_result(connection, _HEADS, [*(run.run_id for run in runs), top]).to_pylist()
     return pa.Table.from_pylist(rows, _SCHEMA)
@@ -63,10 +66,14 @@ def why_no_heads(store: Store, run_a: str | int, run_b: str | int) -> str:
         if not _alike(*runs):
             had = " and ".join(f"{run.family} with {run.n_layers} x {run.n_heads} heads" for run in runs)
             return f"the runs' architectures differ ({had}), so their heads cannot be compared"
-        lacking = [run.name for run in runs if not _has_scores(connection, run)]
+        target = _common_target(*runs)
+        if target is None:
+            had = ", ".join(f"{run.name} has the {run.target} class alone" for run in runs)
+            return f"heads are not compared: no class is attributed by both runs ({had})"
+        lacking = [run.name for run in runs if not _has_scores(connection, run, target)]
     return (
-        f"heads are not compared: no attributions of {' and '.join(lacking)} for the class that"
-        " importance is about; `attattr status` says what is committed"
+        f"heads are not compared: no attributions of {' and '.join(lacking)} for the {target} class;"
+        " `attattr status` says what is committed"
     )
 
 
@@ -74,9 +81,15 @@ def _alike(a: Row[Any], b: Row[Any]) -> bool:
     return (a.family, a.n_layers, a.n_heads) == (b.family, b.n_layers, b.n_heads)
 
 
-def _has_scores(connection: Connection, run: Row[Any]) -> bool:
-    """Whether the view `head_values` has attributions of a run."""
-    target = "predicted" if run.target == "predicted" else "gold"
+def _common_target(a: Row[Any], b: Row[Any]) -> RowTarget | None:
+    """The class that both runs attribute, gold before predicted."""
+    targets = {a.target, b.target}
+    if "predicted" not in targets:
+        return "gold"
+    return None if "gold" in targets else "predicted"
+
+
+def _has_scores(connection: Connection, run: Row[Any], target: RowTarget) -> bool:
     query = "SELECT 1 FROM head_scores WHERE run_id = ? AND target = ? LIMIT 1"
     return arrow_result(connection, query, [run.run_id, target]).num_rows > 0
 
@@ -111,9 +124,12 @@ def _accuracy_rows(connection: Connection, a: Row[Any], b: Row[Any]) -> list[dic
     ]
 
 
-def _importance(connection: Connection) -> None:
+def _importance(connection: Connection, target: RowTarget) -> None:
     """Builds the jobs of head importance for the selected runs, for this connection alone."""
     catalogue = load_catalogue()
+    # `head_values` takes gold of a run that has both classes, also beside one that has predicted alone.
+    said = f"SELECT * REPLACE ('{target}' AS target) FROM selected_runs"
+    built.make_temporary(connection, "runs", said, {}, is_view=True)
     for name in ("head_values", "head_replicates", "head_importance", "head_universality"):
         job = catalogue.job(name)
         values = {one.name: one.default for one in job.parameters.values()}

@@ -85,7 +85,10 @@ def diff(
     db: DbOption = DEFAULT_DB,
     form: FormatOption = Format.table,
 ) -> None:
-    """Show what changed between two runs: settings, accuracy, importance of heads."""
+    """Show what changed between two runs: settings, accuracy, importance of heads.
+
+    Heads are compared by the attributions of a class that both runs have: gold, or else predicted.
+    """
     from attattr_batch.analysis.diff import diff_runs, why_no_heads
     from attattr_batch.store.connection import Store
 

@@ -1,6 +1,8 @@
 -- name: head_universality
 -- description: How alike the importance of heads is in two runs of one architecture (paper, section 4.4), for every
 --   ordered pair of runs, a run with itself included. With `--run`, for every pair that one of those runs is in.
+--   Attribution and Taylor scores are of the class that head_values takes: a run that attributes the predicted class
+--   alone is compared by it, also with a run of the gold class.
 -- grain: run_a, run_b, criterion
 -- materialized: table
 -- depends: head_importance, head_replicates
