@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from attattr_batch.choices import RowTarget, Variant
-from attattr_batch.cli.output import DEFAULT_DB, DbOption, Format, FormatOption, print_rows, stderr
+from attattr_batch.cli.output import (
+    DEFAULT_DB,
+    DbOption,
+    Format,
+    FormatOption,
+    print_rows,
+    say_unfinished,
+    stderr,
+)
 from attattr_batch.files import write_file
 
 if TYPE_CHECKING:
@@ -96,3 +104,4 @@ def diff(
     print_rows(rows.column_names, [list(row.values()) for row in rows.to_pylist()], form)
     if "correlation" not in rows["part"].to_pylist():
         stderr.print(why_no_heads(Store(db), run_a, run_b), markup=False)
+    say_unfinished(Store(db), [run_a, run_b])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from attattr_batch.choices import Form, RowTarget
-from attattr_batch.cli.output import DEFAULT_DB, DbOption, stderr
+from attattr_batch.cli.output import DEFAULT_DB, DbOption, say_unfinished, stderr
 from attattr_batch.errors import UserError
 from attattr_batch.files import write_file
 
@@ -56,6 +56,7 @@ def export(
     if example is not None:
         raise UserError("only BertViz shows one example", got=f"--example {example}", hint="--format bertviz")
     made = export_run(Store(db), run, to, form)
+    say_unfinished(Store(db), [run])
     stderr.print(f"wrote {len(made)} tables and documents to {to}; {to / 'README.md'} explains them")
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from attattr_batch.choices import Theme
-from attattr_batch.cli.output import DEFAULT_DB, DbOption, stderr
+from attattr_batch.cli.output import DEFAULT_DB, DbOption, say_unfinished, stderr
 
 
 def register(app: typer.Typer) -> None:
@@ -65,4 +65,5 @@ def report(
     from attattr_batch.store.connection import Store
 
     path = write_report(Store(db), output)
+    say_unfinished(Store(db))
     stderr.print(f"report: {path.resolve()}", soft_wrap=True)

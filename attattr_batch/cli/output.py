@@ -11,7 +11,7 @@ from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich import box
@@ -19,6 +19,9 @@ from rich.console import Console
 from rich.table import Table
 
 from attattr_batch.spreadsheet import as_text
+
+if TYPE_CHECKING:
+    from attattr_batch.store.connection import Store
 
 stderr = Console(stderr=True, highlight=False, soft_wrap=True)
 stdout = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
@@ -58,6 +61,17 @@ def print_rows(columns: Sequence[str], rows: Iterable[Sequence[Any]], form: Form
         for row in rows:
             table.add_row(*["" if value is None else _cell(value) for value in row])
         stdout.print(table)
+
+
+def say_unfinished(store: Store, runs: Sequence[str] | None = None) -> None:
+    """Says which of the runs (None: of all) are not finished: what is told of them is not their last word."""
+    from attattr_batch.store.runs import list_runs, resolve_run, unfinished_runs
+
+    with store.read() as connection:
+        chosen = list_runs(connection) if runs is None else [resolve_run(connection, run) for run in runs]
+        said = unfinished_runs(connection, [run.run_id for run in chosen])
+    for line in said:
+        stderr.print(line, markup=False)
 
 
 def _write_csv(row: Sequence[Any]) -> None:

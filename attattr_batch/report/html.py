@@ -158,8 +158,9 @@ def _limited(figure: Figure, rows: pa.Table) -> pa.Table:
 
 def _overview(connection: Connection) -> str:
     columns = (
-        'name AS run, task, split, model, layers_x_heads AS "layers x heads", committed, quarantined,'
-        ' accuracy, worst_completeness_error AS "largest completeness error", uncertified, status'
+        'name AS run, task, split, model, layers_x_heads AS "layers x heads", n_examples AS examples,'
+        ' committed, quarantined, accuracy, worst_completeness_error AS "largest completeness error",'
+        " uncertified, status"
     )
     rows = arrow_result(connection, f"SELECT {columns} FROM run_summary ORDER BY run_id")
     return f"<h2>Runs</h2>{_table(rows)}"

@@ -22,7 +22,7 @@ from attattr_batch.store.dictionary import markdown_table, meaning
 from attattr_batch.store.folder import FORMAT, MARKER, filled
 from attattr_batch.store.huggingface import write_dataset_dict
 from attattr_batch.store.migrate import SCHEMA_VERSION
-from attattr_batch.store.runs import RUN_COLUMNS, resolve_run
+from attattr_batch.store.runs import RUN_COLUMNS, resolve_run, unfinished_runs
 from attattr_batch.store.tables import metadata, query_name, runs, vocabulary
 
 _OPENED_BY = {
@@ -129,6 +129,9 @@ def _readme(connection: Connection, parts: list[_Part], run: Row[Any], form: For
     sections = [
         f"# Export of run {run.name}\n",
         f"{_OPENED_BY[form]} run.json holds the run: settings, identity, provenance, label names.\n",
+    ]
+    sections += [
+        f"**When this was written, {line}.**\n" for line in unfinished_runs(connection, [run.run_id])
     ]
     ours = {query_name(table) for table in metadata.tables.values()}
     comments = connection.execute(text(_COMMENTS)).all()

@@ -150,6 +150,19 @@ def resolve_run(connection: Connection, name_or_id: str | int) -> Row[Any]:
     raise StoreError("no such run", got=wanted, allowed=allowed, hint=did_you_mean(wanted, names))
 
 
+def unfinished_runs(connection: Connection, run_ids: Sequence[int]) -> list[str]:
+    """Says of each of the runs that is not finished how far it is."""
+    query = (
+        "SELECT run, committed, total FROM progress WHERE kind = 'attribute' AND status = :running"
+        " AND list_contains(:runs, run_id) ORDER BY run_id"
+    )
+    found = connection.execute(text(query), {"running": RUNNING, "runs": list(run_ids)}).all()
+    return [
+        f"run {run} is not finished: {committed} of {total} examples are committed"
+        for run, committed, total in found
+    ]
+
+
 def run_dataset(connection: Connection, run: Row[Any]) -> Dataset:
     """The rows of a run's split, as they were when it was registered; `run` is its row."""
     query = select(examples).where(examples.c.run_id == run.run_id).order_by(examples.c.example_id)

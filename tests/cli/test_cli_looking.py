@@ -10,6 +10,7 @@ from calling import Cli, contains
 from fabricate import commit, execute, filled_store, register
 
 from attattr_batch.store.connection import Store
+from attattr_batch.store.runs import seal_pass
 
 
 @pytest.fixture
@@ -71,9 +72,28 @@ def test_diff_says_why_heads_are_not_compared(cli: Cli, store: Store) -> None:
         cli("diff", "first", "larger").err
     )
     commit(store, pass_id, range(4))
+    seal_pass(store, pass_id)
     answer = cli("diff", "first", "second")
     assert (answer.code, answer.err) == (0, "")
     assert "correlation" in answer.out
+
+
+def test_what_is_told_of_an_unfinished_run_says_so(cli: Cli, store: Store, tmp_path: Path) -> None:
+    _, pass_id = register(store, 8, "second")
+    commit(store, pass_id, range(3))
+    execute(store, 'UPDATE runs SET identity = \'{"dataset": "a"}\'')
+    said = "run second is not finished: 3 of 8 examples are committed"
+    commands = [
+        ("export", "second", "--to", tmp_path / "second"),
+        ("diff", "first", "second"),
+        ("report", "-o", tmp_path / "report.html"),
+    ]
+    for command in commands:
+        answer = cli(*command)
+        assert answer.code == 0 and answer.err.count(said) == 1, command
+    assert f"When this was written, {said}." in (tmp_path / "second" / "README.md").read_text()
+    assert "not finished" not in cli("export", "first", "--to", tmp_path / "first").err
+    assert "not finished" not in (tmp_path / "first" / "README.md").read_text()
 
 
 def test_a_tree_of_one_edge_has_one_edge(cli: Cli, store: Store, tmp_path: Path) -> None:
