@@ -172,6 +172,8 @@ def _sentence(facts: dict[str, Any], db: Path) -> str:
         text += f"; {facts['newly_committed']} now in {facts['seconds']:.0f} s ({rate:.1f}/s)"
     if facts["worst_completeness_error"] is not None:
         text += f"; largest completeness error {facts['worst_completeness_error']:.1g}"
+    if facts["truncated"]:
+        text += f"\n  {facts['truncated']} truncated: longer than --max-length, or than the model allows"
     if facts["uncertified"]:
         text += f"\n  {facts['uncertified']} rows missed the tolerance: attattr verify --db {db}"
     if facts["quarantined"]:

@@ -44,6 +44,7 @@ class RunSummary:
         correct: Committed examples whose predicted label is the gold one.
         labelled: Committed examples with a gold label.
         accuracy: correct / labelled; None without labels.
+        truncated: Committed examples of which tokens were cut to fit the length limit.
         uncertified: Stored (example, layer, target) rows of an adaptive run whose completeness or path error
             exceeds the tolerance even with the largest rule.
         worst_completeness_error: Largest absolute completeness error of the run.
@@ -61,6 +62,7 @@ class RunSummary:
     correct: int
     labelled: int
     accuracy: float | None
+    truncated: int
     uncertified: int
     worst_completeness_error: float | None
     seconds: float
@@ -71,6 +73,7 @@ class RunSummary:
             ("examples", f"{self.committed} of {self.n_examples} committed, {self.quarantined} quarantined"),
             ("by this call", f"{self.newly_committed} in {self.seconds:.1f} s"),
             ("accuracy", self.accuracy),
+            ("truncated", self.truncated or None),
             ("largest completeness error", self.worst_completeness_error),
             ("rows that miss the tolerance", self.uncertified),
         ]
@@ -176,6 +179,7 @@ def _summarise(store: Store, run_id: int, n_labels: int, progress: Progress, *, 
         correct=facts.correct,
         labelled=facts.labelled,
         accuracy=facts.accuracy,
+        truncated=facts.truncated,
         uncertified=facts.uncertified,
         worst_completeness_error=facts.worst_completeness_error,
         seconds=progress.seconds if progress.committed else 0.0,

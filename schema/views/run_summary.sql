@@ -7,10 +7,16 @@
 -- column labelled: Committed examples with a gold label.
 -- column correct: Committed examples whose predicted label is the gold one.
 -- column accuracy: correct / labelled; null without labels.
+-- column truncated: Committed examples of which tokens were cut to fit the length limit.
 -- column worst_completeness_error: Largest |completeness_error| of any example, layer and target.
 -- column uncertified: Stored (example, layer, target) rows of an adaptive run whose completeness or path error exceeds its tolerance.
 WITH answers AS (
-    SELECT run_id, count(*) AS committed, count(gold) AS labelled, count(*) FILTER (gold = predicted) AS correct
+    SELECT
+        run_id,
+        count(*) AS committed,
+        count(gold) AS labelled,
+        count(*) FILTER (gold = predicted) AS correct,
+        count(*) FILTER (truncated) AS truncated
     FROM predictions
     GROUP BY run_id
 ),
@@ -46,6 +52,7 @@ SELECT
     coalesce(a.labelled, 0) AS labelled,
     coalesce(a.correct, 0) AS correct,
     a.correct / nullif(a.labelled, 0) AS accuracy,
+    coalesce(a.truncated, 0) AS truncated,
     e.worst_completeness_error,
     coalesce(e.uncertified, 0) AS uncertified
 FROM runs AS r

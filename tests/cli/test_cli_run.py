@@ -78,6 +78,18 @@ def test_rows_that_miss_the_tolerance_are_kept_counted_and_an_exit_code(new: Cli
     assert new("verify").code == 1
 
 
+def test_truncated_examples_are_counted(new: Cli, run: Arguments) -> None:
+    answer = new(*run("--max-length", 8, "--limit", 5))
+    ((truncated, counted),) = rows_of(
+        new.db,
+        "SELECT count(*) FILTER (p.truncated), any_value(s.truncated) FROM predictions AS p"
+        " JOIN run_summary AS s USING (run_id)",
+    )
+    assert 0 < truncated == counted
+    assert (answer.code, answer.err.count(f"{truncated} truncated: longer than --max-length")) == (0, 1)
+    assert " truncated: " not in new(*run()).err
+
+
 def test_json_on_stdout_and_the_rest_on_stderr(new: Cli, run: Arguments) -> None:
     answer = new(*run("--format", "json", "--limit", 5))
     (summary,) = json.loads(answer.out)

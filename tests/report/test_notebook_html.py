@@ -129,7 +129,7 @@ def test_a_tree() -> None:
 
 
 def test_a_run() -> None:
-    summary = RunSummary(1, ATTACK, 8, 7, 1, 7, 1, 5, 7, 5 / 7, 0, None, 1.25, False)
+    summary = RunSummary(1, ATTACK, 8, 7, 1, 7, 1, 5, 7, 5 / 7, 2, 0, None, 1.25, False)
     markup = summary._repr_html_()
     assert ATTACK not in markup
     assert parsed(markup).cells == [
@@ -137,6 +137,7 @@ def test_a_run() -> None:
         *("examples", "7 of 8 committed, 1 quarantined"),
         *("by this call", "7 in 1.2 s"),
         *("accuracy", "0.7143"),
+        *("truncated", "2"),
         *("rows that miss the tolerance", "0"),
     ]
 
