@@ -97,6 +97,13 @@ def test_what_uses_no_model_needs_no_torch(module: str) -> None:
     assert done.stdout == "False\n"
 
 
+def test_one_text_needs_no_database() -> None:
+    """With torch loaded, DuckDB's bindings end a script with a page of leak reports."""
+    script = "import attattr_batch.api, sys; print('duckdb' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("False\n", "")
+
+
 def test_the_rule_would_see_an_upward_import() -> None:
     assert layer_of("engine") < layer_of("runtime")
     with pytest.raises(AssertionError, match="no layer"):

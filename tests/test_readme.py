@@ -29,6 +29,7 @@ def test_every_shell_and_python_block_runs(tmp_path: Path) -> None:
         )
         assert done.returncode == 0, done.stderr
         outputs.append(done.stdout)
+    assert "leaked" not in done.stderr
     assert (tmp_path / "exported" / "head_scores.parquet").is_file()
     assert (tmp_path / "report.html").is_file()
     assert "FAILED" not in outputs[0]

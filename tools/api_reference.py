@@ -20,6 +20,9 @@ Generated from the docstrings by `make docs`; `make check` keeps it up to date.
 
 Layer and head indices are 0-based. Tables come as Arrow; `.to_pandas()` of one gives a data frame. What the
 user can mend is raised as `attattr_batch.UserError`, whose text says what, got, allowed and what to do next.
+
+A script that attributes into a store, or has jobs do so, may end with lines `nanobind: leaked ...` on stderr:
+DuckDB's bindings print them at exit where torch is loaded too, and nothing is wrong.
 """
 
 SECTIONS: dict[str, tuple[Any, ...]] = {

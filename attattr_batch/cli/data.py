@@ -61,7 +61,7 @@ def export(
 
 
 def _export_example(store: Store, run: str, example: int | None, target: RowTarget, to: Path) -> None:
-    from attattr_batch.report.bertviz import stored_head_view
+    from attattr_batch.report.stored_view import stored_head_view
 
     if example is None:
         raise UserError("BertViz shows one example", got="no --example", hint="for instance --example 0")
