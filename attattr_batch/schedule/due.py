@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
-from itertools import takewhile
+from itertools import takewhile, zip_longest
 
 from attattr_batch.schedule.settings import Schedule
 from attattr_batch.schedule.state import State, TickRow, Transaction
@@ -72,11 +72,11 @@ def _next_claim(transaction: Transaction, schedule: Schedule, now: datetime) -> 
         # We hold the lock, so the process that ran this tick is gone.
         if row.attempts < ATTEMPTS:
             log.info("schedule %s: going on with tick %s", schedule.name, stamp(row.tick))
-            # Started now: ticks that came while nobody ran were missed, they did not overlap.
-            claim = replace(row, attempts=row.attempts + 1, started_at=now)
+            claim = replace(row, attempts=row.attempts + 1, ran=(*row.ran, (now, None)))
         else:
             outcome = {"message": f"its process died {row.attempts} times"}
-            claim = replace(row, status="failed", outcome=outcome, finished_at=now)
+            # The last attempt ended at some time before now; an attempt of no length says so.
+            claim = replace(row, status="failed", outcome=outcome, ran=(*row.ran, (now, now)))
         transaction.put([claim], new=False)
         return claim
     chosen, dropped = choose(schedule, known, now)
@@ -84,7 +84,7 @@ def _next_claim(transaction: Transaction, schedule: Schedule, now: datetime) -> 
     transaction.put(rows[-_SKIPPED_KEPT:], new=True)
     if chosen is None:
         return None
-    claim = TickRow(schedule.name, chosen, "running", attempts=1, started_at=now)
+    claim = TickRow(schedule.name, chosen, "running", attempts=1, ran=((now, None),))
     transaction.put([claim], new=True)
     return claim
 
@@ -106,7 +106,8 @@ def choose(
     last = max([row.tick for row in known], default=schedule.created_at)
     ticks = ticks_after(schedule.cron, schedule.zone, last)
     due = list(takewhile(lambda tick: tick + schedule.delay <= now, ticks))
-    overlapped = {tick for tick in due if _was_running(known, tick + schedule.delay)}
+    running = _running_spans(known, unsure=schedule.overlap == "queue")
+    overlapped = {tick for tick in due if any(a <= tick + schedule.delay < b for a, b in running)}
     free = [tick for tick in due if tick not in overlapped]
     keep = set(overlapped if schedule.overlap == "queue" else ())
     if schedule.missed == "all":
@@ -118,9 +119,15 @@ def choose(
     return chosen, [one for one in reasons if one[0] not in keep and (chosen is None or one[0] < chosen)]
 
 
-def _was_running(known: Sequence[TickRow], moment: datetime) -> bool:
-    return any(
-        row.started_at <= moment < row.finished_at
-        for row in known
-        if row.started_at is not None and row.finished_at is not None
-    )
+def _running_spans(known: Sequence[TickRow], *, unsure: bool) -> list[tuple[datetime, datetime]]:
+    """From when to when a tick ran; what came between its attempts was missed.
+
+    Nobody knows how long a process lived that died. With `unsure` it did until the next attempt, so that no
+    queued tick is lost; else not at all, so that nothing is called an overlap that was none.
+    """
+    spans = []
+    for row in known:
+        for (start, end), following in zip_longest(row.ran, row.ran[1:]):
+            until = following[0] if end is None and following is not None and unsure else end
+            spans += [] if until is None else [(start, until)]
+    return spans

@@ -96,7 +96,7 @@ def _run_one(state: State, work: Work, schedule: Schedule, clock: Clock) -> Tick
             status, outcome = _attempt(state, work, schedule, claim)
         except KeyboardInterrupt:
             # Stopped on purpose, by a person or a reboot, it does not count as an attempt.
-            _record(state, claim, attempts=claim.attempts - 1)
+            _record(state, claim, attempts=claim.attempts - 1, ran=claim.ran_until(clock()))
             raise
         except AttattrError as error:
             status, outcome = "failed", Outcome(" ".join(str(error).split()))
@@ -104,7 +104,8 @@ def _run_one(state: State, work: Work, schedule: Schedule, clock: Clock) -> Tick
             # One schedule's fault must not keep the others from running.
             log.error("schedule %s: %s", schedule.name, traceback.format_exc())
             status, outcome = "failed", Outcome(f"{type(error).__name__}: {error}")
-        ended = _record(state, claim, status=status, outcome=asdict(outcome), finished_at=clock())
+        ran = claim.ran_until(clock())
+        ended = _record(state, claim, status=status, outcome=asdict(outcome), ran=ran)
         _tell(work, schedule, ended)
         return ended
 

@@ -24,7 +24,7 @@ from attattr_batch.schedule.timing import parse_stamp, stamp
 
 Status = Literal["running", "done", "unchanged", "failed", "skipped"]
 
-_VERSION = 1
+_VERSION = 2
 _WAIT_S = 30.0
 _TABLES = """
 CREATE TABLE schedules (name TEXT PRIMARY KEY, settings TEXT NOT NULL);
@@ -35,11 +35,18 @@ CREATE TABLE ticks (
     attempts INTEGER NOT NULL,
     resolved TEXT,
     outcome TEXT,
-    started_at TEXT,
-    finished_at TEXT,
+    ran TEXT NOT NULL,
     PRIMARY KEY (schedule, tick)
 );
 """
+_FROM_VERSION_1 = """
+ALTER TABLE ticks ADD COLUMN ran TEXT NOT NULL DEFAULT '[]';
+UPDATE ticks SET ran = json_array(json_array(started_at, finished_at)) WHERE started_at IS NOT NULL;
+ALTER TABLE ticks DROP COLUMN started_at;
+ALTER TABLE ticks DROP COLUMN finished_at;
+"""
+
+Span = tuple[datetime, datetime | None]
 
 
 @dataclass(frozen=True)
@@ -54,8 +61,7 @@ class TickRow:
         attempts: How often it was started.
         resolved: Its runs, once fixed (see `template.Resolved`).
         outcome: What came of it: `message`, `runs`, `findings`.
-        started_at: When it was started, the last time.
-        finished_at: When it ended.
+        ran: Start and end of every attempt; the end of one whose process died is not known.
     """
 
     schedule: str
@@ -64,8 +70,11 @@ class TickRow:
     attempts: int = 0
     resolved: dict[str, Any] | None = None
     outcome: dict[str, Any] | None = None
-    started_at: datetime | None = None
-    finished_at: datetime | None = None
+    ran: tuple[Span, ...] = ()
+
+    def ran_until(self, now: datetime) -> tuple[Span, ...]:
+        """`ran`, where the last attempt ends now."""
+        return (*self.ran[:-1], (self.ran[-1][0], now))
 
 
 class State:
@@ -194,7 +203,7 @@ class Transaction:
         """Stores ticks: new ones, or with other values those that are there."""
         verb = "INSERT" if new else "REPLACE"
         self._connection.executemany(
-            f"{verb} INTO ticks VALUES (?, ?, ?, ?, ?, ?, ?, ?)", [_values(row) for row in rows]
+            f"{verb} INTO ticks VALUES (?, ?, ?, ?, ?, ?, ?)", [_values(row) for row in rows]
         )
 
 
@@ -213,9 +222,9 @@ def add_schedule(state: State, values: dict[str, Any]) -> Schedule:
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version == 0 and not connection.execute("SELECT 1 FROM sqlite_master").fetchone():
-        for statement in _TABLES.split(";")[:-1]:
-            connection.execute(statement)
-        connection.execute(f"PRAGMA user_version = {_VERSION}")
+        _make_version(connection, _TABLES)
+    elif version == 1:
+        _make_version(connection, _FROM_VERSION_1)
     elif version != _VERSION:
         raise UserError(
             "the schedules file is not one of ours, or of another release",
@@ -224,16 +233,24 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
         )
 
 
+def _make_version(connection: sqlite3.Connection, statements: str) -> None:
+    for statement in statements.split(";")[:-1]:
+        connection.execute(statement)
+    connection.execute(f"PRAGMA user_version = {_VERSION}")
+
+
 def _values(row: TickRow) -> list[Any]:
     texts = [None if value is None else json.dumps(value) for value in (row.resolved, row.outcome)]
-    times = [None if value is None else value.isoformat() for value in (row.started_at, row.finished_at)]
-    return [row.schedule, stamp(row.tick), row.status, row.attempts, *texts, *times]
+    ran = [[None if time is None else time.isoformat() for time in span] for span in row.ran]
+    return [row.schedule, stamp(row.tick), row.status, row.attempts, *texts, json.dumps(ran)]
 
 
 def _tick_row(row: Sequence[Any]) -> TickRow:
-    schedule, tick, status, attempts, resolved, outcome, started, finished = row
-    documents = [None if text is None else json.loads(text) for text in (resolved, outcome)]
-    times = [
-        None if text is None else datetime.fromisoformat(text).astimezone(UTC) for text in (started, finished)
-    ]
-    return TickRow(schedule, parse_stamp(tick), status, attempts, *documents, *times)
+    schedule, tick, status, attempts, resolved, outcome, ran = row
+    runs, came = (None if text is None else json.loads(text) for text in (resolved, outcome))
+    spans = tuple((_time(start), None if end is None else _time(end)) for start, end in json.loads(ran))
+    return TickRow(schedule, parse_stamp(tick), status, attempts, runs, came, spans)
+
+
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text).astimezone(UTC)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -89,12 +91,12 @@ def test_ticks_that_fall_into_a_run(bench: Bench, overlap: str, days: list[int],
 def test_queued_ticks_run_even_where_missed_ones_do_not(bench: Bench) -> None:
     schedule = bench.add(cron="0 * * * *", overlap="queue", missed="skip")
     first = bench.clock.forward(hours=1)
-    ran = TickRow(schedule.name, first, "done", 1, None, None, first, first + timedelta(hours=2.5))
+    ran = TickRow(schedule.name, first, "done", 1, ran=((first, first + timedelta(hours=2.5)),))
     later = first + timedelta(hours=6)
     chosen, dropped = choose(schedule, [ran], later)
     assert chosen == first + timedelta(hours=1)
     assert dropped == []
-    second = replace(ran, tick=first + timedelta(hours=2), started_at=later, finished_at=later)
+    second = replace(ran, tick=first + timedelta(hours=2), ran=((later, later),))
     chosen, dropped = choose(schedule, [ran, second], later + timedelta(minutes=10))
     assert chosen is None
     assert {reason for _, reason in dropped} == {"missed"} and len(dropped) == 4
@@ -129,6 +131,59 @@ def test_an_interrupted_tick_goes_on_with_the_same_runs(bench: Bench) -> None:
 
 class Killed(BaseException):
     """Ends a process without a word."""
+
+
+Stopped = KeyboardInterrupt
+OVERLAP, MISSED = "the run before was still going", "missed"
+
+
+@pytest.mark.parametrize(
+    ("overlap", "missed", "error", "hours", "dropped"),
+    [
+        ("queue", "skip", Stopped(), [1, 2, 3, 7], {4: MISSED, 5: MISSED, 6: MISSED}),
+        ("queue", "last", Stopped(), [1, 2, 3, 6, 7], {4: MISSED, 5: MISSED}),
+        ("skip", "last", Stopped(), [1, 6], {2: OVERLAP, 3: OVERLAP, 4: MISSED, 5: MISSED, 7: OVERLAP}),
+        ("skip", "all", Stopped(), [1, 4, 5, 6], {2: OVERLAP, 3: OVERLAP, 7: OVERLAP}),
+        ("queue", "skip", Killed(), [1, 2, 3, 4, 5, 6, 7], {}),
+        ("skip", "last", Killed(), [1, 6], {2: MISSED, 3: MISSED, 4: MISSED, 5: MISSED, 7: OVERLAP}),
+    ],
+)  # fmt: skip
+def test_ticks_that_fall_into_a_run_which_was_interrupted(
+    bench: Bench, overlap: str, missed: str, error: BaseException, hours: list[int], dropped: dict[int, str]
+) -> None:
+    """The run of 01:00 is ended at 03:30, goes on at 06:30, and ends at 07:06."""
+    bench.add(cron="0 * * * *", overlap=overlap, missed=missed)
+    bench.clock.forward(hours=1)
+    bench.work.error, bench.work.seconds = error, timedelta(hours=2.5).total_seconds()
+    with pytest.raises(type(error)):
+        bench.run_due()
+    bench.clock.forward(hours=3)
+    bench.work.previous.clear()  # the next attempt takes its time too
+    bench.work.error, bench.work.seconds = None, timedelta(minutes=36).total_seconds()
+    bench.run_due()
+    with bench.state.transaction() as transaction:
+        rows = transaction.ticks("nightly")
+    assert [row.tick.hour for row in rows if row.status == "done"] == hours
+    skipped = [row for row in rows if row.status == "skipped"]
+    assert {row.tick.hour: (row.outcome or {})["message"] for row in skipped} == dropped
+
+
+def test_a_schedules_file_of_version_1_goes_on(bench: Bench) -> None:
+    bench.add()
+    bench.clock.forward(hours=3)
+    bench.run_due()
+    with closing(sqlite3.connect(bench.state.path)) as connection, connection:
+        connection.execute("ALTER TABLE ticks DROP COLUMN ran")
+        connection.execute("ALTER TABLE ticks ADD COLUMN started_at TEXT")
+        connection.execute("ALTER TABLE ticks ADD COLUMN finished_at TEXT")
+        connection.execute("UPDATE ticks SET started_at = '2026-01-01T03:00:00+00:00'")
+        connection.execute("PRAGMA user_version = 1")
+    with bench.state.transaction() as transaction:
+        (row,) = transaction.ticks("nightly")
+    assert (row.status, row.ran) == ("done", ((bench.clock.now, None),))
+    bench.clock.forward(days=1)
+    bench.run_due()
+    assert [status for _, status in bench.statuses()] == ["done", "done"]
 
 
 def test_a_tick_that_always_dies_fails_at_last(bench: Bench) -> None:
