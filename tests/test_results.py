@@ -85,6 +85,21 @@ def test_a_tree_that_may_lack_edges_says_so(store: Store, tmp_path: Path) -> Non
     assert "may lack edges" in json.dumps(tree_chart(tree).to_dict())
 
 
+def test_a_tree_without_edges_that_may_lack_some_says_so(store: Store, tmp_path: Path) -> None:
+    store.checkpoint()
+    copy = Store(shutil.copy(store.path, tmp_path / "copy.duckdb"))
+    # The one edge that the cap let layer 0 keep is not the top node's, and layer 1 is the last.
+    execute(
+        copy,
+        "UPDATE runs SET config = '{\"edge_cap\": 1}'",
+        "DELETE FROM layer_edges_stored"
+        " WHERE run_id = 1 AND example_id = 0 AND layer = 0 AND (query_pos, key_pos) <> (2, 4)",
+    )
+    for tau, capped in ((0.8, True), (0.9, False)):  # it is .8 of its layer's scale
+        tree = attribution_tree(copy, "first", 0, tau=tau)
+        assert (tree.edges, tree.capped) == ((), capped)
+
+
 def test_threshold(store: Store) -> None:
     tree = attribution_tree(store, "first", 0, tau=0.3)
     assert [(edge.query_pos, edge.key_pos) for edge in tree.edges] == [(3, 1), (3, 2)]

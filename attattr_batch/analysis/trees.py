@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any, get_args
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection, Row, text
 
 from attattr_batch.analysis.examples import StoredExample, stored_example
 from attattr_batch.analysis.jobs import load_catalogue
@@ -16,6 +16,19 @@ from attattr_batch.markup import escape
 from attattr_batch.store import jobs as built
 from attattr_batch.store.connection import Store
 from attattr_batch.store.runs import resolve_run
+
+# As `tree_edges` decides it, which has no row of a tree without edges. Those are `released` trees, which take
+# nothing from the last layer: of the others the first token is linked to the top.
+_CUT = """
+SELECT e.layer
+FROM layer_edges AS e
+JOIN layer_scores AS s USING (run_id, example_id, target, layer)
+JOIN runs AS r USING (run_id)
+WHERE e.run_id = :run_id AND e.example_id = :example_id AND e.target = :target AND e.layer < r.n_layers - 1
+GROUP BY e.layer
+HAVING count(*) >= any_value(json_extract_string(r.config, '$.edge_cap')::INTEGER)
+    AND min(e.attr::DOUBLE / nullif(abs(s.off_first_max), 0)) >= :tau
+"""
 
 
 @dataclass(frozen=True)
@@ -164,4 +177,7 @@ def _edges(
         rows = built.query_rows(connection, job.file.query, values).to_pylist()
     rows = [row for row in rows if row["variant"] == variant]
     edges = tuple(TreeEdge(row["layer"], row["query_pos"], row["key_pos"], row["attr"]) for row in rows)
-    return edges, any(row["capped"] for row in rows)
+    if edges:
+        return edges, any(row["capped"] for row in rows)
+    keys = {"run_id": example.run_id, "example_id": example.example_id, "target": example.target, "tau": tau}
+    return edges, connection.execute(text(_CUT), keys).first() is not None

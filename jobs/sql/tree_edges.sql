@@ -19,7 +19,8 @@
 -- column attr: Attribution of the edge, summed over heads; null for closing links.
 -- column top: Position of the tree's top node.
 -- column capped: Whether the tree may lack edges: of one of its layers the run's `edge_cap` edges are stored, and the weakest
---   of them still reaches the threshold. Common in `paper` trees of long texts, whose last layer has no threshold.
+--   of them still reaches the threshold. Common in `paper` trees of long texts, whose last layer has no threshold. A tree
+--   without edges has no row; `attattr tree` says it of those too.
 WITH variants AS (
     SELECT unnest(['released', 'paper']) AS variant
 ),
