@@ -5,7 +5,7 @@ from __future__ import annotations
 import reprlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -71,6 +71,21 @@ class Machine(SpecModel):
     """Seconds until a Ray worker that does not answer is replaced."""
     stage: str | None = None
     """Ray workers write results here (a shared folder or s3://...) instead of returning them."""
+
+    @property
+    def needs_ray(self) -> bool:
+        """Whether it asks for more than this process has."""
+        several = isinstance(self.workers, list) or (self.workers or 1) > 1
+        return several or self.address is not None or self.stage is not None
+
+    @model_validator(mode="after")
+    def _check_executor(self) -> Self:
+        if self.executor == "local" and self.needs_ray:
+            raise ValueError(
+                "the local executor has one worker, in this process; more `workers`, an `address` or a"
+                " `stage` need `executor: ray`"
+            )
+        return self
 
 
 class RunSpec(Machine):

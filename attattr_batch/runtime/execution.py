@@ -9,7 +9,6 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 
 from attattr_batch.engine.models import gpu_names
-from attattr_batch.errors import UserError
 from attattr_batch.passes import Plan
 from attattr_batch.passes.model_work import ModelWork
 from attattr_batch.passes.plan import default_batch_tokens
@@ -127,21 +126,11 @@ def choose_executor(machine: Machine, load: Load, stage: Stage | None = None) ->
     """Picks where to compute: here, or with Ray when that pays (its start alone takes ten seconds).
 
     Raises:
-        UserError: the settings contradict each other, or the cluster cannot be used.
+        UserError: the cluster cannot be used.
     """
-    pooled = isinstance(machine.workers, list) or (machine.workers or 1) > 1
-    cluster = pooled or machine.address is not None or stage is not None
     cpus, gpus = os.cpu_count() or 1, len(gpu_names()) if load.work.device == "cuda" else 0
-    if machine.executor == "local":
-        if cluster:
-            raise UserError(
-                "the local executor has one worker, in this process",
-                got=f"workers {machine.workers}, address {machine.address}, stage {machine.stage}",
-                hint="use `--executor ray`",
-            )
-        return LocalExecutor(load.work)
     fits = gpus > 1 or (gpus == 0 and cpus >= 4 and load.flop / (_FLOP_PER_S_PER_CPU * cpus) > _LONG_S)
-    if not (cluster or fits or machine.executor == "ray"):
+    if machine.executor == "local" or not (machine.needs_ray or fits or machine.executor == "ray"):
         return LocalExecutor(load.work)
     from attattr_batch.runtime.executors.ray import RayExecutor
 

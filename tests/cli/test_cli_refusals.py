@@ -34,7 +34,7 @@ def changed(model: Path, tmp_path: Path) -> Path:
         ("--nodes 4", ("`nodes` needs a fixed `quadrature`",)),
         ("--tolerance 2", ("tolerance", "less than 1")),
         ("--device cuda", ("no CUDA device here", "allowed: auto, cpu")),
-        ("--executor local --workers 2", ("the local executor has one worker", "--executor ray")),
+        ("--executor local --workers 2", ("the local executor has one worker", "`executor: ray`")),
         ("--revision main", ("only a hub model has a revision",)),
         ("--name 7up/", ("name", "should match pattern")),
         ("--limit two", ("Invalid value for '--limit'",)),

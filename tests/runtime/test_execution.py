@@ -62,7 +62,7 @@ def test_small_work_stays_in_this_process(load: Load) -> None:
 def test_a_pool_of_one_worker_is_asked_for_too(load: Load) -> None:
     assert pools(load, workers=[{"cpus": 8, "gpus": 1}]) == [Pool(1, 8, 1.0)]
     with pytest.raises(UserError, match="the local executor has one worker"):
-        pools(load, executor="local", workers=[{"cpus": 8}])
+        make_machine({"executor": "local", "workers": [{"cpus": 8}]})
 
 
 def test_a_cluster_is_not_measured_by_this_machine(load: Load) -> None:
