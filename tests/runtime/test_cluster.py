@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from clusters import MEMORY, cluster_of
 from fabricate import new_store, register, rows
+from slow_work import SlowWork
 from toy_work import ToyWork, chunks
 
+import attattr_batch.runtime.run
+from attattr_batch.passes.plan import AttributionPlan, plan_attribution
 from attattr_batch.runtime.driver import Driver, Progress
 from attattr_batch.runtime.executors.pools import Pool
 from attattr_batch.runtime.executors.ray import RayExecutor
@@ -29,11 +33,12 @@ pytestmark = [
 ]
 
 ROWS = 40
+SECONDS = 4.0  # of a chunk
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
-    """A head that computes nothing and two nodes, each with a CPU and a logical GPU."""
+    """A head that computes nothing and two nodes, each with a CPU and a logical GPU; tests leave as many."""
     # A dead node is noticed within two seconds instead of about half a minute.
     health = {
         "health_check_period_ms": 500,
@@ -51,12 +56,17 @@ def add_node(cluster: Any) -> Any:
     return cluster.add_node(num_cpus=1, num_gpus=1, object_store_memory=MEMORY, wait=False)
 
 
-def slow_spec(**more: Any) -> RunSpec:
-    """A run whose chunks take longer than a worker's start, so that a node can die in the middle."""
-    fixed = {"quadrature": "gauss-legendre", "nodes": 256, "batch_tokens": 128, "limit": ROWS}
+def spec_of(**more: Any) -> RunSpec:
+    fixed = {"quadrature": "gauss-legendre", "nodes": 4, "batch_tokens": 128, "limit": ROWS}
     return make_spec(
         {"task": "sst2", "model": "bundled", "data_dir": "bundled", "device": "cpu"} | fixed | more
     )
+
+
+def slow_plan(spec: RunSpec) -> AttributionPlan:
+    """A run whose chunks take longer than a worker's start, so that a node can die in the middle."""
+    plan = plan_attribution(spec)
+    return replace(plan, work=SlowWork.of(plan.work, SECONDS))
 
 
 def exported(db: Path, folder: Path) -> dict[str, bytes]:
@@ -64,9 +74,11 @@ def exported(db: Path, folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.glob("*.parquet")}
 
 
-def test_a_node_dies_another_joins_and_every_bit_is_as_in_a_local_run(cluster: Any, tmp_path: Path) -> None:
+def test_a_node_dies_another_joins_and_every_bit_is_as_in_a_local_run(
+    cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     local, spread = tmp_path / "local.duckdb", tmp_path / "spread.duckdb"
-    run_spec(slow_spec(executor="local"), Store(local, create=True), lambda progress: None)
+    run_spec(spec_of(executor="local"), Store(local, create=True), lambda progress: None)
     victims = list(cluster.worker_nodes)
     first_worker: list[str] = []
 
@@ -79,7 +91,8 @@ def test_a_node_dies_another_joins_and_every_bit_is_as_in_a_local_run(cluster: A
             add_node(cluster)
 
     pools = [{"gpus": 1, "count": 2}]
-    spec = slow_spec(address=cluster.address, workers=pools)
+    monkeypatch.setattr(attattr_batch.runtime.run, "plan_attribution", slow_plan)
+    spec = spec_of(address=cluster.address, workers=pools)
     summary = run_spec(spec, Store(spread, create=True), disturb)
     assert first_worker
     assert (summary.committed, summary.quarantined) == (ROWS, 0)
