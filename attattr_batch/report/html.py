@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +88,6 @@ def write_report(store: Store, path: Path) -> Path:
 
 def _page(body: Sequence[str], charts: dict[str, Any]) -> str:
     made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    vega = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
     looks = {theme: colour_config(theme) for theme in ("light", "dark")}
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>attattr report</title>'
@@ -100,8 +100,14 @@ def _page(body: Sequence[str], charts: dict[str, Any]) -> str:
         f"{''.join(body)}"
         f'<script type="application/json" id="charts">{_json(charts)}</script>'
         f'<script type="application/json" id="looks">{_json(looks)}</script>'
-        f"<script>{vega}</script><script>{_DRAW}</script></body></html>"
+        f"<script>{_vega()}</script><script>{_DRAW}</script></body></html>"
     )
+
+
+@cache
+def _vega() -> str:
+    """What draws the charts; to put it together takes two seconds."""
+    return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
 
 
 def _json(value: Any) -> str:
