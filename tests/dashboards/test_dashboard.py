@@ -8,12 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fabricate import commit, new_store, registered_store
+from fabricate import commit, new_store, register
 from opened import Browser, ask, browser, chromium, dashboard
 from playwright.sync_api import Browser as Chromium
 from playwright.sync_api import expect
-
-from attattr_batch.store.connection import Store
 
 pytestmark = [
     pytest.mark.browser,
@@ -24,15 +22,9 @@ pytestmark = [
 
 PAGES = ["Overview", "Heads", "Universality", "Pruning", "Examples", "Triggers", "Compare", "SQL"]
 
+# Every other refusal is in tests/store/test_store_console.py and tests/hostile.
 REFUSED = {
     "SELECT * FROM read_csv('/etc/passwd')": "disabled by configuration",
-    "COPY runs TO '/tmp/stolen.csv'": "only queries that read",
-    "ATTACH '/tmp/other.duckdb'": "only queries that read",
-    "INSTALL httpfs": "only queries that read",
-    "SET memory_limit = '1TB'": "only queries that read",
-    "PRAGMA database_list": "only queries that read",
-    "DROP TABLE runs": "only queries that read",
-    "DELETE FROM runs": "only queries that read",
     "WITH x AS (COPY runs TO '/tmp/stolen.csv') SELECT 1": "got",
     "SELECT repeat('x', 2000000000) || repeat('y', 2000000000)": "memory",
 }
@@ -111,28 +103,21 @@ def test_the_console_refuses_attacks_and_lives_on(populated: Browser, sql: str) 
     expect(populated.page.get_by_text("1 rows", exact=True)).to_be_visible()
 
 
-def test_an_empty_store_says_what_to_do(launched: Chromium, tmp_path: Path) -> None:
-    with dashboard(new_store(tmp_path).path) as address, browser(launched, address) as opened:
+def test_an_empty_store_says_what_to_do_and_one_being_written_its_progress(
+    launched: Chromium, tmp_path: Path
+) -> None:
+    store = new_store(tmp_path)
+    with dashboard(store.path) as address, browser(launched, address) as opened:
         opened.open("")
         expect(opened.page.get_by_text("attattr run").first).to_be_visible()
         for title in PAGES[1:]:
             opened.follow(title)
         opened.shot("empty")
-
-
-def test_a_store_being_written_shows_its_progress(launched: Chromium, tmp_path: Path) -> None:
-    store = registered_store(tmp_path)
-    with dashboard(store.path) as address, browser(launched, address) as opened:
+        _, pass_id = register(store, 8)
         opened.open("")
         expect(opened.page.get_by_text(re.compile("0 of 8"))).to_be_visible()
-        _commit_first_half(store)
+        commit(store, pass_id, range(4))
         expect(opened.page.get_by_text(re.compile("4 of 8"))).to_be_visible()
         opened.shot("being-written")
         for title in PAGES[1:]:
             opened.follow(title)
-
-
-def _commit_first_half(store: Store) -> None:
-    with store.read() as connection:
-        pass_id = connection.exec_driver_sql("SELECT pass_id FROM passes").scalar_one()
-    commit(store, pass_id, range(4))
