@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -46,13 +47,15 @@ def documents(kind: str, schedule: Schedule, place: Place = PLACE) -> list[dict[
     return list(yaml.safe_load_all(text))
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def definition(real_data: Path) -> Any:
     """Gives the validator of a KubeRay kind, which refuses unknown fields as the API server does."""
 
+    @cache
     def of(plural: str) -> Draft202012Validator:
         text = (real_data / "crds" / f"ray.io_{plural}.yaml").read_text(encoding="utf-8")
-        version = next(one for one in yaml.safe_load(text)["spec"]["versions"] if one["name"] == "v1")
+        versions = yaml.load(text, yaml.CSafeLoader)["spec"]["versions"]  # long: the slow one takes seconds
+        version = next(one for one in versions if one["name"] == "v1")
         return Draft202012Validator(_closed(version["schema"]["openAPIV3Schema"]))
 
     return of
