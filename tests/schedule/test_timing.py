@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from itertools import pairwise, takewhile
 from zoneinfo import ZoneInfo
 
@@ -69,6 +69,12 @@ def expected(case: Case, zone: ZoneInfo) -> list[datetime]:
     return sorted(tick for tick in ticks if START < tick < END)
 
 
+def clock_changes(tick: datetime, zone: tzinfo) -> bool:
+    """Whether the local clock is changed within a day of the tick."""
+    before, after = (tick + sign * timedelta(days=1) for sign in (-1, 1))
+    return before.astimezone(zone).utcoffset() != after.astimezone(zone).utcoffset()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("zone", ["Europe/Berlin", "America/New_York", "UTC"])
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.cron)
@@ -76,8 +82,12 @@ def test_two_years_told_at_once_and_asked_tick_by_tick(case: Case, zone: str) ->
     every, place = expected(case, ZoneInfo(zone)), find_zone(zone)
     at_once = ticks_after(case.cron, place, START)
     assert list(takewhile(lambda tick: tick < END, at_once)) == every
-    # The scheduler asks anew after every tick.
-    for last, tick in pairwise([START, *every]):
+    # The scheduler asks anew after every tick; of very many, every 23rd will do where no clock
+    # changes.
+    many = len(every) > 5000
+    for number, (last, tick) in enumerate(pairwise([START, *every])):
+        if many and number % 23 and not clock_changes(tick, place):
+            continue
         assert next(ticks_after(case.cron, place, last)) == tick
     assert every or case.cron == "0 2 29 2 *"
 
