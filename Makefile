@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEMO := demo
 export UV_NO_CONFIG := 1
+# Where this is set, every process that tests start would compile all it imports.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: demo test soak check bench clean bundled docs notebook help
 
