@@ -172,7 +172,7 @@ def serve(
     from attattr_batch.schedule.state import State
 
     state = State(schedules)
-    with state.transaction() as transaction:
+    with state.transaction(create=True) as transaction:  # schedules may be added while it serves
         stderr.print(f"serving {len(transaction.schedules())} schedules of {schedules}; Ctrl-C ends it")
     command = [sys.executable, "-m", "attattr_batch", "schedule", "run-due", "--schedules", str(schedules)]
     command += ["--quiet"] * quiet + ["--verbose"] * verbose

@@ -88,12 +88,19 @@ class State:
         self.path = path
 
     @contextmanager
-    def transaction(self) -> Iterator[Transaction]:
+    def transaction(self, *, create: bool = False) -> Iterator[Transaction]:
         """Gives the file for one transaction that no other process's overlaps.
+
+        Args:
+            create: Whether to make the file where there is none; else a mistyped path would be a file without
+                schedules, of which nothing is ever due.
 
         Raises:
             UserError: the file cannot be used.
         """
+        if not (create or self.path.exists()):
+            hint = "`attattr schedule add` makes it; --schedules names another"
+            raise UserError("there is no schedules file", got=self.path, hint=hint)
         try:
             connection = sqlite3.connect(self.path, timeout=_WAIT_S, isolation_level=None)
             with closing(connection):
@@ -214,7 +221,7 @@ def add_schedule(state: State, values: dict[str, Any]) -> Schedule:
         UserError: it cannot be used, or its name is taken.
     """
     schedule = make_schedule(values)
-    with state.transaction() as transaction:
+    with state.transaction(create=True) as transaction:
         transaction.add(schedule)
     return schedule
 

@@ -87,6 +87,19 @@ def test_add_list_and_remove(cli: Cli) -> None:
 
 
 @pytest.mark.parametrize(
+    "command",
+    [["list"], ["rm", "nightly"], ["run-due"], ["manifest", "nightly", "--kind", "crontab"]],
+    ids=lambda command: command[0],
+)
+def test_a_schedules_file_that_is_not_there_is_refused(cli: Cli, tmp_path: Path, command: list[str]) -> None:
+    add(cli)
+    answer = cli.bare("schedule", *command, "--schedules", "mistyped.sqlite")
+    assert (answer.code, answer.out) == (2, "")
+    assert contains(answer.err, "there is no schedules file", "mistyped.sqlite", "attattr schedule add")
+    assert not (tmp_path / "mistyped.sqlite").exists()
+
+
+@pytest.mark.parametrize(
     ("flags", "fragments"),
     [
         (["--cron", "99 * * * *"], ["not valid", "bad minute"]),
