@@ -102,6 +102,8 @@ def run_spec(spec: RunSpec, store: Store, report: Reporter, *, retry_errors: boo
         record = _record(connection, plan)
         run_id = register_run(connection, record, tables)
         pass_id = register_pass(connection, run_id, "attribute", plan.run_key, {}, len(plan.encoded))
+    if known is not None and spec.name not in (None, known.name):
+        log.warning("these settings are run %r already; the name %r is not used", known.name, spec.name)
     try:
         title = record.name if known is None else known.name
         progress = complete_pass(store, pass_id, title, plan, How(spec, report, retry_errors))

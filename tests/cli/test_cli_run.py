@@ -109,6 +109,8 @@ def test_other_settings_are_other_runs(cli: Cli, run: Arguments) -> None:
     # Where and how fast it is computed is not part of a run's identity, nor is its name.
     same = cli(*run("--limit", 3, "--batch-tokens", 128, "--device", "cpu", "--name", "again"))
     assert "nothing to do" in same.err
+    assert "these settings are run 'sst2-toy' already; the name 'again' is not used" in same.err
+    assert "is not used" not in cli(*run("--limit", 3, "--name", "sst2-toy")).err
     names = [name for (name,) in rows_of(cli.db, "SELECT name FROM runs ORDER BY run_id")]
     assert names[:2] == ["first", "sst2-toy"]
     assert all(name.startswith("sst2-toy-") for name in names[2:])
