@@ -57,6 +57,7 @@ from attattr_batch.cli.settings import (
     TopKOption,
     meaning,
 )
+from attattr_batch.errors import UserError
 from attattr_batch.spec import RunSpec, load_spec, make_spec
 
 if TYPE_CHECKING:
@@ -108,8 +109,8 @@ def run(
 ) -> None:
     """Attribute every example of a dataset split into the store.
 
-    Without arguments: the bundled mini-GLUE with its tiny models. The same settings again resume an
-    unfinished run, and do nothing for a finished one. Ctrl-C loses nothing that is committed.
+    Without a spec, task, dataset or model: the bundled mini-GLUE with its tiny models. The same settings
+    again resume an unfinished run, and do nothing for a finished one. Ctrl-C loses nothing that is committed.
     """
     given = locals()  # before anything else is assigned: the parameters, by name
     flags = {key: given[key] for key in RunSpec.model_fields if given.get(key) is not None}
@@ -142,11 +143,18 @@ def _spec_keys() -> str:
 def _specs(path: Path | None, flags: dict[str, Any]) -> list[RunSpec]:
     if path is not None:
         return load_spec(path, flags)
-    if not {"task", "dataset", "model"} & set(flags):
-        from attattr_batch.resources import data_folder
+    if {"task", "dataset", "model"} & set(flags):
+        return [make_spec(flags)]
+    about = [key for key in ("data_dir", "split", "revision", "name") if key in flags]
+    if about:  # the bundled data would not be what is meant
+        raise UserError(
+            "the options do not say what to attribute",
+            got=", ".join(f"--{key.replace('_', '-')} {flags[key]}" for key in about),
+            hint="give --task or --dataset, and --model; `attattr run` alone takes the bundled data",
+        )
+    from attattr_batch.resources import data_folder
 
-        return load_spec(data_folder("jobs") / "runs" / "quickstart.yaml", flags)
-    return [make_spec(flags)]
+    return load_spec(data_folder("jobs") / "runs" / "quickstart.yaml", flags)
 
 
 def _run_one(spec: RunSpec, db: Path, report: Reporter, *, retry_errors: bool) -> dict[str, Any]:

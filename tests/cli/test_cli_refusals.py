@@ -49,6 +49,12 @@ def test_flags(cli: Cli, model: Path, data: Path, flags: str, fragments: tuple[s
     assert contains(message, *fragments)
 
 
+@pytest.mark.parametrize("flag", ["--data-dir ./glue", "--split test", "--revision main", "--name mine"])
+def test_options_about_data_without_task_or_model(cli: Cli, flag: str) -> None:
+    message = cli.refuses("run", *flag.split(), "--limit", 1)
+    assert contains(message, "do not say what to attribute", f"got:     {flag}\n", "give --task or --dataset")
+
+
 @pytest.mark.parametrize(
     ("spec", "fragments"),
     [
