@@ -17,6 +17,7 @@ from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # it
 
 from attattr_batch.data.tsv import TableRow, read_csv, read_table
 from attattr_batch.errors import UserError, did_you_mean
+from attattr_batch.progress_bars import no_progress_bars
 
 # The hub alone is asked, and about the data alone: no download counter on another host, no dataset viewer.
 datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = False
@@ -112,7 +113,7 @@ def _read_file(path: Path) -> datasets.Dataset:
         return _from_rows(path, columns, rows)
     if suffix not in _READERS:
         raise UserError("cannot tell the format of the data file", got=path, allowed=", ".join(_SUFFIXES))
-    with tempfile.TemporaryDirectory(prefix="attattr-data-") as cache:
+    with no_progress_bars(), tempfile.TemporaryDirectory(prefix="attattr-data-") as cache:
         try:
             return datasets.load_dataset(
                 _READERS[suffix],
@@ -135,7 +136,7 @@ def _from_rows(path: Path, columns: tuple[str, ...], rows: Iterator[TableRow]) -
 
 
 def _open_folder(path: Path, config: str | None, split: str) -> Table:
-    with tempfile.TemporaryDirectory(prefix="attattr-data-") as cache:
+    with no_progress_bars(), tempfile.TemporaryDirectory(prefix="attattr-data-") as cache:
         try:
             if (path / "dataset_dict.json").is_file():
                 splits = datasets.load_from_disk(str(path), keep_in_memory=True)

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from attattr_batch.progress_bars import no_progress_bars
+
 if TYPE_CHECKING:
     from datasets import Features
 
@@ -29,24 +31,17 @@ def write_dataset_dict(tables: Mapping[str, Path], labels: Sequence[str], folder
     """
     # A second or two that no other export has to wait for.
     from datasets import Dataset, DatasetDict, DatasetInfo
-    from datasets.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
-    silent = are_progress_bars_disabled()
-    disable_progress_bars()
-    try:
-        with tempfile.TemporaryDirectory(dir=folder) as scratch:
-            splits = {}
-            for name, path in tables.items():
-                features = _features(pq.read_schema(path), labels)
-                rows = Path(scratch) / f"{name}.arrow"
-                _copy_as_arrow(path, rows, features.arrow_schema)
-                splits[name] = Dataset.from_file(str(rows), info=DatasetInfo(features=features))
-            # A table without rows would be saved without a file, and could not be loaded.
-            shards = {name: None if len(rows) else 1 for name, rows in splits.items()}
-            DatasetDict(splits).save_to_disk(folder, num_shards=shards)
-    finally:
-        if not silent:
-            enable_progress_bars()
+    with no_progress_bars(), tempfile.TemporaryDirectory(dir=folder) as scratch:
+        splits = {}
+        for name, path in tables.items():
+            features = _features(pq.read_schema(path), labels)
+            rows = Path(scratch) / f"{name}.arrow"
+            _copy_as_arrow(path, rows, features.arrow_schema)
+            splits[name] = Dataset.from_file(str(rows), info=DatasetInfo(features=features))
+        # A table without rows would be saved without a file, and could not be loaded.
+        shards = {name: None if len(rows) else 1 for name, rows in splits.items()}
+        DatasetDict(splits).save_to_disk(folder, num_shards=shards)
 
 
 def _features(schema: pa.Schema, labels: Sequence[str]) -> Features:

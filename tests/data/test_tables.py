@@ -58,6 +58,17 @@ def test_every_format_gives_the_same_rows(tmp_path: Path, name: str) -> None:
     assert (dataset.task, dataset.source, dataset.revision) == ("x", str(path), None)
 
 
+@pytest.mark.parametrize("name", ["x.jsonl", "x.parquet", "folder/train.parquet"])
+def test_reading_shows_no_progress_of_its_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    write(path, ROWS)
+    load(path if path.parent == tmp_path else path.parent, split="train")
+    assert capsys.readouterr() == ("", "")
+
+
 def test_a_changed_file_is_read_anew(tmp_path: Path) -> None:
     path = write(tmp_path / "x.jsonl", ROWS)
     load(path)
