@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +14,7 @@ from attattr_batch.cli.logs import (
     LogFormatOption,
     MetricsOption,
     progress_reporter,
+    say,
     set_up_logging,
 )
 from attattr_batch.cli.machine import (
@@ -182,9 +184,7 @@ def run(
     if any(result.status != "built" or result.quarantined for result in results):
         raise typer.Exit(1)
     if form is Format.table and not quiet:
-        stderr.print(
-            f"next: attattr sql 'select * from head_importance' --db {db}   attattr verify --db {db}"
-        )
+        say(f"next: attattr sql 'select * from head_importance' --db {db}   attattr verify --db {db}")
 
 
 def _print_results(results: list[JobResult], form: Format) -> None:
@@ -193,7 +193,8 @@ def _print_results(results: list[JobResult], form: Format) -> None:
     print_rows(columns, rows, form)
     for one in results:
         if one.quarantined:
-            stderr.print(f"{one.job}: {one.quarantined} quarantined: `attattr status`, then --retry-errors")
+            text = f"{one.job}: {one.quarantined} quarantined: `attattr status`, then --retry-errors"
+            say(text, level=logging.WARNING, job=one.job, quarantined=one.quarantined)
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.logging import RichHandler
@@ -70,7 +70,7 @@ def set_up_logging(
     Raises:
         UserError: the file cannot be opened.
     """
-    if quiet:  # read by these libraries when they are imported, which is later
+    if quiet or form is LogFormat.json:  # read by these libraries when they are imported, which is later
         os.environ.update(HF_HUB_DISABLE_PROGRESS_BARS="1", HF_DATASETS_DISABLE_PROGRESS_BARS="1")
     level = logging.ERROR if quiet else logging.DEBUG if verbose else logging.INFO
     logger = logging.getLogger("attattr_batch")
@@ -81,6 +81,15 @@ def set_up_logging(
         logger.addHandler(_file_handler(file))
     logger.setLevel(min(handler.level for handler in logger.handlers))
     logger.propagate = False
+
+
+def say(message: str, *, level: int = logging.INFO, **facts: Any) -> None:
+    """Tells a person on stderr; where the log there is JSON lines, it is one of them, with its facts."""
+    logger = logging.getLogger("attattr_batch")
+    if logger.handlers and isinstance(logger.handlers[0].formatter, JsonLines):
+        logger.log(level, message, extra={"facts": facts})
+    else:
+        stderr.print(message, markup=False, style="red" if level >= logging.ERROR else None)
 
 
 def progress_reporter(

@@ -26,7 +26,7 @@ from attattr_batch.cli import (
     schedule,
     submit,
 )
-from attattr_batch.cli.output import stderr
+from attattr_batch.cli.logs import say
 from attattr_batch.errors import AttattrError
 
 # It logs an interrupt that falls into closing the store, with a traceback.
@@ -63,12 +63,12 @@ def run_command_line(arguments: Sequence[str]) -> int:
         code = app(list(arguments), standalone_mode=False) or 0
         sys.stdout.flush()
     except AttattrError as error:
-        stderr.print(f"error: {error}", markup=False, style="red")
+        say(f"error: {error}", level=logging.ERROR)
         code = EXIT_USAGE
     except KeyboardInterrupt:
         code = EXIT_INTERRUPTED
     except typer.Abort:  # "no" to a question, or nobody there to ask
-        stderr.print("aborted; nothing was changed")
+        say("aborted; nothing was changed")
         code = EXIT_PARTLY
     except BrokenPipeError:  # the reader of our output has gone (`| head`)
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -79,7 +79,7 @@ def run_command_line(arguments: Sequence[str]) -> int:
         code = _show(error)
     if code == EXIT_INTERRUPTED:  # typer turns an interrupt into this code
         kept = "; what is committed is kept, and the same command goes on from there"
-        stderr.print(f"interrupted{kept if arguments[:1] in (['run'], ['jobs']) else ''}")
+        say(f"interrupted{kept if arguments[:1] in (['run'], ['jobs']) else ''}")
     return code
 
 
@@ -88,8 +88,8 @@ def _show(error: Exception) -> int:
     if hasattr(error, "show"):  # one of typer's own
         error.show()
         return int(getattr(error, "exit_code", EXIT_USAGE))
-    traceback.print_exc()
-    stderr.print("this is a fault in attattr_batch: please report it with the lines above")
+    about = "this is a fault in attattr_batch: please report it with the lines above"
+    say(f"{traceback.format_exc()}{about}", level=logging.CRITICAL)
     return EXIT_FAULT
 
 

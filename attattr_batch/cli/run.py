@@ -16,6 +16,7 @@ from attattr_batch.cli.logs import (
     LogFormatOption,
     MetricsOption,
     progress_reporter,
+    say,
     set_up_logging,
 )
 from attattr_batch.cli.machine import (
@@ -36,7 +37,6 @@ from attattr_batch.cli.output import (
     QuietOption,
     VerboseOption,
     print_rows,
-    stderr,
 )
 from attattr_batch.cli.settings import (
     DataDirOption,
@@ -121,11 +121,11 @@ def run(
         for one in specs:
             summaries.append(_run_one(one, db, report, retry_errors=retry_errors))
             if not quiet:
-                stderr.print(_sentence(summaries[-1], db))
+                say(_sentence(summaries[-1], db), run=summaries[-1]["name"], **summaries[-1])
     if form is not Format.table:
         print_rows(list(summaries[0]), [list(summary.values()) for summary in summaries], form)
     elif not quiet:
-        stderr.print(f"next: attattr status --db {db}   attattr sql 'select * from head_summary' --db {db}")
+        say(f"next: attattr status --db {db}   attattr sql 'select * from head_summary' --db {db}")
     if any(summary["quarantined"] or summary["uncertified"] for summary in summaries):
         raise typer.Exit(1)
 

@@ -14,6 +14,8 @@ import pytest
 from calling import Cli, fill
 from toy import MAX_TOKENS, N_HEADS, N_LAYERS, attattr, rows_of, toy_rows, write_sst2
 
+from attattr_batch.cli.logs import set_up_logging
+
 N_DEV = 10
 
 
@@ -100,6 +102,24 @@ def test_json_on_stdout_and_the_rest_on_stderr(new: Cli, run: Arguments) -> None
     assert summary["worst_completeness_error"] < 1e-3
     assert "5 of 5 examples" in answer.err
     assert new(*run("--limit", 5, "--quiet")) == (0, "", "")
+
+
+def test_stderr_is_json_lines_where_they_are_asked_for(
+    new: Cli, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "rows.jsonl"
+    table.write_text('{"sentence": "a good film", "label": 1}\n{"sentence": "", "label": 0}\n')
+    run = ["run", "--task", "sst2", "--model", model, "--dataset", table, "--log-format", "json"]
+    try:
+        told = [json.loads(line) for line in new(*run, "--name", "own").err.splitlines()]
+        refused = [json.loads(line) for line in new.refuses(*run, "--limit", 0).splitlines()]
+    finally:
+        set_up_logging()
+    (line,) = (line for line in told if line["message"].startswith("run own (1)"))
+    assert (line["run"], line["n_examples"], line["committed"], line["quarantined"]) == ("own", 2, 1, 1)
+    assert any(line["message"].startswith("next: ") for line in told)
+    (line,) = refused
+    assert line["level"] == "error" and "limit" in line["message"]
 
 
 def test_other_settings_are_other_runs(cli: Cli, run: Arguments) -> None:
