@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,7 @@ class QueryResult:
 
     @property
     def rows(self) -> list[tuple[Any, ...]]:
-        """Rows as tuples of Python values; sums of integers are ints."""
+        """Rows as tuples of Python values; sums of integers are ints, intervals time differences."""
         columns = [[_plain(value) for value in column.to_pylist()] for column in self.table.columns]
         return list(zip(*columns, strict=True))
 
@@ -137,4 +138,6 @@ def _plain(value: Any) -> Any:
     # DuckDB sums integers as 128-bit integers, which Arrow hands over as decimals without a fraction.
     if isinstance(value, Decimal) and value.as_tuple().exponent == 0:
         return int(value)
+    if isinstance(value, pa.MonthDayNano):  # with months of 30 days, as DuckDB's own Python values have
+        return timedelta(days=30 * value.months + value.days, microseconds=value.nanoseconds // 1000)
     return value

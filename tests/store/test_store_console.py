@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -34,16 +35,16 @@ def test_rows_come_back_with_their_types(path: Path) -> None:
         path,
         "SELECT count(*) AS n, sum((gold = predicted)::INT) AS ok, max(prob_gold) AS p, [1.5::FLOAT] AS l,"
         " 0.50::DECIMAL(4, 2) AS d, DATE '2020-01-02' AS day, NULL AS nothing, 2::HUGEINT ** 100 AS big,"
-        " {'a': 1} AS s, 'ü😀' AS t FROM predictions",
+        " {'a': 1} AS s, 'ü😀' AS t, INTERVAL '1 month 2 days 1.5 seconds' AS took FROM predictions",
     )
-    assert result.columns == ["n", "ok", "p", "l", "d", "day", "nothing", "big", "s", "t"]
+    assert result.columns == ["n", "ok", "p", "l", "d", "day", "nothing", "big", "s", "t", "took"]
     (row,) = result.rows
     assert row[:4] == (8, 6, 0.75, [1.5])
     assert [type(value) for value in row[:3]] == [int, int, float]
     assert row[4] == Decimal("0.50")
     assert str(row[5]) == "2020-01-02"
     assert row[6] is None
-    assert row[8:] == ({"a": 1}, "ü😀")
+    assert row[8:] == ({"a": 1}, "ü😀", timedelta(days=32, seconds=1.5))
     assert result.table.schema.field("p").type == pa.float32()
     assert not result.truncated
 
