@@ -105,7 +105,10 @@ def sql(
     limit: Annotated[int, typer.Option(help="Rows at most; 0 for all.", min=0)] = 0,
     timeout: Annotated[float, typer.Option(help="Seconds until the query is stopped.", min=0.1)] = 600.0,
 ) -> None:
-    """Ask the store in SQL, read-only. The data dictionary says which tables and columns there are."""
+    """Ask the store in SQL, read-only. The data dictionary says which tables and columns there are.
+
+    In JSON a column whose name came before gets a number (`n`, `n_1`), and NaN and infinity are null.
+    """
     from attattr_batch.store.console import query as ask
 
     text = typer.get_text_stream("stdin").read() if query == "-" else query

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -48,8 +49,9 @@ DEFAULT_DB = Path("attattr.duckdb")
 def print_rows(columns: Sequence[str], rows: Iterable[Sequence[Any]], form: Format) -> None:
     """Prints rows on stdout in the form asked for."""
     if form is Format.json:
-        records = [dict(zip(columns, row, strict=True)) for row in rows]
-        print(json.dumps(records, default=_plain, ensure_ascii=False, indent=1))
+        keys = _distinct(columns)
+        records = [dict(zip(keys, map(_json_value, row), strict=True)) for row in rows]
+        print(json.dumps(records, default=_plain, ensure_ascii=False, allow_nan=False, indent=1))
     elif form is Format.csv:
         _write_csv([as_text(column) for column in columns])
         for row in rows:
@@ -72,6 +74,31 @@ def say_unfinished(store: Store, runs: Sequence[str] | None = None) -> None:
         said = unfinished_runs(connection, [run.run_id for run in chosen])
     for line in said:
         stderr.print(line, markup=False)
+
+
+def _distinct(names: Sequence[str]) -> list[str]:
+    """The names, with a number behind those that came before, as DuckDB makes columns of them."""
+    distinct: list[str] = []
+    for name in names:
+        key, again = name, 0
+        while key in distinct:
+            again += 1
+            key = f"{name}_{again}"
+        distinct.append(key)
+    return distinct
+
+
+def _json_value(value: Any) -> Any:
+    """The value where JSON has it: null for what is no finite number, also within lists and structs."""
+    if isinstance(value, Decimal):
+        return float(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, list | tuple):
+        return [_json_value(one) for one in value]
+    if isinstance(value, dict):
+        return {key: _json_value(one) for key, one in value.items()}
+    return value
 
 
 def _write_csv(row: Sequence[Any]) -> None:

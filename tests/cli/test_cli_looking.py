@@ -53,6 +53,16 @@ def test_status_shows_the_first_failures_and_says_where_the_rest_is(cli: Cli, st
     assert row["failed"] == 51
 
 
+def test_json_of_a_query_is_json_and_whole(cli: Cli) -> None:
+    query = (
+        "SELECT 1 AS a, 2 AS a, 'nan'::DOUBLE AS n, 1.5::DECIMAL(4, 2) AS d, ['-inf'::DOUBLE, 0.5] AS l,"
+        " {'x': 'inf'::FLOAT} AS s, INTERVAL '6.5 seconds' AS took"
+    )
+    (row,) = json.loads(cli("sql", query, "--format", "json").out, parse_constant=pytest.fail)
+    expected = {"a": 1, "a_1": 2, "n": None, "d": 1.5, "l": [None, 0.5], "s": {"x": None}}
+    assert row == {**expected, "took": "0:00:06.500000"}
+
+
 def test_verify_announces_no_rows_that_it_does_not_show(cli: Cli, store: Store) -> None:
     execute(store, "DELETE FROM head_scores_stored WHERE example_id = 3 AND layer = 1 AND head = 0")
     assert "ledger_and_facts: first 1 of 1 offending rows" in cli("verify").err
