@@ -39,21 +39,23 @@ def dictionary_markdown() -> str:
 def meaning(name: str, column: str) -> str:
     """What a column of a table or view (`name` as in queries) means.
 
-    A view's header comes first, then the table of that query name, then another table's column of that name.
+    A view's header comes first, then the table of that query name, then what other tables say of a column of
+    that name, where they agree; a table of which it is the key speaks of the things, and is asked last.
 
     Raises:
-        UserError: nobody says.
+        UserError: nobody says, or tables say different things.
     """
     views = {view.name: view for view in view_files()}
     if name in views and column in views[name].columns:
         return views[name].columns[column]
-    by_nearness = sorted(
-        metadata.tables.values(), key=lambda t: (query_name(t) != name, t.info["key"] == (column,))
-    )
-    for table in by_nearness:
-        if column in table.columns:
-            return str(table.columns[column].comment)
-    raise UserError("a column has no meaning", got=f"{name}.{column}", hint="say it: `-- column NAME: ...`")
+    having = [table for table in metadata.tables.values() if column in table.columns]
+    own = [table for table in having if query_name(table) == name]
+    keyless = [table for table in having if table.info["key"] != (column,)]
+    said = {str(table.columns[column].comment) for table in own or keyless or having}
+    if len(said) != 1:
+        what = "a column has no meaning" if not said else "tables differ about the column"
+        raise UserError(what, got=f"{name}.{column}", hint="say it: `-- column NAME: ...`")
+    return said.pop()
 
 
 def markdown_table(rows: list[tuple[str, str, str]]) -> str:

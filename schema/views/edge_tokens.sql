@@ -3,6 +3,7 @@
 --   many rows are faster on edges and its token ids.
 -- grain: run_id, example_id, layer, head, target, rank
 -- depends: edges
+-- column attr: Attribution of the edge.
 -- column target: Class attributed: `gold` or `predicted`.
 -- column query: Token at query_pos, as the tokenizer writes it.
 -- column key: Token at key_pos, as the tokenizer writes it.

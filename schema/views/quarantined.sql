@@ -2,6 +2,7 @@
 -- description: Examples that failed every attempt of a pass, and why; `--retry-errors` tries them again.
 -- grain: pass_id, example_id
 -- column run: Name of the run (runs.name).
+-- column kind: Name of the error.
 -- column pass: Kind of the pass: `attribute`, `masked_accuracy` or `attack`.
 SELECT
     f.pass_id,

@@ -1,6 +1,8 @@
 -- name: run_summary
 -- description: What each run came to: how much is committed, how well the model does, how exact the numbers are.
 -- grain: run_id
+-- column n_examples: Examples of the run.
+-- column status: `running`, or `sealed` once every example is committed or quarantined.
 -- column layers_x_heads: Layers and heads of the model, for people.
 -- column committed: Examples committed by the attribution pass.
 -- column quarantined: Examples quarantined by it.

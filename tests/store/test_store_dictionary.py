@@ -43,6 +43,13 @@ def test_a_views_own_words_come_first() -> None:
         dictionary.meaning("head_summary", "colour")
 
 
+def test_no_meaning_is_guessed_where_tables_differ() -> None:
+    assert dictionary.meaning("quarantined", "kind") == "Name of the error."
+    assert dictionary.meaning("built_jobs", "job").startswith("The job that was built")
+    with pytest.raises(UserError, match="tables differ about the column"):
+        dictionary.meaning("head_summary", "kind")
+
+
 def test_facts_have_no_key_and_small_types() -> None:
     """A key makes ingest four times slower; the sizes are what the store's estimates stand on."""
     for name, table in (tables_written_by("chunk") | tables_written_by("register")).items():
