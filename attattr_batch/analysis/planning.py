@@ -19,8 +19,22 @@ from attattr_batch.store.builds import Build
 
 log = logging.getLogger(__name__)
 
-Plan = list[tuple[Job, dict[str, Any]]]
 Builds = Mapping[str, Mapping[str, Sequence[Build]]]
+
+
+@dataclass(frozen=True)
+class Step:
+    """A job to build.
+
+    Attributes:
+        job: The job.
+        values: Values of its parameters.
+        runs: Names of the runs to build it for.
+    """
+
+    job: Job
+    values: Mapping[str, Any]
+    runs: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -40,12 +54,12 @@ class Lineage:
 
 def plan_jobs(
     catalogue: Catalogue, names: Sequence[str], given: Mapping[str, str], runs: Sequence[str], builds: Builds
-) -> Plan:
-    """The jobs to build, in order, each with the values of its parameters.
+) -> list[Step]:
+    """The jobs to build, in order.
 
     These are the jobs asked for, with the values given, else the defaults; those they depend on, with the
     values given, else those that the runs were last built with, else the defaults; and those that were built
-    from what changes, with the values that they were last built with.
+    from what changes, for the runs they were built for, with the values that they were last built with.
 
     Args:
         catalogue: All jobs.
@@ -65,72 +79,68 @@ def plan_jobs(
         if names and job.name not in names:
             free = [name for name in job.parameters if not given.keys() & {name, f"{job.name}.{name}"}]
             values[job.name] |= past.kept(job, free, runs)
-    plan: Plan = []
-    causes: dict[str, str] = {}
-    added = []
-    future: dict[str, dict[str, Lineage | None]] = {}
+    steps: list[Step] = []
+    changes = _Changes(past)
+    added: dict[str, str] = {}
     for job in catalogue.jobs.values():
-        cause = _cause(job, values.get(job.name), causes, runs, past, future)
-        if cause is not None:
-            causes[job.name] = cause
-            if job.name not in values:
-                values[job.name] = read_parameters([job], {})[job.name]
-                values[job.name] |= past.kept(job, list(job.parameters), runs)
-                added.append(job.name)
+        causes = changes.causes(job, values.get(job.name), runs)
+        step = None
         if job.name in values:
-            plan.append((job, values[job.name]))
-        future[job.name] = {run: _future(job, values.get(job.name), run, past, future) for run in runs}
+            step = Step(job, values[job.name], runs)
+        elif causes:
+            kept = read_parameters([job], {})[job.name] | past.kept(job, list(job.parameters), list(causes))
+            step = Step(job, kept, list(causes))
+            of = f" (of {', '.join(causes)})" if len(causes) < len(runs) else ""
+            added[f"{job.name}{of}"] = next(iter(causes.values()))
+        steps += [step] if step is not None else []
+        changes.follow(job, step, runs)
     if added:
-        changed = ", ".join(dict.fromkeys(causes[name] for name in added))
+        changed = ", ".join(dict.fromkeys(added.values()))
         log.warning("also built, because %s changes: %s", changed, ", ".join(added))
-    return plan
+    return steps
 
 
-def _cause(
-    job: Job,
-    values: Mapping[str, Any] | None,
-    causes: Mapping[str, str],
-    runs: Sequence[str],
-    past: _Past,
-    future: Mapping[str, Mapping[str, Lineage | None]],
-) -> str | None:
-    """The job whose parameters or query make this one another; None if it stays as it was built.
+class _Changes:
+    """What jobs will be of after a request; `follow` is told of every job, in order."""
 
-    Args:
-        job: The job.
-        values: Its parameters in this request; None if it is not asked for.
-        causes: The same of the jobs before it that do not stay the same.
-        runs: Names of the runs.
-        past: Past builds.
-        future: What the jobs before it will be of after this request, by run.
-    """
-    for run in runs:
-        for before in past.latest(job, run):
+    def __init__(self, past: _Past):
+        self._past = past
+        self._causes: dict[tuple[str, str], str] = {}
+        self._future: dict[tuple[str, str], Lineage | None] = {}
+
+    def causes(self, job: Job, values: Mapping[str, Any] | None, runs: Sequence[str]) -> dict[str, str]:
+        """Runs for which a job becomes another than it was built as; for each, the job that makes it so.
+
+        Args:
+            job: The job.
+            values: Its parameters in this request; None if it is not asked for.
+            runs: Names of the runs.
+        """
+        found = {run: self._cause(job, values, run) for run in runs}
+        causes = {run: cause for run, cause in found.items() if cause is not None}
+        self._causes |= {(job.name, run): cause for run, cause in causes.items()}
+        return causes
+
+    def _cause(self, job: Job, values: Mapping[str, Any] | None, run: str) -> str | None:
+        for before in self._past.latest(job, run):
             if values is not None and (job.query_key, values) != (before.query_key, before.params):
                 return job.name
             for needed in job.file.depends:
-                lineage = past.lineage(needed, run, before.number)
+                lineage = self._past.lineage(needed, run, before.number)
                 # It may differ by an earlier request, which did not get as far as this job.
-                if lineage is not None and lineage != future[needed][run]:
-                    return causes.get(needed, needed)
-    return None
+                if lineage is not None and lineage != self._future[needed, run]:
+                    return self._causes.get((needed, run), needed)
+        return None
 
-
-def _future(
-    job: Job,
-    values: Mapping[str, Any] | None,
-    run: str,
-    past: _Past,
-    future: Mapping[str, Mapping[str, Lineage | None]],
-) -> Lineage | None:
-    """What a job's rows of a run will be of after the request."""
-    if values is None:
-        return past.lineage(job.name, run)
-    return Lineage(
-        job.query_key,
-        values,
-        {needed: future[needed][run] for needed in job.file.depends if needed in future},
-    )
+    def follow(self, job: Job, step: Step | None, runs: Sequence[str]) -> None:
+        """Takes down what a job's rows will be of: of its step, or as they are."""
+        for run in runs:
+            if step is None or run not in step.runs:
+                self._future[job.name, run] = self._past.lineage(job.name, run)
+            else:
+                depends = [name for name in job.file.depends if (name, run) in self._future]
+                needed = {name: self._future[name, run] for name in depends}
+                self._future[job.name, run] = Lineage(job.query_key, step.values, needed)
 
 
 class _Past:

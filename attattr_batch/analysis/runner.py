@@ -89,25 +89,26 @@ def run_jobs(store: Store, request: JobRequest, report: Reporter) -> list[JobRes
         runs = _select_runs(connection, request.runs)
         builds = past_builds(connection)
     plan = plan_jobs(catalogue, request.names, request.params, [run.name for run in runs], builds)
-    for job, _ in plan:
-        _say_what_is_compared(job, runs)
-        if (lacking := job.without_rows(runs)) is not None:
+    steps = [(step, [run for run in runs if run.name in step.runs]) for step in plan]
+    for step, chosen in steps:
+        _say_what_is_compared(step.job, chosen)
+        if (lacking := step.job.without_rows(chosen)) is not None:
             log.warning("no rows: %s", lacking)
-    builder = _Builder(store, catalogue, request, runs, report)
     results: dict[str, JobResult] = {}
-    for job, values in plan:
-        broken = [name for name in job.file.depends if name in results and results[name].status != "built"]
+    for step, chosen in steps:
+        name, needed = step.job.name, step.job.file.depends
+        broken = [one for one in needed if one in results and results[one].status != "built"]
         if broken:
-            error = f"depends on {', '.join(broken)}"
-            results[job.name] = JobResult(job.name, "skipped", error=error)
+            results[name] = JobResult(name, "skipped", error=f"depends on {', '.join(broken)}")
         else:
-            results[job.name] = builder.build(job, values)
+            builder = _Builder(store, catalogue, request, chosen, report)
+            results[name] = builder.build(step.job, step.values)
     store.checkpoint()
     return list(results.values())
 
 
 class _Builder:
-    """Builds one job after the other for the same runs."""
+    """Builds jobs for some runs."""
 
     def __init__(
         self,

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from fabricate import add_run, execute, filled_store, rows
 from folders import build, write_job
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from attattr_batch.analysis.jobs import Catalogue, Job
+from attattr_batch.analysis.parameters import Parameter
+from attattr_batch.analysis.planning import plan_jobs
 from attattr_batch.errors import UserError
+from attattr_batch.store.builds import Build
 from attattr_batch.store.connection import Store
+from attattr_batch.store.sqlfile import SqlFile
 
 
 @pytest.fixture
@@ -73,6 +81,11 @@ def test_a_job_is_built_again_for_those_runs_alone_that_it_was_built_for(store: 
     build(store, "base", folder=folder)
     build(store, "last", runs=["first"], folder=folder)
     assert list(build(store, "base", runs=["second"], params={"m": "2"}, folder=folder)) == ["base"]
+    assert list(build(store, "base", params={"m": "3"}, folder=folder)) == ["base", "middle", "last"]
+    built_for = "SELECT runs FROM built_jobs WHERE job IN ('base', 'last') ORDER BY job"
+    assert rows(store, built_for) == [('["first", "second"]',), ('["first"]',)]
+    build(store, "base", runs=["first"], folder=folder)
+    build(store, "base", runs=["second"], params={"m": "2"}, folder=folder)
     # Each run keeps its own.
     build(store, "middle", runs=["first"], folder=folder)
     assert rows(store, "FROM base ORDER BY run_id") == [(1, 1), (2, 2)]
@@ -159,3 +172,76 @@ def test_what_was_built_from_another_query_follows(store: Store, folder: Path) -
     execute(store, "UPDATE job_runs SET query_key = NULL")  # as in a store of an earlier release
     assert list(build(store, "base", folder=folder)) == ["base", "middle", "last"]
     assert list(build(store, "base", folder=folder)) == ["base"]
+
+
+N_JOBS = 6
+
+
+class Tables:
+    """What tables would hold after requests, some interrupted: of each run, what its row came of."""
+
+    def __init__(self, needs: Sequence[set[int]]):
+        self.needs = {f"j{one}": {f"j{other}" for other in needed} for one, needed in enumerate(needs)}
+        self.rows: dict[tuple[str, str], object] = {}
+        self.builds: dict[str, dict[str, list[Build]]] = {}
+        self.number = 0
+
+    def catalogue(self) -> Catalogue:
+        param = Parameter("k", "integer", 0, "A number.")
+        jobs = {}
+        for name, needed in self.needs.items():
+            file = SqlFile(name, "", "SELECT $k", {"depends": " ".join(sorted(needed))}, Path())
+            jobs[name] = Job(file, "table", {"k": param}, None, (), ())
+        return Catalogue(jobs, {})
+
+    def request(self, name: str, value: int, runs: Sequence[str], stop: int) -> bool:
+        """Builds up to `stop` jobs of a request; says whether that was all."""
+        try:
+            plan = plan_jobs(self.catalogue(), [name], {f"{name}.k": str(value)}, runs, self.builds)
+        except UserError:
+            return False  # the runs were built with different values
+        for step in plan[:stop]:
+            self.number += 1
+            build = Build(self.number, step.values, step.job.query_key)
+            for run in step.runs:
+                came_of = {one: self.rows[one, run] for one in step.job.file.depends}
+                self.rows[step.job.name, run] = (step.values["k"], came_of)
+                self.builds.setdefault(step.job.name, {}).setdefault(run, []).append(build)
+        return stop >= len(plan)
+
+    def stale(self, run: str) -> set[str]:
+        """Jobs whose rows did not come of the present rows of what they are built from."""
+        return {
+            name
+            for (name, of), row in self.rows.items()
+            if of == run and row[1] != {one: self.rows[one, run] for one in self.needs[name]}  # type: ignore[index]
+        }
+
+    def below(self, name: str) -> set[str]:
+        """Everything that is built from a job."""
+        found = {one for one, needed in self.needs.items() if name in needed}
+        return found.union(*(self.below(one) for one in found)) if found else found
+
+
+@settings(max_examples=200)
+@given(
+    st.tuples(*(st.sets(st.integers(0, max(0, one - 1)), max_size=2) for one in range(N_JOBS))),
+    st.lists(
+        st.tuples(
+            st.integers(0, N_JOBS - 1),
+            st.integers(0, 2),
+            st.sampled_from([("a",), ("b",), ("a", "b")]),
+            st.integers(1, N_JOBS) | st.just(N_JOBS),
+        ),
+        max_size=12,
+    ),
+)
+def test_whatever_was_interrupted_nothing_below_a_built_job_is_stale(
+    needs: Sequence[set[int]], requests: Sequence[tuple[int, int, tuple[str, ...], int]]
+) -> None:
+    tables = Tables([set(), *needs[1:]])
+    for number, value, runs, stop in requests:
+        if tables.request(f"j{number}", value, runs, stop):
+            for run in runs:
+                assert not tables.stale(run) & tables.below(f"j{number}")
+                assert f"j{number}" not in tables.stale(run)
