@@ -20,7 +20,7 @@ def register(app: typer.Typer) -> None:
     """Adds the commands."""
     app.command(
         epilog="Examples:  attattr export sst2 --to exported/sst2   |   "
-        "attattr export sst2 --format datasets --to exported/sst2   |   "
+        "attattr export sst2 --format datasets --to exported/sst2-datasets   |   "
         "attattr export sst2 --format bertviz --example 3 --to example.json"
     )(export)
     app.command(epilog="Example:  attattr snapshot backup.duckdb")(snapshot)
@@ -45,7 +45,7 @@ def export(
 
     `datasets.load_from_disk` opens what `--format datasets` writes, with one split a table. The JSON of
     `--format bertviz` holds the arguments of `bertviz.head_view`, made of the stored edges: the strongest of
-    each head.
+    each head. A folder holds one export: an earlier one there is replaced.
     """
     from attattr_batch.store.connection import Store
     from attattr_batch.store.export import export_run

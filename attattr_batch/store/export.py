@@ -7,6 +7,7 @@ with its times and provenance, goes to run.json.
 from __future__ import annotations
 
 import json
+import logging
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +20,13 @@ from attattr_batch.choices import Form
 from attattr_batch.errors import StoreError
 from attattr_batch.store.connection import Store, raw
 from attattr_batch.store.dictionary import markdown_table, meaning
-from attattr_batch.store.folder import FORMAT, MARKER, filled
+from attattr_batch.store.folder import FORMAT, MARKER, filled, read_marker
 from attattr_batch.store.huggingface import write_dataset_dict
 from attattr_batch.store.migrate import SCHEMA_VERSION
 from attattr_batch.store.runs import RUN_COLUMNS, resolve_run, unfinished_runs
 from attattr_batch.store.tables import metadata, query_name, runs, vocabulary
+
+log = logging.getLogger(__name__)
 
 _OPENED_BY = {
     "parquet": "One Parquet file a table.",
@@ -57,7 +60,8 @@ def export_run(store: Store, name_or_id: str | int, folder: str | Path, form: Fo
     Args:
         store: The store.
         name_or_id: The run.
-        folder: Where to; made if missing. An earlier export there is replaced.
+        folder: Where to; made if missing. An earlier export there is replaced, also one of another run
+            or form, which is said in the log.
         form: `parquet`: a Parquet file for each table; `datasets`: a folder for `datasets.load_from_disk`.
 
     Returns:
@@ -71,6 +75,7 @@ def export_run(store: Store, name_or_id: str | int, folder: str | Path, form: Fo
         run = resolve_run(connection, name_or_id)
         parts = _parts(connection)
         try:
+            other = _other_export(target, run, form)
             with filled(target) as work:
                 _write_tables(connection, parts, run, work, form)
                 (work / "README.md").write_text(_readme(connection, parts, run, form), encoding="utf-8")
@@ -80,7 +85,20 @@ def export_run(store: Store, name_or_id: str | int, folder: str | Path, form: Fo
             raise StoreError(
                 "the export cannot be written", got=got, hint="check the disk and the folder"
             ) from error
+    if other is not None:
+        log.warning("replaced what was in %s: %s", target, other)
     return sorted(target.iterdir())
+
+
+def _other_export(folder: Path, run: Row[Any], form: Form) -> str | None:
+    """The export in a folder, in words, if it is of another run or form than is to come."""
+    marker = read_marker(folder / MARKER)
+    if marker is None:
+        return None
+    before, form_before = marker["run"], "datasets" if (folder / "dataset_dict.json").exists() else "parquet"
+    if (before.get("run_key"), form_before) == (run.run_key, form):
+        return None
+    return f"the export of run {before.get('name')} as {form_before}"
 
 
 def _write_tables(connection: Connection, parts: list[_Part], run: Row[Any], work: Path, form: Form) -> None:

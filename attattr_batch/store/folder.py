@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from attattr_batch.errors import StoreError
 
@@ -18,6 +19,18 @@ MARKER = "run.json"
 _FILES = ("README.md", MARKER, "dataset_dict.json")
 _UNFINISHED = ".unfinished"
 _EARLIER = ".earlier"
+
+
+def read_marker(path: Path) -> dict[str, Any] | None:
+    """What the marker of an export says; None where there is none."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+    ours = (
+        isinstance(content, dict) and content.get("format") == FORMAT and isinstance(content.get("run"), dict)
+    )
+    return content if ours else None
 
 
 @contextmanager
@@ -72,8 +85,4 @@ def _may_be_ours(path: Path) -> bool:
 
 
 def _is_export(marker: Path) -> bool:
-    try:
-        content = json.loads(marker.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError, ValueError):
-        return False
-    return isinstance(content, dict) and content.get("format") == FORMAT
+    return read_marker(marker) is not None

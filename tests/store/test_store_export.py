@@ -162,6 +162,24 @@ def test_an_earlier_export_is_replaced(tmp_path: Path) -> None:
     assert [path.name for path in export_run(store, "first", tmp_path / "out")] == FILES
 
 
+def test_a_replaced_export_of_another_run_or_form_is_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store, folder = filled_store(tmp_path), tmp_path / "out"
+    register(store, 4, "second")
+    export_run(store, "first", folder)
+    export_run(store, "first", folder)
+    assert caplog.messages == []
+    export_run(store, "second", folder)
+    export_run(store, "second", folder, "datasets")
+    export_run(store, "second", folder, "datasets")
+    export_run(store, "first", folder)
+    assert caplog.messages == [
+        f"replaced what was in {folder}: the export of run {export}"
+        for export in ("first as parquet", "second as parquet", "second as datasets")
+    ]
+
+
 @pytest.mark.parametrize("present", ["thesis.tex", "data.parquet", "run.json"])
 def test_a_folder_with_other_things_is_left_alone(tmp_path: Path, present: str) -> None:
     folder = tmp_path / "out"
@@ -171,6 +189,12 @@ def test_a_folder_with_other_things_is_left_alone(tmp_path: Path, present: str) 
         export_run(filled_store(tmp_path), "first", folder)
     assert present in str(caught.value)
     assert [path.name for path in folder.iterdir()] == [present]
+
+
+def test_a_folder_whose_marker_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "out" / "run.json").mkdir(parents=True)
+    with pytest.raises(StoreError, match="cannot be written"):
+        export_run(filled_store(tmp_path), "first", tmp_path / "out")
 
 
 def test_foreign_files_beside_an_export_are_left_alone(tmp_path: Path) -> None:
