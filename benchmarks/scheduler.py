@@ -20,15 +20,13 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import made_up
 import numpy as np
 import pyarrow as pa
 from document import RESULTS, provenance, save, table
-from workloads import FOLDERS
 
-from attattr_batch.passes.plan import AttributionPlan, plan_attribution
 from attattr_batch.records import Chunk
 from attattr_batch.runtime.driver import Driver, Progress
 from attattr_batch.runtime.executors import Executor, Finished, Outcome
@@ -37,6 +35,9 @@ from attattr_batch.runtime.executors.pools import Pool
 from attattr_batch.runtime.executors.ray import RayExecutor
 from attattr_batch.spec import make_spec
 from attattr_batch.store.connection import Store
+
+if TYPE_CHECKING:
+    from attattr_batch.passes.plan import AttributionPlan
 
 CHUNK = 64
 WORKERS = (1, 4, 16, 64)
@@ -231,6 +232,11 @@ def ray_on_real_work(n_rows: int) -> dict[str, Any]:
 
 
 def _plan() -> AttributionPlan:
+    # With torch, which logical workers do without.
+    from workloads import FOLDERS
+
+    from attattr_batch.passes.plan import plan_attribution
+
     real = os.environ.get("ATTATTR_REAL_DATA")
     model = str(Path(real) / "models" / FOLDERS["sst2"]) if real else "bundled"
     data = str(Path(real) / "data" / "glue") if real else "bundled"
