@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,6 @@ from attattr_batch.engine.families import collate, encoder_for
 from attattr_batch.engine.path import Items, removed_value, replayed_nodes
 from attattr_batch.engine.statistics import full_scores
 
-ROOT = Path(__file__).resolve().parents[2]
 SHAPE = arithmetic.Shape(3, 16, 24)
 LENGTH = 12
 
@@ -90,11 +88,13 @@ def test_operations_of_a_replay_are_those_that_torch_counts(layer: int) -> None:
     assert whole.total - 2 * head + 3 * fused == arithmetic.replay(SHAPE, layer, LENGTH)
 
 
-def test_smoke(tmp_path: Path) -> None:
-    command = [sys.executable, str(ROOT / "benchmarks" / "engine.py"), "--smoke", "--out", str(tmp_path)]
+def test_smoke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import engine
+
     parts = [argument for part in ("sst2", "growth", "memory") for argument in ("--part", part)]
-    environment = {"PATH": "", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    subprocess.run([*command, *parts], env=environment, check=True, capture_output=True)
+    monkeypatch.setattr(sys, "argv", ["engine.py", "--smoke", "--out", str(tmp_path), *parts])
+    monkeypatch.delenv("ATTATTR_REAL_DATA", raising=False)
+    engine.main()
     files = [tmp_path / f"engine-{part}.json" for part in ("sst2", "growth", "memory")]
     task, growth, memory = (json.loads(file.read_text())["tables"][0] for file in files)
     for part in (task, growth, memory):
