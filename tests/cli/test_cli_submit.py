@@ -16,6 +16,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from shells import Shell, shell
 from toy import attattr, rows_of, toy_model, toy_rows, write_sst2
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
@@ -94,6 +95,13 @@ def end(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
+@pytest.fixture(scope="module")
+def submit(environment: dict[str, str]) -> Iterator[Shell]:
+    """Runs commands as one who has the token."""
+    with shell(environment) as run:
+        yield run
+
+
 @pytest.fixture
 def spec(tmp_path: Path) -> Path:
     write_sst2(tmp_path / "glue", dev=toy_rows(N_DEV, seed=1))
@@ -103,32 +111,31 @@ def spec(tmp_path: Path) -> Path:
     return path
 
 
-def test_runs_streams_and_is_submitted_once(
-    head: str, environment: dict[str, str], spec: Path, tmp_path: Path
-) -> None:
+def test_runs_streams_and_is_submitted_once(head: str, submit: Shell, spec: Path, tmp_path: Path) -> None:
     db = tmp_path / "store.duckdb"
     spec.write_text(spec.read_text().replace(", executor: local", ""))
     command = ("submit", spec, "--address", head, "--db", db, "--follow")
-    first = attattr(*command, env=environment, timeout=240)
-    assert first.returncode == 0, first.stderr
-    assert "submitted" in first.stderr
-    assert f"{N_DEV} of {N_DEV} examples" in first.stderr, "the job's own words"
+    first = submit(*command)
+    assert first.code == 0, first.err
+    assert "submitted" in first.err
+    assert f"{N_DEV} of {N_DEV} examples" in first.err, "the job's own words"
     assert rows_of(db, "SELECT name, committed FROM run_summary") == [("sent", N_DEV)]
-    again = attattr(*command[:-1], env=environment, timeout=120)
-    assert again.returncode == 0, again.stderr
-    assert "submitted before, nothing to do" in again.stderr
+    again = submit(*command[:-1])
+    assert again.code == 0, again.err
+    assert "submitted before, nothing to do" in again.err
 
 
 def test_the_job_s_exit_code_comes_back_and_a_failed_job_is_submitted_again(
-    head: str, environment: dict[str, str], spec: Path, tmp_path: Path
+    head: str, submit: Shell, spec: Path, tmp_path: Path
 ) -> None:
     # Planned here, refused there: the local executor has no cluster.
     command = ("submit", spec, "--address", head, "--db", tmp_path / "store.duckdb", "--follow")
-    first = attattr(*command, env=environment, timeout=240)
-    assert first.returncode == 2, first.stderr
-    assert "the local executor has one worker" in first.stderr
-    again = attattr(*command, env=environment, timeout=240)
-    assert (again.returncode, "nothing to do" in again.stderr) == (2, False)
+    first = submit(*command)
+    assert first.code == 2, first.err
+    assert "the local executor has one worker" in first.err
+    again = submit(*command)
+    assert (again.code, "nothing to do" in again.err) == (2, False)
+    assert "the local executor has one worker" in again.err
 
 
 def test_a_wrong_token_is_a_clear_error(head: str, environment: dict[str, str], spec: Path) -> None:

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import io
 import json
-import subprocess
-import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from shells import Answer, shell
 from standin import Files, HubStandIn
 from toy import N_HEADS, N_LAYERS, attattr, rows_of, toy_model, toy_rows
 
@@ -81,48 +78,6 @@ def hub(model_files: Files) -> Iterator[HubStandIn]:
         assert pickles == []
 
 
-class Answer(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-SHELL = """
-import contextlib, io, json, os, sys
-from attattr_batch.cli.main import run_command_line
-for line in sys.stdin:
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        code = run_command_line(json.loads(line))
-    print(json.dumps([code, out.getvalue(), err.getvalue()]), flush=True)
-os._exit(0)
-"""
-
-
-class Shell:
-    """A process that runs one command line after another: libraries read their environment once."""
-
-    def __init__(self, process: subprocess.Popen[str]):
-        self._process = process
-
-    def __call__(self, *arguments: object) -> Answer:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps([str(argument) for argument in arguments]) + "\n")
-        self._process.stdin.flush()
-        return Answer(*json.loads(self._process.stdout.readline()))
-
-
-@contextmanager
-def shell(environment: Mapping[str, str]) -> Iterator[Shell]:
-    command = [sys.executable, "-c", SHELL]
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe, text=True) as process:
-        yield Shell(process)
-        assert process.stdin is not None
-        process.stdin.close()
-
-
 def identity(db: Path, run_id: int = 1) -> dict[str, object]:
     ((document,),) = rows_of(db, f"SELECT identity FROM runs WHERE run_id = {run_id}")
     found = json.loads(document)
@@ -169,13 +124,13 @@ def test_with_nothing_local_then_offline_from_the_cache(hub: HubStandIn, tmp_pat
     )
 
     hub.stop()
-    offline = attattr(*RUN, "--db", db, env=hub.environment(home, offline=True))
-    assert offline.returncode == 0, offline.stderr
-    assert "complete, nothing to do" in offline.stderr
+    with shell(hub.environment(home, offline=True)) as run:
+        offline = run(*RUN, "--db", db)
+        assert offline.code == 0, offline.err
+        assert "complete, nothing to do" in offline.err
+        fresh = run(*RUN, "--db", again)
+        assert fresh.code == 0, fresh.err
     assert rows_of(db, "SELECT count(*) FROM runs") == [(1,)]
-
-    fresh = attattr(*RUN, "--db", again, env=hub.environment(home, offline=True))
-    assert fresh.returncode == 0, fresh.stderr
     assert identity(again) == identity(db)
     everything = "SELECT * EXCLUDE run_id FROM head_scores ORDER BY ALL"
     assert rows_of(again, everything) == rows_of(db, everything)

@@ -125,8 +125,9 @@ class Jobs:
                     raise UserError("the cluster does not take the job", got=first_line(error)) from error
             time.sleep(_POLL_S)
 
-    def follow(self, submission_id: str, write: Callable[[str], Any] = sys.stderr.write) -> int:
-        """Writes the job's log as it comes, and returns the exit code of `attattr run` there."""
+    def follow(self, submission_id: str, write: Callable[[str], Any] | None = None) -> int:
+        """Writes the job's log as it comes (to stderr), and returns the exit code of `attattr run` there."""
+        write = write or sys.stderr.write
         # Asked for again and again: Ray's own stream of the log stays open after a job that failed.
         shown = 0
         while True:
