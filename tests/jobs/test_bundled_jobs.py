@@ -18,6 +18,7 @@ from attattr_batch.analysis.audits import run_audits
 from attattr_batch.analysis.jobs import load_catalogue
 from attattr_batch.resources import bundled_folder
 from attattr_batch.store.connection import Store
+from attattr_batch.store.tables import metadata, query_name
 
 # Building the jobs takes two minutes of two idle cores; every test may be the one that waits for it.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -111,6 +112,15 @@ def test_universality_equals_scipy_on_the_exported_importances(store: Store) -> 
 def test_the_cookbook_has_its_questions() -> None:
     assert len(QUESTIONS) >= 15
     assert len(QUESTIONS) == COOKBOOK.count("```sql") == len(re.findall("^## ", COOKBOOK, re.MULTILINE))
+
+
+def test_the_cookbook_counts_no_example_twice() -> None:
+    """What is about the gold and the predicted class has a row for each, also where they are one."""
+    twofold = {query_name(table) for table in metadata.tables.values() if "target" in table.columns}
+    twofold = twofold - {"runs"} | {"head_summary", "edge_tokens"}
+    for question, sql in QUESTIONS.items():
+        if twofold & set(re.findall(r"(?:FROM|JOIN) (\w+)", sql)):
+            assert re.search(r"target = '(gold|predicted)'", sql), question
 
 
 @pytest.mark.parametrize("question", QUESTIONS)
