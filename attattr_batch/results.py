@@ -191,7 +191,8 @@ class Results:
         """
         figure = find_figure(kind)
         with self._store.read() as connection:
-            rows = figure_rows(connection, figure, chosen_runs(connection, [str(run) for run in runs]))
+            shown = chosen_runs(connection, [str(run) for run in runs])
+            rows = figure_rows(connection, figure, shown, self._store.path)
         if figure.by_criterion:
             rows = with_criterion(rows, criterion)
         return themed(figure.draw(rows), theme)

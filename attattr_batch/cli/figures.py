@@ -49,7 +49,7 @@ def plot(
 
     figure = find_figure(kind)
     with Store(db).read() as connection:
-        rows = figure_rows(connection, figure, chosen_runs(connection, runs or ()))
+        rows = figure_rows(connection, figure, chosen_runs(connection, runs or ()), db)
     if figure.by_criterion:
         rows = with_criterion(rows, criterion)
     save_chart(themed(figure.draw(rows), theme), output)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -80,13 +81,16 @@ def missing_jobs(connection: Connection, figure: Figure) -> list[str]:
     return [name for name in figure.query.depends if name not in known]
 
 
-def figure_rows(connection: Connection, figure: Figure, run_ids: Sequence[int]) -> pa.Table:
+def figure_rows(
+    connection: Connection, figure: Figure, run_ids: Sequence[int], path: Path | None = None
+) -> pa.Table:
     """Rows that the figure is drawn from.
 
     Args:
         connection: From `Store.read()`.
         figure: The kind.
         run_ids: Runs to show.
+        path: The store's file, for commands in messages; None where they are read elsewhere (the report).
 
     Raises:
         UserError: a job has to be run first, or there is nothing about these runs.
@@ -96,25 +100,31 @@ def figure_rows(connection: Connection, figure: Figure, run_ids: Sequence[int]) 
         raise UserError(
             f"figure {figure.name!r} needs what a job makes",
             got=f"no table {', '.join(missing)} in the store",
-            hint=f"attattr jobs run {' '.join(missing)}",
+            hint=f"attattr jobs run {' '.join(missing)}{_at(path)}",
         )
     rows = raw(connection).sql(figure.query.query, params={"runs": list(run_ids)}).to_arrow_table()
     if rows.num_rows == 0:
-        raise _nothing_to_draw(connection, figure, run_ids)
+        raise _nothing_to_draw(connection, figure, run_ids, path)
     return rows
 
 
-def _nothing_to_draw(connection: Connection, figure: Figure, run_ids: Sequence[int]) -> UserError:
+def _nothing_to_draw(
+    connection: Connection, figure: Figure, run_ids: Sequence[int], path: Path | None
+) -> UserError:
     catalogue = load_catalogue()
     jobs = [name for name in figure.query.depends if name in catalogue.jobs]
     runs = [run for run in list_runs(connection) if run.run_id in run_ids]
     needed = catalogue.with_dependencies(jobs) if jobs else []
     lacking = [why for job in needed if (why := job.without_rows(runs)) is not None]
-    hint = f"attattr jobs run {' '.join(jobs)}" if jobs else "attattr status"
+    hint = (f"attattr jobs run {' '.join(jobs)}" if jobs else "attattr status") + _at(path)
     if lacking:
         hint = f"attribute them with `--target both` (gold needs labels), then {hint}"
     message = f"there is nothing to draw in figure {figure.name!r} for these runs"
     return UserError(message, got="; ".join(lacking) or None, hint=hint)
+
+
+def _at(path: Path | None) -> str:
+    return "" if path is None else f" --db {path}"
 
 
 def with_criterion(rows: pa.Table, criterion: str) -> pa.Table:

@@ -189,7 +189,8 @@ def test_plot_writes_each_kind_of_file(
 def test_what_cannot_be_drawn_is_said_plainly(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     store = filled_store(tmp_path)
     cli, picture = Cli(capsys, store.path), tmp_path / "x.svg"
-    assert "attattr jobs run head_universality" in cli.refuses("plot", "universality", "-o", picture)
+    needed = f"attattr jobs run head_universality --db {store.path}\n"
+    assert needed in cli.refuses("plot", "universality", "-o", picture)
     assert "did you mean 'pruning'" in cli.refuses("plot", "prunning", "-o", picture)
     assert ".svg, .png, .json" in cli.refuses("plot", "heads", "-o", tmp_path / "x.pdf")
     assert "no such run" in cli.refuses("plot", "heads", "--run", "nobody", "-o", picture)
