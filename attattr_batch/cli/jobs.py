@@ -184,7 +184,17 @@ def run(
     if any(result.status != "built" or result.quarantined for result in results):
         raise typer.Exit(1)
     if form is Format.table and not quiet:
-        say(f"next: attattr sql 'select * from head_importance' --db {db}   attattr verify --db {db}")
+        table = _made_by((jobs or ["head_importance"])[-1], folder)
+        say(f"next: attattr sql 'select * from {table}' --db {db}   attattr verify --db {db}")
+
+
+def _made_by(name: str, folder: Path | None) -> str:
+    """Name of the table that holds what a job makes."""
+    from attattr_batch.analysis.jobs import load_catalogue
+    from attattr_batch.store.jobs import ANSWERS
+
+    job = load_catalogue(folder).job(name)
+    return ANSWERS[job.materialized].name if job.is_pass else job.name
 
 
 def _print_results(results: list[JobResult], form: Format) -> None:

@@ -37,6 +37,12 @@ def test_a_job_is_shown_with_its_query_and_the_parameters_that_reach_it(cli: Cli
     assert "example_id (integer from 0 or null; default null)" in cli.bare("jobs", "show", "tree_edges").out
 
 
+def test_what_comes_next_after_jobs_can_be_asked(cli: Cli) -> None:
+    answer = cli("jobs", "run", "token_pairs", "splits")
+    assert f"next: attattr sql 'select * from splits' --db {cli.db}" in answer.err
+    assert cli("sql", "select * from splits").code == 0
+
+
 def test_status_shows_the_first_failures_and_says_where_the_rest_is(cli: Cli, store: Store) -> None:
     failure = "SELECT 1, i + 8, 1, 'ValueError', 'odd number', '', 2, now() FROM range({}) AS r (i)"
     execute(store, f"INSERT INTO failures {failure.format(50)}")
