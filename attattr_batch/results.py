@@ -20,7 +20,7 @@ from attattr_batch.report.figures import chosen_runs, figure_rows, find_figure, 
 from attattr_batch.report.theme import Chart, themed
 from attattr_batch.runtime.progress import reporting, stderr_console
 from attattr_batch.spec import make_machine, make_spec
-from attattr_batch.store.connection import Store, arrow_result
+from attattr_batch.store.connection import Store, arrow_result, statement_errors
 from attattr_batch.store.jobs import table_names
 from attattr_batch.store.runs import resolve_run
 
@@ -83,8 +83,9 @@ class Results:
 
         Raises:
             StoreError: the store cannot be read.
+            UserError: the query is wrong, or would write.
         """
-        with self._store.read() as connection:
+        with statement_errors(), self._store.read() as connection:
             return arrow_result(connection, query, values)
 
     def runs(self) -> pa.Table:
@@ -103,9 +104,9 @@ class Results:
             **equal: Wanted value by column.
 
         Raises:
-            UserError: there is no such table, column or run.
+            UserError: there is no such table, column or run, or a column cannot hold the value.
         """
-        with self._store.read() as connection:
+        with statement_errors(), self._store.read() as connection:
             known = table_names(connection)
             if name not in known:
                 raise unknown_name("table (a job's table must be built first: `run_jobs`)", name, known)
@@ -125,7 +126,7 @@ class Results:
     def run_jobs(
         self,
         *names: str,
-        runs: Sequence[str] = (),
+        runs: str | int | Sequence[str | int] = (),
         params: Mapping[str, Any] | None = None,
         folder: str | Path | None = None,
         retry_errors: bool = False,
@@ -137,7 +138,7 @@ class Results:
 
         Args:
             *names: Jobs.
-            runs: Names or ids of the runs to build them for; empty: every finished run.
+            runs: Name or id of the run to build them for, or several; empty: every finished run.
             params: Values of parameters, by `NAME`, or by `JOB.NAME` for one job alone; None is null.
             folder: A folder with jobs of your own.
             retry_errors: Whether to try quarantined examples of passes again.
@@ -148,7 +149,7 @@ class Results:
         """
         request = JobRequest(
             names=names,
-            runs=runs,
+            runs=(str(runs),) if isinstance(runs, str | int) else tuple(map(str, runs)),
             params={key: value_text(value) for key, value in (params or {}).items()},
             folder=None if folder is None else Path(folder),
             retry_errors=retry_errors,

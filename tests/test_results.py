@@ -254,6 +254,28 @@ def test_open(store: Store) -> None:
     assert results.table("runs", name="second")["name"].to_pylist() == ["second"]
 
 
+@pytest.mark.parametrize(
+    ("query", "match"),
+    [
+        ("SELECT * FROM x", "(?s)the query failed.*Catalog Error: Table with name x"),
+        ("DELETE FROM meta", "(?s)the query failed.*read-only"),
+        ("SELECT ?", "(?s)the query failed.*parameters"),
+        ("", "gives no rows"),
+    ],
+)
+def test_a_query_that_cannot_be_answered_is_the_users(store: Store, query: str, match: str) -> None:
+    with pytest.raises(UserError, match=match):
+        attattr_batch.open(store.path).sql(query)
+
+
+def test_values_that_cannot_be_meant_are_the_users(store: Store) -> None:
+    results = attattr_batch.open(store.path)
+    with pytest.raises(UserError, match="the query failed"):
+        results.table("head_scores", layer=["gold"])
+    with pytest.raises(UserError, match=r"(?s)negative number of heads.*0 or more"):
+        results.diff("first", "second", top=-1)
+
+
 def test_jobs_from_python(store: Store, tmp_path: Path) -> None:
     copy = tmp_path / "copy.duckdb"
     copy.write_bytes(store.path.read_bytes())
@@ -265,6 +287,8 @@ def test_jobs_from_python(store: Store, tmp_path: Path) -> None:
     assert (one.status, one.error) == ("built", None)
     with pytest.raises(UserError, match="unknown job"):
         results.run_jobs("token_pair")
+    results.run_jobs("splits", runs="first")
+    assert set(results.table("splits")["run_id"].to_pylist()) == {1}
 
 
 def test_figures_from_python(store: Store, tmp_path: Path) -> None:

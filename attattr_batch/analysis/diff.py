@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Row
 
 from attattr_batch.analysis.jobs import load_catalogue
 from attattr_batch.choices import RowTarget
+from attattr_batch.errors import UserError
 from attattr_batch.store import jobs as built
 from attattr_batch.store.connection import Store, arrow_result
 from attattr_batch.store.runs import resolve_run
@@ -46,7 +47,10 @@ def diff_runs(store: Store, run_a: str | int, run_b: str | int, *, top: int = 10
 
     Raises:
         StoreError: there is no such run.
+        UserError: `top` is negative.
     """
+    if top < 0:
+        raise UserError("cannot list a negative number of heads", got=top, allowed="0 or more")
     with store.read() as connection:
         runs = resolve_run(connection, run_a), resolve_run(connection, run_b)
         built.prepare(connection, [run.run_id for run in runs])

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, create_engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
-from attattr_batch.errors import StoreError
+from attattr_batch.errors import StoreError, UserError
 from attattr_batch.store import migrate
 from attattr_batch.store.opening import (
     concerns_file,
@@ -152,9 +152,21 @@ def raw(connection: Connection) -> DuckDBPyConnection:
     return cast("DuckDBPyConnection", connection.connection.driver_connection)
 
 
+@contextmanager
+def statement_errors() -> Iterator[None]:
+    """Around the reading of a store: what DuckDB finds wrong with a statement is its writer's to mend."""
+    try:
+        yield
+    except duckdb.Error as error:
+        raise UserError("the query failed", got=error) from error
+
+
 def arrow_result(connection: Connection, sql: str, values: Sequence[Any] = ()) -> pa.Table:
     """Rows of a query as an Arrow table, in the connection's transaction; `?` stands for the values."""
-    return raw(connection).sql(sql, params=list(values)).to_arrow_table()
+    found = raw(connection).sql(sql, params=list(values))
+    if found is None:
+        raise UserError("the statement gives no rows", got=sql)
+    return found.to_arrow_table()
 
 
 @contextmanager
