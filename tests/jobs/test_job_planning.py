@@ -236,12 +236,15 @@ class Tables:
         max_size=12,
     ),
 )
-def test_whatever_was_interrupted_nothing_below_a_built_job_is_stale(
+def test_whatever_was_interrupted_what_is_below_a_built_job_follows_once(
     needs: Sequence[set[int]], requests: Sequence[tuple[int, int, tuple[str, ...], int]]
 ) -> None:
     tables = Tables([set(), *needs[1:]])
     for number, value, runs, stop in requests:
-        if tables.request(f"j{number}", value, runs, stop):
+        name = f"j{number}"
+        if tables.request(name, value, runs, stop):
             for run in runs:
-                assert not tables.stale(run) & tables.below(f"j{number}")
-                assert f"j{number}" not in tables.stale(run)
+                assert not tables.stale(run) & {name, *tables.below(name)}
+            catalogue = tables.catalogue()
+            again = plan_jobs(catalogue, [name], {f"{name}.k": str(value)}, runs, tables.builds)
+            assert [step.job for step in again] == catalogue.with_dependencies([name])
