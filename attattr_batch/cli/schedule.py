@@ -7,7 +7,7 @@ import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -31,6 +31,9 @@ from attattr_batch.cli.output import (
     stderr,
 )
 from attattr_batch.files import write_file
+
+if TYPE_CHECKING:
+    from attattr_batch.schedule.settings import Schedule
 
 group = typer.Typer(name="schedule", help="Recurring runs, each tick exactly once.", no_args_is_help=True)
 
@@ -113,13 +116,20 @@ def list_schedules(schedules: StateOption = DEFAULT_STATE, form: FormatOption = 
     rows = []
     with State(schedules).transaction() as transaction:
         for schedule in transaction.schedules():
-            ticks = schedule.next_ticks(_now(), 2)
-            times = [f"{tick.astimezone(schedule.zone):%Y-%m-%d %H:%M %Z}" for tick in ticks]
-            known = transaction.ticks(schedule.name)
-            ended = [(row.tick, row.status, (row.outcome or {}).get("message")) for row in known[-1:]]
+            ticks = [_shown(tick, schedule, form) for tick in schedule.next_ticks(_now(), 2)]
+            ended = [
+                (_shown(row.tick, schedule, form), row.status, (row.outcome or {}).get("message"))
+                for row in transaction.ticks(schedule.name)[-1:]
+            ]
             last = ended[0] if ended else (None, None, None)
-            rows.append((schedule.name, schedule.cron, schedule.tz, *times, *last))
+            rows.append((schedule.name, schedule.cron, schedule.tz, *ticks, *last))
     print_rows(columns, rows, form)
+
+
+def _shown(tick: datetime, schedule: Schedule, form: Format) -> datetime | str:
+    """A tick in the schedule's own time zone, of which people see the name."""
+    local = tick.astimezone(schedule.zone)
+    return f"{local:%Y-%m-%d %H:%M %Z}" if form is Format.table else local
 
 
 def remove(name: NameArgument, schedules: StateOption = DEFAULT_STATE) -> None:

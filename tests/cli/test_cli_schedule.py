@@ -160,12 +160,16 @@ def test_another_model_is_drift_and_is_told(
 
 
 def test_a_failed_tick_is_told_with_exit_code_1(cli: Cli, clock: Clock, tmp_path: Path) -> None:
-    add(cli)
-    clock.forward(hours=3)
+    add(cli, "--tz", "Asia/Tokyo")
+    clock.forward(hours=18)
     (tmp_path / "night.yaml").write_text("{task: sst2, model: bundled, data_dir: nowhere}")
     ((tick,), err) = run_due(cli, code=1)
     assert tick["status"] == "failed"
     assert "nowhere" in err
+    (row,) = json.loads(cli.bare("schedule", "list", "--format", "json").out)
+    assert (row["last"], row["next"]) == ("2026-01-02T02:00:00+09:00", "2026-01-03T02:00:00+09:00")
+    listed = cli.bare("schedule", "list").out
+    assert contains(" ".join(listed.split()), "2026-01-02 02:00 JST", "2026-01-03 02:00 JST")
 
 
 def test_rank_correlation_is_spearman_s(cli: Cli, tmp_path: Path) -> None:
