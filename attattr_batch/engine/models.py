@@ -113,8 +113,12 @@ def find_model(name: str, *, task: str | None = None, revision: str | None = Non
         if revision is not None:
             raise UserError("only a hub model has a revision", got=f"{revision} of the bundled model")
         folders = bundled_folder() / "models"
-        if task is None or not (folders / task).is_dir():
-            raise unknown_name("bundled model for task", str(task), [p.name for p in folders.iterdir()])
+        tasks = [path.name for path in folders.iterdir()]
+        if task is None:
+            allowed = ", ".join(sorted(tasks))
+            raise UserError("a bundled model needs its task", got="no `task`", allowed=allowed)
+        if not (folders / task).is_dir():
+            raise unknown_name("bundled model for task", task, tasks)
         return ModelSource(name, folders / task)
     path = Path(name).expanduser()
     if path.exists() or name.startswith((".", "/", "~")):

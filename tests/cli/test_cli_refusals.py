@@ -101,6 +101,15 @@ def test_no_model_folder(cli: Cli, data: Path, tmp_path: Path) -> None:
     assert contains(refuses_model(cli, tmp_path, data), "no config.json", str(tmp_path))
 
 
+def test_a_bundled_model_without_a_task(cli: Cli, tmp_path: Path) -> None:
+    reviews = tmp_path / "reviews.csv"
+    reviews.write_text("sentence,label\na good film,1\n")
+    spec = tmp_path / "spec.yaml"
+    spec.write_text(f"{{model: bundled, dataset: {reviews}, columns: {{text_a: sentence, label: label}}}}")
+    message = cli.refuses("run", spec)
+    assert contains(message, "a bundled model needs its task", "allowed: mnli, mrpc, rte, sst2")
+
+
 def test_no_weights(cli: Cli, data: Path, changed: Path) -> None:
     (changed / "model.safetensors").unlink()
     assert contains(
