@@ -69,6 +69,8 @@ def _store(db: object) -> tuple[str, str, str]:
     from attattr_batch.store.connection import Store
 
     store = Store(str(db))
+    if not store.path.parent.is_dir():
+        return "store", "FAILED", f"there is no folder {store.path.parent}"
     if not store.path.exists():
         return "store", "ok", f"{db}: not there yet; `attattr run` makes it"
     try:

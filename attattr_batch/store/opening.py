@@ -33,6 +33,8 @@ _SETTINGS = {
     "autoload_known_extensions": False,
 }
 
+_MAGIC = slice(8, 12)
+
 _HELD_BY_OTHER = "Could not set lock on file"
 _INTERRUPTED = "Query interrupted"
 _HELD_BY_US = "with a different configuration than existing connections"
@@ -76,6 +78,8 @@ def open_duckdb(
     """
     if path.is_dir():
         raise StoreError("the database must be a file", got=f"{path} (a folder)", hint="give a file's path")
+    if _is_other_file(path):
+        raise explain(duckdb.IOException("not a valid DuckDB database file"), path)
     config = {**_SETTINGS, **(settings or {})}
     deadline, sign = time.monotonic() + timeout_s, Sign(path)
     if read_only:
@@ -96,6 +100,22 @@ def open_duckdb(
             pause()
     finally:
         sign.remove()
+
+
+def _is_other_file(path: Path) -> bool:
+    """Whether a file is no DuckDB database.
+
+    DuckDB would take data it can read, such as CSV, for a view in a database in memory, and what is written
+    there would be lost.
+    """
+    if not path.is_file():
+        return False
+    try:
+        with path.open("rb") as file:
+            head = file.read(_MAGIC.stop)
+    except OSError:
+        return False  # DuckDB says why it cannot be read
+    return any(head) and head[_MAGIC] != b"DUCK"
 
 
 def _make_blank(path: Path, config: dict[str, Any]) -> None:

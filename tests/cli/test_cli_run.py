@@ -319,6 +319,11 @@ def test_doctor(cli: Cli) -> None:
     (store,) = [row for row in json.loads(answer.out) if row["what"] == "store"]
     assert (answer.code, store["result"]) == (1, "FAILED")
     assert "not a DuckDB database" in store["detail"]
+    cli.db = cli.db.with_name("nowhere") / "new.duckdb"
+    answer = cli("doctor", "--format", "json")
+    (store,) = [row for row in json.loads(answer.out) if row["what"] == "store"]
+    assert (answer.code, store["result"]) == (1, "FAILED"), "attattr run does not make the folder"
+    assert "there is no folder" in store["detail"]
 
 
 # The installed command

@@ -54,6 +54,13 @@ def test_a_text_file(anywhere: Cli, model: Path, data: Path) -> None:
     assert contains(refuses_store(anywhere, model, data), "not a DuckDB database", str(anywhere.db), "--db")
 
 
+def test_a_data_file(anywhere: Cli, model: Path, data: Path) -> None:
+    """DuckDB opens it in memory, where a run would be lost."""
+    anywhere.db = anywhere.db.with_name("rows.csv")
+    anywhere.db.write_text("a,b\n1,2\n3,4\n")
+    assert contains(refuses_store(anywhere, model, data), "not a DuckDB database", "rows.csv", "--db")
+
+
 def test_a_foreign_database(anywhere: Cli, model: Path, data: Path) -> None:
     with duckdb.connect(anywhere.db) as connection:
         connection.execute("CREATE TABLE runs (mine INTEGER)")
