@@ -16,8 +16,9 @@ _INTRODUCTION = """\
 
 Generated from the commands by `make docs`; `make check` keeps it up to date.
 
-`attattr COMMAND --help` says the same in the terminal, and `attattr --install-completion` sets up completion
-in your shell. Data goes to stdout, everything said to a person to stderr.
+`attattr COMMAND --help` says the same in the terminal, `attattr --version` which version it is, and
+`attattr --install-completion` sets up completion in your shell. Data goes to stdout, everything said to a
+person to stderr.
 
 Exit codes:
 

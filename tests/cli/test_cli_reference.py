@@ -1,5 +1,6 @@
 """Help teaches; near misses are named."""
 
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,10 @@ def test_run_explains_every_key_of_a_spec(
     """The message about a wrong key sends people there."""
     said = Cli(capsys, tmp_path / "none.duckdb").bare("run", "--help").out
     assert f"\n  - {key}: " in said or f"\n  --{key.replace('_', '-')} <" in said
+
+
+def test_the_version(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert Cli(capsys, tmp_path).bare("--version") == (0, f"attattr-batch {version('attattr-batch')}\n", "")
 
 
 def test_near_misses_are_named(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
