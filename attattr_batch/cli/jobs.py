@@ -86,7 +86,11 @@ def show(
     folder: FolderOption = None,
     form: FormatOption = Format.table,
 ) -> None:
-    """Show what a job makes: parameters, also of the jobs it is built from, columns, audits and query."""
+    """Show what a job makes: parameters, also of the jobs it is built from, rows, columns, audits and query.
+
+    The columns that a row is one per have the meanings they have everywhere; jobs/README.md has those too,
+    and all types.
+    """
     from attattr_batch.analysis.jobs import load_catalogue
 
     catalogue = load_catalogue(folder)
@@ -97,6 +101,8 @@ def show(
         for one in [found, *needed]
         for parameter in one.parameters.values()
     ]
+    if grain := found.file.fields.get("grain"):
+        parts.append(("one row per", grain, ""))
     parts += [("column", name, meaning) for name, meaning in found.file.columns.items()]
     parts += [("depends", name, "") for name in found.file.depends]
     parts += [("audit", name, "") for name in found.audits]
