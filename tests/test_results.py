@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fabricate import commit, execute, filled_store, register, rows
+from fabricate import commit, execute, filled_store, new_store, register, rows
 from scipy.stats import binomtest
 
 import attattr_batch
@@ -161,6 +161,21 @@ def test_diff_of_runs_over_other_data(store: Store) -> None:
     )
     assert heads[0]["value"] == pytest.approx(means[2] - means[1], abs=1e-6)
     assert all(row["ci_low"] <= row["value"] <= row["ci_high"] for row in heads)
+
+
+def test_diff_shows_settings_as_they_were_given(tmp_path: Path) -> None:
+    store = new_store(tmp_path)
+    spec = {"task": "sst2", "limit": 40, "nodes": 20, "device": "cpu", "name": "first"}
+    register(store, 4, "first", config=spec, identity={"dataset": "a", "nodes": 20})
+    spec = {"task": "sst2", "limit": 41, "nodes": 30, "device": "cuda", "columns": {"label": "verdict"}}
+    register(store, 4, "second", config=spec, identity={"dataset": "b", "nodes": 30})
+    found = diff_runs(store, "first", "second").to_pylist()
+    assert [tuple(row.values())[:4] for row in found if row["part"] in ("setting", "identity")] == [
+        ("setting", "columns.label", None, "verdict"),
+        ("setting", "limit", "40", "41"),
+        ("setting", "nodes", "20", "30"),
+        ("identity", "dataset", "a", "b"),
+    ]
 
 
 def test_diff_on_the_same_rows_is_paired(store: Store) -> None:

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Row
 from attattr_batch.analysis.jobs import load_catalogue
 from attattr_batch.choices import RowTarget
 from attattr_batch.errors import UserError
+from attattr_batch.spec import Machine
 from attattr_batch.store import jobs as built
 from attattr_batch.store.connection import Store, arrow_result
 from attattr_batch.store.runs import resolve_run
@@ -39,10 +40,12 @@ def diff_runs(store: Store, run_a: str | int, run_b: str | int, *, top: int = 10
         top: Heads to list, those whose importance (ATTATTR) moved most.
 
     Returns:
-        Rows (part, name, a, b, value, ci_low, ci_high). Parts: `identity` (settings that differ), `accuracy`
-        (value: b - a), `answers` (of the same rows: share that changed), `correlation` of head importance by
-        criterion, `head` (importance of a head; value: b - a). Intervals are at 95 %: of accuracies
-        Agresti and Min's (same rows) or Newcombe's (other rows), of the rest bootstrap over examples.
+        Rows (part, name, a, b, value, ci_low, ci_high). Parts: `setting` (keys of the run specs that differ,
+        but not where it was computed), `identity` (what else makes them two runs, contents as hashes),
+        `accuracy` (value: b - a), `answers` (of the same rows: share that changed), `correlation` of head
+        importance by criterion, `head` (importance of a head; value: b - a). Intervals are at 95 %: of
+        accuracies Agresti and Min's (same rows) or Newcombe's (other rows), of the rest bootstrap over
+        examples.
         Heads are compared by the attributions of a class that both runs have: gold, or else predicted.
 
     Raises:
@@ -54,7 +57,7 @@ def diff_runs(store: Store, run_a: str | int, run_b: str | int, *, top: int = 10
     with store.read() as connection:
         runs = resolve_run(connection, run_a), resolve_run(connection, run_b)
         built.prepare(connection, [run.run_id for run in runs])
-        rows = _identity_rows(*runs) + _accuracy_rows(connection, *runs)
+        rows = _settings_rows(*runs) + _accuracy_rows(connection, *runs)
         target = _common_target(*runs)
         if _alike(*runs) and target is not None:
             _importance(connection, target)
@@ -98,10 +101,20 @@ def _has_scores(connection: Connection, run: Row[Any], target: RowTarget) -> boo
     return arrow_result(connection, query, [run.run_id, target]).num_rows > 0
 
 
-def _identity_rows(a: Row[Any], b: Row[Any]) -> list[dict[str, Any]]:
-    first, second = (_flat(json.loads(run.identity)) for run in (a, b))
+def _settings_rows(a: Row[Any], b: Row[Any]) -> list[dict[str, Any]]:
+    """Settings as they were given, and what of the identity they do not say already."""
+    unsaid = {"name", *Machine.model_fields}
+    specs = [json.loads(run.config) for run in (a, b)]
+    given = _differences(*({key: spec[key] for key in spec if key not in unsaid} for spec in specs))
+    found = _differences(json.loads(a.identity), json.loads(b.identity))
+    parts = {"setting": given, "identity": [row for row in found if row not in given]}
+    return [{"part": part, **row} for part, rows in parts.items() for row in rows]
+
+
+def _differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[dict[str, Any]]:
+    first, second = _flat(a), _flat(b)
     return [
-        {"part": "identity", "name": key, "a": first.get(key), "b": second.get(key)}
+        {"name": key, "a": first.get(key), "b": second.get(key)}
         for key in sorted(first.keys() | second.keys())
         if first.get(key) != second.get(key)
     ]
