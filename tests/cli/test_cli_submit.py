@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 import signal
 import socket
@@ -136,6 +137,8 @@ def test_the_job_s_exit_code_comes_back_and_a_failed_job_is_submitted_again(
     again = submit(*command)
     assert (again.code, "nothing to do" in again.err) == (2, False)
     assert "the local executor has one worker" in again.err
+    ids = [re.findall(r"job (attattr-\S+): submitted", answer.err) for answer in (first, again)]
+    assert ids[1] == [f"{ids[0][0]}-2"], "Ray may still watch over the first job's id"
 
 
 def test_a_wrong_token_is_a_clear_error(head: str, environment: dict[str, str], spec: Path) -> None:

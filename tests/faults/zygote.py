@@ -169,6 +169,7 @@ def _warm_up() -> None:
     import pandas  # type: ignore[import-untyped]  # noqa: F401
     import torch
 
+    import attattr_batch.store.connection  # noqa: F401
     from attattr_batch.engine.models import find_model, load_model
     from attattr_batch.passes.plan import plan_attribution
     from attattr_batch.spec import make_spec

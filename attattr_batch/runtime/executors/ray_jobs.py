@@ -1,11 +1,13 @@
 """Submitting runs as a Ray job: the driver then runs on the cluster's head, and this machine may leave.
 
 The submission id comes from the identity of the runs and the store, so the same work is submitted once,
-however often it is asked for. A job that ended badly is submitted again, and resumes.
+however often it is asked for. A job that ended badly is submitted again under the next number (`-2`, `-3`),
+and resumes.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import shlex
 import sys
@@ -30,6 +32,7 @@ from attattr_batch.spec import RunSpec
 _DASHBOARD_PORT = 8265
 _POLL_S = 1.0
 _NO_AGENT = "No available agent"
+_ID_TAKEN = "already exists"
 _AGENT_S = 120.0
 
 
@@ -88,12 +91,17 @@ class Jobs:
         Raises:
             UserError: a run cannot be planned; nothing was submitted.
         """
-        submission_id = f"attattr-{_key(specs, db)[:24]}"
-        known = next((job for job in self._client.list_jobs() if job.submission_id == submission_id), None)
-        if known is not None:
-            if not known.status.is_terminal() or known.status == "SUCCEEDED":
+        first = submission_id = f"attattr-{_key(specs, db)[:24]}"
+        jobs = {job.submission_id: job for job in self._client.list_jobs()}
+        # A failed job keeps its id. Under the same one, Ray's watch over the failed job, which outlives it
+        # by a second, would find its supervisor gone and report that of the new job.
+        for attempt in itertools.count(2):
+            job = jobs.get(submission_id)
+            if job is None:
+                break
+            if not job.status.is_terminal() or job.status == "SUCCEEDED":
                 return Submission(submission_id, new=False)
-            self._client.delete_job(submission_id)
+            submission_id = f"{first}-{attempt}"
         with tempfile.TemporaryDirectory() as folder:
             runs = [spec.model_dump(mode="json", exclude_none=True) for spec in specs]
             (Path(folder) / "spec.yaml").write_text(json.dumps({"runs": runs}, indent=1), encoding="utf-8")
@@ -108,19 +116,23 @@ class Jobs:
                 "--address",
                 "auto",
             ]
-            self._hand_in(submission_id, shlex.join(command), folder)
-        return Submission(submission_id, new=True)
+            return Submission(submission_id, new=self._hand_in(submission_id, shlex.join(command), folder))
 
-    def _hand_in(self, submission_id: str, entrypoint: str, folder: str) -> None:
-        """Submits; a cluster that has just started has a job server before it has anyone to start jobs."""
+    def _hand_in(self, submission_id: str, entrypoint: str, folder: str) -> bool:
+        """Submits, and returns False where another has just done so.
+
+        A cluster that has just started has a job server before it has anyone to start jobs.
+        """
         deadline = time.monotonic() + _AGENT_S
         while True:
             try:
                 self._client.submit_job(
                     entrypoint=entrypoint, submission_id=submission_id, runtime_env={"working_dir": folder}
                 )
-                return
+                return True
             except RuntimeError as error:
+                if _ID_TAKEN in str(error):
+                    return False
                 if _NO_AGENT not in str(error) or time.monotonic() > deadline:
                     raise UserError("the cluster does not take the job", got=first_line(error)) from error
             time.sleep(_POLL_S)
