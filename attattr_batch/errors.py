@@ -32,6 +32,10 @@ class StoreError(UserError):
     """The database file cannot be used as asked: locked, foreign, newer schema, read-only, full disk."""
 
 
+class ModelGoneError(UserError):
+    """The model of a stored run, or its tokenizer, is no longer the one the run was made with."""
+
+
 class TerminalError(AttattrError):
     """A failure that every other attempt would meet too (broken weights, say), so none is made."""
 

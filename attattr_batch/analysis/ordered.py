@@ -1,16 +1,13 @@
-"""Passes that jobs order: the query's rows become an order, and the driver has it answered."""
+"""Having the driver answer what a job orders; with torch, so that answers there already go without."""
 
 from __future__ import annotations
 
 from typing import Any, cast
 
-import pyarrow as pa
-import pyarrow.compute as pc
 from sqlalchemy import Row
 
 from attattr_batch.analysis.jobs import Job
-from attattr_batch.errors import UserError
-from attattr_batch.passes.order import attack_order, mask_order
+from attattr_batch.passes.order import Attack, Mask, Order
 from attattr_batch.passes.stored import OrderedPlan, StoredRun, plan_attack, plan_masked_accuracy, stored_run
 from attattr_batch.runtime.execution import How, complete_pass
 from attattr_batch.spec import Machine
@@ -19,29 +16,27 @@ from attattr_batch.store.jobs import register_ordered_pass
 from attattr_batch.store.runs import PassKind
 
 
-def answer_order(store: Store, job: Job, run: Row[Any], rows: pa.Table, how: How) -> int:
-    """Has one run's part of a pass job computed, or the rest of it; a finished one is left as it is.
+def answer_order(store: Store, job: Job, run: Row[Any], order: Order[Any], how: How) -> int:
+    """Has what a job orders of one run computed, or the rest of it.
 
     Args:
         store: The store.
         job: The job.
         run: The run.
-        rows: Rows of the job's query, of every run.
+        order: What is ordered of it.
         how: Where to compute, and whom to tell.
 
     Returns:
         Examples that failed every attempt.
 
     Raises:
-        UserError: the query's rows are no order, the run's model is gone or changed, or no worker can start.
+        ModelGoneError: the run's model is gone or changed.
+        UserError: examples are ordered that the run lacks, or no worker can start.
         TerminalError: no example can be answered.
     """
-    if "run_id" not in rows.column_names:
-        raise UserError("the job's query lacks the column run_id", got=", ".join(rows.column_names))
-    rows = rows.filter(pc.equal(rows["run_id"], run.run_id))
     with store.read() as connection:
         stored = stored_run(connection, run)
-    plan = _plan(job, stored, how.machine, rows)
+    plan = _plan(job, stored, how.machine, order)
     kind = cast(PassKind, job.materialized)
     with store.write() as connection:
         pass_id = register_ordered_pass(
@@ -50,8 +45,7 @@ def answer_order(store: Store, job: Job, run: Row[Any], rows: pa.Table, how: How
     return complete_pass(store, pass_id, f"{job.name}, {run.name}", plan, how).quarantined
 
 
-def _plan(job: Job, stored: StoredRun, machine: Machine, rows: pa.Table) -> OrderedPlan:
+def _plan(job: Job, stored: StoredRun, machine: Machine, order: Order[Mask] | Order[Attack]) -> OrderedPlan:
     if job.materialized == "masked_accuracy":
-        order = mask_order(rows, stored.n_layers, stored.n_heads)
-        return plan_masked_accuracy(stored, machine, job.name, order)
-    return plan_attack(stored, machine, job.name, attack_order(rows))
+        return plan_masked_accuracy(stored, machine, job.name, cast(Order[Mask], order))
+    return plan_attack(stored, machine, job.name, cast(Order[Attack], order))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +15,8 @@ from sqlalchemy import Connection, Row
 
 from attattr_batch.analysis.jobs import Catalogue, Job, load_catalogue
 from attattr_batch.analysis.planning import plan_jobs
-from attattr_batch.errors import AttattrError, UserError
+from attattr_batch.errors import AttattrError, ModelGoneError, UserError
+from attattr_batch.passes.order import Order, read_order
 from attattr_batch.runtime.driver import Reporter
 from attattr_batch.spec import Machine
 from attattr_batch.store import jobs as built
@@ -152,19 +154,40 @@ class _Builder:
 
     def _answer(self, job: Job, values: Mapping[str, Any]) -> int:
         """Has the answers computed that a pass job orders; returns how many examples were quarantined."""
-        # With torch: jobs that are SQL alone go without.
-        from attattr_batch.analysis.ordered import answer_order
-        from attattr_batch.runtime.execution import How
-
         with self._store.read() as connection, built.explained(job.name):
             built.prepare(connection, [run.run_id for run in self._runs])
             rows = built.query_rows(connection, job.file.query, values)
-        quarantined = 0
+        kind, quarantined = cast(PassKind, job.materialized), 0
+        gone: dict[str, ModelGoneError] = {}
         for run in self._runs:
-            machine = self._request.machines.get(run.run_id, self._request.machine)
-            how = How(machine, self._report, self._request.retry_errors)
-            quarantined += answer_order(self._store, job, run, rows, how)
+            order = read_order(kind, rows, run)
+            with self._store.read() as connection:
+                count = built.answered(connection, run.run_id, kind, job.name, order.key)
+            if count is None or (count and self._request.retry_errors):
+                try:
+                    count = self._compute(job, run, order)
+                except ModelGoneError as error:
+                    gone[run.name] = error
+                    continue
+            quarantined += count
+        if gone:
+            raise self._without(gone)
         return quarantined
+
+    def _compute(self, job: Job, run: Row[Any], order: Order[Any]) -> int:
+        # With torch: what needs no answers that are not there yet goes without.
+        from attattr_batch.analysis.ordered import answer_order
+        from attattr_batch.runtime.execution import How
+
+        machine = self._request.machines.get(run.run_id, self._request.machine)
+        how = How(machine, self._report, self._request.retry_errors)
+        return answer_order(self._store, job, run, order, how)
+
+    def _without(self, gone: Mapping[str, ModelGoneError]) -> UserError:
+        """The error for runs that cannot be asked; the others have answered."""
+        others = [f"--run {shlex.quote(run.name)}" for run in self._runs if run.name not in gone]
+        hint = f"build for the others alone: {' '.join(others)}" if others else None
+        return UserError("\n".join(map(str, gone.values())), hint=hint)
 
     def _make(self, connection: Connection, job: Job, values: Mapping[str, Any]) -> int | None:
         query, run_ids = job.file.query, [run.run_id for run in self._runs]

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import pyarrow as pa
+import pyarrow.compute as pc
+from sqlalchemy import Row
 
 from attattr_batch.data.insertion import Trigger
 from attattr_batch.errors import UserError
@@ -65,6 +67,23 @@ class Order(Generic[Item]):
     items: tuple[Item, ...]
     of: Mapping[int, tuple[int, ...]]
     key: str
+
+
+def read_order(kind: str, rows: pa.Table, run: Row[Any]) -> Order[Mask] | Order[Attack]:
+    """Reads what a job orders of one run from the rows of its query.
+
+    Args:
+        kind: Kind of the pass: `masked_accuracy` or `attack`.
+        rows: The rows, of every run.
+        run: The run.
+
+    Raises:
+        UserError: the rows are no such order.
+    """
+    if "run_id" not in rows.column_names:
+        raise UserError("the job's query lacks the column run_id", got=", ".join(rows.column_names))
+    own = rows.filter(pc.equal(rows["run_id"], run.run_id))
+    return mask_order(own, run.n_layers, run.n_heads) if kind == "masked_accuracy" else attack_order(own)
 
 
 def mask_order(rows: pa.Table, n_layers: int, n_heads: int) -> Order[Mask]:

@@ -15,7 +15,14 @@ from attattr_batch.errors import StoreError
 from attattr_batch.identity import content_key
 from attattr_batch.resources import data_folder
 from attattr_batch.store.connection import arrow_result, raw
-from attattr_batch.store.runs import RUN_COLUMNS, PassKind, register_pass, reopen_passes
+from attattr_batch.store.runs import (
+    RUN_COLUMNS,
+    SEALED,
+    PassKind,
+    count_failures,
+    register_pass,
+    reopen_passes,
+)
 from attattr_batch.store.tables import attack_outcomes, failures, ledger, mask_outcomes, passes
 
 ANSWERS = {"masked_accuracy": mask_outcomes, "attack": attack_outcomes}
@@ -171,6 +178,18 @@ def count_offending(connection: Connection, query: str) -> int:
     return int(raw(connection).execute(f"SELECT count(*) FROM ({query}\n)").fetchall()[0][0])
 
 
+def answered(connection: Connection, run_id: int, kind: PassKind, job: str, order_key: str) -> int | None:
+    """Examples quarantined in a job's finished pass over a run; None unless this very order is answered."""
+    query = select(passes.c.pass_id).where(
+        passes.c.run_id == run_id,
+        passes.c.kind == kind,
+        passes.c.pass_key == _pass_key(job, order_key),
+        passes.c.status == SEALED,
+    )
+    pass_id = connection.execute(query).scalar_one_or_none()
+    return None if pass_id is None else count_failures(connection, pass_id)
+
+
 def register_ordered_pass(
     connection: Connection, run_id: int, kind: PassKind, job: str, order_key: str, n_examples: int
 ) -> int:
@@ -187,8 +206,7 @@ def register_ordered_pass(
     Returns:
         The pass: the earlier one, answers and all, if the same was ordered before.
     """
-    # With the job's name: another job may want the very same answers under its own.
-    key = content_key([job, order_key])
+    key = _pass_key(job, order_key)
     query = select(passes).where(passes.c.run_id == run_id, passes.c.kind == kind)
     for row in connection.execute(query).all():
         if json.loads(row.config).get("job") != job:
@@ -200,6 +218,11 @@ def register_ordered_pass(
         answers = ANSWERS[kind]
         connection.execute(delete(answers).where(answers.c.run_id == run_id, answers.c.job == job))
     return register_pass(connection, run_id, kind, key, {"job": job}, n_examples)
+
+
+def _pass_key(job: str, order_key: str) -> str:
+    # With the job's name: another job may want the very same answers under its own.
+    return content_key([job, order_key])
 
 
 def take_back(connection: Connection, kind: PassKind, job: str, query: str) -> int:

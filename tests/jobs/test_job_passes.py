@@ -286,6 +286,30 @@ def test_a_model_that_has_changed_or_gone(filled: Filled, store: Store, change: 
     assert rows_of(store.path, "SELECT count(*) FROM mask_outcomes") == [(0,)]
 
 
+def test_what_is_answered_needs_no_model_and_a_run_without_one_stops_no_other(
+    filled: Filled, store: Store, tmp_path: Path
+) -> None:
+    other = toy_model(tmp_path / "other", seed=1)
+    settings = {
+        "task": "sst2",
+        "model": str(other),
+        "data_dir": str(filled.db.parent / "glue"),
+        "name": "other",
+    }
+    run_spec(make_spec(settings), store, lambda progress: None)
+    assert build(store, "head_importance", params={"sample": "20"})["head_importance"].status == "built"
+    shutil.rmtree(other)
+    again = build(store, "head_importance", params={"sample": "20"})
+    assert {one.status for one in again.values()} == {"built"}, "the same answers are ordered"
+
+    failed = build(store, "head_ablation", params={"sample": "10"})["head_ablation"]
+    assert failed.status == "failed"
+    assert "the model of run other cannot be found" in str(failed.error)
+    assert "next:    build for the others alone: --run toy" in str(failed.error)
+    counts = "SELECT run_id, count(DISTINCT example_id) FROM mask_outcomes GROUP BY run_id ORDER BY run_id"
+    assert rows_of(store.path, counts) == [(1, 10), (2, 20)], "the other run has answered"
+
+
 @pytest.mark.slow
 def test_a_killed_pass_goes_on_where_it_stopped(filled: Filled, store: Store, tmp_path: Path) -> None:
     expected = Store(shutil.copy(filled.db, tmp_path / "undisturbed.duckdb"))
