@@ -111,7 +111,8 @@ class RunSpec(Machine):
     """Column of `dataset` for each of `text_a`, `text_b` (second text of a pair) and `label`; only `text_a`
     is needed."""
     labels: list[str] | None = None
-    """Label names of `dataset`, in the order of their integer ids. Without it: those the data carries, else
+    """Label names of `dataset`, in the order of their integer ids (a number in the data is a name where all
+    names are numbers). Without it: those the data carries, else
     the texts in the label column, sorted (as numbers where all are)."""
     label_map: dict[Annotated[str, Field(coerce_numbers_to_str=True)], str] | None = None
     """Dataset label by model label (its name, or its output's index), where the names differ."""

@@ -19,16 +19,17 @@ from attattr_batch.errors import UserError
 from attattr_batch.records import Dataset, Example
 from attattr_batch.spec import RunSpec
 
-_UNLABELLED = (None, -1, "", "-1")
+_UNLABELLED = (None, "", "-1")
 _HOW_TO_NAME = "give the label names, in the order of their integer ids, as `labels`"
 
 
 def table_dataset(table: Table, columns: Columns, spec: RunSpec) -> Dataset:
     """Makes the dataset of a run from a table; a missing text is the empty text.
 
-    A label is an integer id or a name; null, -1 and "" mean unlabelled. The names in `spec.labels` win;
-    otherwise they are those of a ClassLabel column, of the GLUE task, or the sorted values of a text column
-    (as numbers where all are).
+    A label is a name or an integer id; where all names are numbers, as of star ratings, a number is a name,
+    but for a ClassLabel column, which holds ids. Null, "" and -1, unless it is a name, mean unlabelled. The
+    names in `spec.labels` win; otherwise they are those of a ClassLabel column, of the GLUE task, or the
+    sorted values of a text column (as numbers where all are).
 
     Raises:
         UserError: a column is missing or does not hold text, the label names are not known, or a label is
@@ -45,8 +46,8 @@ def table_dataset(table: Table, columns: Columns, spec: RunSpec) -> Dataset:
     gold: list[int | None] = [None] * count
     if columns.label:
         where = f"{table.source}, column {columns.label!r}"
-        values = rows[columns.label][:]
-        gold = [_gold(value, labels, f"{where}, row {row}") for row, value in enumerate(values)]
+        names = _Names(labels, ids=isinstance(rows.features[columns.label], datasets.ClassLabel))
+        gold = [names.gold(value, f"{where}, row {row}") for row, value in enumerate(rows[columns.label][:])]
     task = GLUE_TASKS.get(spec.task or "")
     if task is not None and task.strip:
         texts_a = [text.strip() for text in texts_a]
@@ -81,12 +82,16 @@ def _labels(table: Table, column: str | None, spec: RunSpec) -> tuple[str, ...]:
 def _in_order(labels: Iterable[str]) -> tuple[str, ...]:
     """The alphabet's order; that of the numbers where all are numbers, as 2 comes before 10."""
     found = sorted(labels)
+    return tuple(found if _numbers(found) is None else sorted(found, key=float))
+
+
+def _numbers(labels: Sequence[str]) -> list[float] | None:
+    """The labels as numbers; None unless all are."""
     try:
-        numbers = {label: float(label) for label in found}
+        numbers = [float(label) for label in labels]
     except ValueError:
-        return tuple(found)
-    finite = all(map(math.isfinite, numbers.values()))  # "nan" and "inf" are words
-    return tuple(sorted(found, key=numbers.__getitem__) if finite else found)
+        return None
+    return numbers if all(map(math.isfinite, numbers)) else None  # "nan" and "inf" are words
 
 
 def _against_class_label(labels: tuple[str, ...], names: tuple[str, ...], source: str) -> tuple[str, ...]:
@@ -116,16 +121,42 @@ def _texts(rows: datasets.Dataset, column: str, source: str) -> list[str]:
     return [value or "" for value in rows[column][:]]
 
 
-def _gold(value: Any, labels: Sequence[str], where: str) -> int | None:
-    if value in _UNLABELLED or value != value:  # NaN, a missing number, differs from itself
-        return None
-    if isinstance(value, bool) and str(value).lower() in (names := [label.lower() for label in labels]):
-        gold: int | None = names.index(str(value).lower())
-    elif isinstance(value, str):
-        gold = label_id(value, labels)
-    else:
-        gold = int(value) if isinstance(value, int | float) and value in range(len(labels)) else None
-    if gold is None:
-        named = ", ".join(f"{name} ({index})" for index, name in enumerate(labels))
-        raise UserError(f"unknown label in {where}", got=repr(value), allowed=named)
-    return gold
+class _Names:
+    """The label names, and what a value of the label column means by them.
+
+    Args:
+        labels: The names, in the order of their ids.
+        ids: Whether a number is an id even where all names are numbers.
+    """
+
+    def __init__(self, labels: Sequence[str], *, ids: bool):
+        self._labels = labels
+        self._numbers = None if ids else _numbers(labels)
+
+    def gold(self, value: Any, where: str) -> int | None:
+        """The value's id, or None for unlabelled.
+
+        Raises:
+            UserError: it is neither a name nor an id.
+        """
+        gold = self._id(value)
+        if gold is None and not self._unlabelled(value):
+            named = ", ".join(f"{name} ({index})" for index, name in enumerate(self._labels))
+            raise UserError(f"unknown label in {where}", got=repr(value), allowed=named)
+        return gold
+
+    def _id(self, value: Any) -> int | None:
+        if isinstance(value, bool) and str(value).lower() in (
+            lower := [name.lower() for name in self._labels]
+        ):
+            return lower.index(str(value).lower())
+        if self._numbers is not None:
+            names: Sequence[Any] = self._labels if isinstance(value, str) else self._numbers
+            return names.index(value) if value in names else None
+        if isinstance(value, str):
+            return label_id(value, self._labels)
+        known = isinstance(value, int | float) and value in range(len(self._labels))
+        return int(value) if known else None
+
+    def _unlabelled(self, value: Any) -> bool:
+        return value in _UNLABELLED or value == -1 or value != value  # NaN, a missing number, is not itself

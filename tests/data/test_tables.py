@@ -122,6 +122,32 @@ def test_integer_labels_need_names_and_unlabelled_rows_have_no_gold(tmp_path: Pa
         load(write(tmp_path / "x.jsonl", [{**ROWS[0], "verdict": 0.5}]), labels=["no", "yes"])
 
 
+@pytest.mark.parametrize("name", ["x.csv", "x.tsv", "x.jsonl", "x.parquet"])
+@pytest.mark.parametrize(
+    "labels", [["1", "2", "3", "4", "5"], ["-1", "0", "1"], ["0", "1", "2"], ["3", "2", "1"]]
+)
+def test_where_all_names_are_numbers_a_number_is_a_name(tmp_path: Path, name: str, labels: list[str]) -> None:
+    rows = [{"premise": f"text {label}", "verdict": int(label)} for label in labels[:3]]
+    columns = {"text_a": "premise", "label": "verdict"}
+    dataset = load(write(tmp_path / name, rows), columns=columns, labels=labels)
+    assert [row.gold for row in dataset] == [0, 1, 2]
+    with pytest.raises(UserError, match="unknown label"):
+        load(write(tmp_path / name, [{**rows[0], "verdict": 7}]), columns=columns, labels=labels)
+
+
+def test_a_number_that_is_no_name_is_no_id_beside_names_that_are_numbers(tmp_path: Path) -> None:
+    columns, stars = {"text_a": "premise", "label": "verdict"}, ["1", "2", "3"]
+    for name, value in (("x.csv", "0"), ("x.jsonl", 0)):
+        with pytest.raises(UserError, match=r"unknown label(.*\n)*.*1 \(0\), 2 \(1\), 3 \(2\)"):
+            load(
+                write(tmp_path / name, [{"premise": "a text", "verdict": value}]),
+                columns=columns,
+                labels=stars,
+            )
+    path = write(tmp_path / "y.jsonl", [{"premise": "a text", "verdict": one} for one in (2.0, None, -1, 1)])
+    assert [row.gold for row in load(path, columns=columns, labels=stars)] == [1, None, None, 0]
+
+
 def test_true_and_false_are_names_where_the_labels_say_so(tmp_path: Path) -> None:
     rows = [{**ROWS[0], "verdict": verdict} for verdict in (True, False)]
     path = write(tmp_path / "x.jsonl", rows)
@@ -170,6 +196,8 @@ def test_class_labels_carry_their_names(tmp_path: Path) -> None:
     assert dataset.labels == ("no", "maybe", "yes")
     assert dataset.examples == (Example(0, "a", None, 2), Example(1, "", None, None))
     assert load(path, columns=columns, labels=["n", "m", "y"]).labels == ("n", "m", "y")
+    stars = load(path, columns=columns, labels=["1", "2", "3"])
+    assert [row.gold for row in stars] == [2, None], "the column holds ids"
     for names in (["yes", "no", "maybe"], ["no", "yes"]):
         with pytest.raises(UserError, match="contradicts"):
             load(path, columns=columns, labels=names)
