@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -128,6 +129,16 @@ def test_wrong_input_is_refused(
     headless = write_sst2(tmp_path / "unlabelled", train=toy_rows(4, seed=1), dev=[("a good film", 7)])
     assert finetune(base, headless, tmp_path / "c") == 2
     assert "dev.tsv, line 2: '7'" in capsys.readouterr().err
+
+
+def test_a_family_that_could_not_be_attributed_is_not_trained(
+    base: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changed = Path(shutil.copytree(base, tmp_path / "mpnet"))
+    config = json.loads((changed / "config.json").read_text())
+    (changed / "config.json").write_text(json.dumps({**config, "model_type": "mpnet"}))
+    assert finetune(changed, data, tmp_path / "out") == 2
+    assert "model family 'mpnet' is not supported" in capsys.readouterr().err
 
 
 def test_a_base_of_another_kind_is_refused(

@@ -45,7 +45,7 @@ def match_labels(
             only hold the labels that do not match by name.
 
     Raises:
-        UserError: regression head, another number of labels, names that do not match, or a `label_map` that
+        UserError: another number of labels, names that do not match, or a `label_map` that
             names unknown labels or maps two outputs to one label.
     """
     names = [id2label[index] for index in sorted(id2label)]
@@ -63,14 +63,6 @@ def match_labels(
 
 
 def _check_counts(dataset_labels: Sequence[str], names: Sequence[str]) -> None:
-    if len(names) == 1:
-        raise UserError(
-            "the model has a regression head: the softmax of its one output is constantly 1, and "
-            "self-attention attribution is undefined",
-            got="1 output",
-            allowed=f"{len(dataset_labels)} outputs: {', '.join(dataset_labels)}",
-            hint="choose a model fine-tuned for this task",
-        )
     if len(names) != len(dataset_labels):
         raise UserError(
             "the model and the dataset have different numbers of labels",

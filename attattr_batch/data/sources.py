@@ -7,6 +7,7 @@ from pathlib import Path
 from attattr_batch.data.tasks import GLUE_HUB_NAME, GLUE_TASKS, SPLITS, Columns, GlueTask, glue_task
 from attattr_batch.data.tsv import read_glue
 from attattr_batch.errors import UserError, unknown_name
+from attattr_batch.files import user_path
 from attattr_batch.records import Dataset
 from attattr_batch.resources import bundled_folder
 from attattr_batch.spec import BUNDLED, RunSpec
@@ -55,7 +56,7 @@ def _classification_task(spec: RunSpec) -> GlueTask:
 
 def _load_folder(spec: RunSpec, task: GlueTask) -> Dataset:
     bundled = spec.data_dir == BUNDLED
-    folder = bundled_folder() / "data" if bundled else Path(spec.data_dir or "").expanduser()
+    folder = bundled_folder() / "data" if bundled else user_path(spec.data_dir or "")
     path = folder / task.folder / task.files[spec.split]
     if not path.is_file():
         raise _missing_file(path, folder, bundled)

@@ -17,6 +17,7 @@ from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # it
 
 from attattr_batch.data.tsv import TableRow, read_csv, read_table
 from attattr_batch.errors import UserError, did_you_mean
+from attattr_batch.files import user_path
 from attattr_batch.progress_bars import no_progress_bars
 
 # The hub alone is asked, and about the data alone: no download counter on another host, no dataset viewer.
@@ -52,7 +53,7 @@ def open_table(name: str, config: str | None, revision: str | None, split: str) 
     Raises:
         UserError: no such file or set, the hub cannot be reached, it cannot be parsed, or it lacks the split.
     """
-    path = Path(name).expanduser()
+    path = user_path(name)
     if path.exists() and revision is not None:
         raise UserError("only a hub set has a `dataset_revision`", got=f"{revision} of {path}")
     if path.is_file():

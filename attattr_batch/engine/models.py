@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import reprlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,6 +27,7 @@ from transformers import (
 )
 
 from attattr_batch.errors import UserError, unknown_name
+from attattr_batch.files import user_path
 from attattr_batch.resources import bundled_folder
 from attattr_batch.spec import BUNDLED
 
@@ -41,6 +43,12 @@ _LARGEST = {
     "vocab_size": 2**22,
     "max_position_embeddings": 2**22,
     "num_labels": 2**12,
+}
+_IN_A_LAYER = re.compile(r"\.\d+\.")
+# Families that count positions from padding_idx + 1.
+_COUNTED_FROM_PADDING = {
+    *("roberta", "xlm-roberta", "camembert"),
+    *("xlm-roberta-xl", "roberta-prelayernorm", "data2vec-text", "xmod"),
 }
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack", "*.pkl")
 
@@ -120,7 +128,7 @@ def find_model(name: str, *, task: str | None = None, revision: str | None = Non
         if not (folders / task).is_dir():
             raise unknown_name("bundled model for task", task, tasks)
         return ModelSource(name, folders / task)
-    path = Path(name).expanduser()
+    path = user_path(name)
     if path.exists() or name.startswith((".", "/", "~")):
         if revision is not None:
             raise UserError("only a hub model has a revision", got=f"{revision} of the folder {path}")
@@ -169,6 +177,29 @@ def _check_sizes(setting: Callable[[str], Any], path: Path) -> None:
             )
 
 
+def check_outputs(config: Any) -> None:
+    """Refuses a classifier whose outputs are no class scores, to be turned into probabilities by a softmax.
+
+    Raises:
+        UserError: a regression head, or one of several labels at once.
+    """
+    if config.num_labels < 2:
+        raise UserError(
+            "the model has a regression head: the softmax of its one output is constantly 1, and "
+            "self-attention attribution is undefined",
+            got="1 output",
+            allowed="2 or more classes",
+            hint="choose a model fine-tuned for this task",
+        )
+    if config.problem_type not in (None, "single_label_classification"):
+        raise UserError(
+            "the model's outputs are no class scores: self-attention attribution explains the probability "
+            "of one class among several",
+            got=f"problem_type: {config.problem_type}",
+            allowed="single_label_classification",
+        )
+
+
 def load_tokenizer(source: ModelSource) -> PreTrainedTokenizerBase:
     """Loads the model's tokenizer.
 
@@ -199,7 +230,8 @@ def load_model(source: ModelSource, device: torch.device) -> PreTrainedModel:
 
     Raises:
         UserError: weights are missing (a classifier head, above all), broken, or do not fit the
-            configuration.
+            configuration: those of a layer that the architecture has no use for among them. (An unused head
+            or pooler is common and does no harm.)
     """
     try:
         with quiet_transformers():
@@ -219,6 +251,16 @@ def load_model(source: ModelSource, device: torch.device) -> PreTrainedModel:
             got=f"{source.folder} without {', '.join(missing[:4])}{' ...' if len(missing) > 4 else ''}",
             allowed="a fine-tuned sequence classifier",
             hint="fine-tune one: `attattr finetune --help`",
+        )
+    own = f"{model.base_model_prefix}."
+    unused = sorted(
+        name for name in info["unexpected_keys"] if name.startswith(own) and _IN_A_LAYER.search(name)
+    )
+    if unused:
+        raise UserError(
+            "the model folder has weights that this architecture does not use, so it would be another model",
+            got=f"{source.folder}: {', '.join(unused[:4])}{' ...' if len(unused) > 4 else ''}",
+            allowed="weights and a config.json that go together, of an architecture transformers still has",
         )
     broken = [name for name, weights in model.named_parameters() if not weights.isfinite().all()]
     if broken:
@@ -244,8 +286,8 @@ def quiet_transformers() -> Iterator[None]:
 def token_limit(config: Any, tokenizer: PreTrainedTokenizerBase) -> int:
     """Longest sequence, in tokens, that position embeddings and tokenizer allow."""
     positions = int(getattr(config, "max_position_embeddings", None) or 512)
-    if config.model_type in ("roberta", "xlm-roberta", "camembert"):
-        positions -= int(config.pad_token_id) + 1  # these count positions from padding_idx + 1
+    if config.model_type in _COUNTED_FROM_PADDING:
+        positions -= int(config.pad_token_id) + 1
     return min(positions, int(tokenizer.model_max_length))
 
 

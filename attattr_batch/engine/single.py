@@ -14,6 +14,7 @@ from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, PreTrainedMo
 
 from attattr_batch.engine.attribution import LayerAttribution, Method, attribute_layers
 from attattr_batch.engine.families import check_trace, collate, encoder_for
+from attattr_batch.engine.models import check_outputs
 from attattr_batch.engine.path import Items, class_probability
 from attattr_batch.engine.statistics import full_scores
 from attattr_batch.errors import UserError
@@ -47,7 +48,8 @@ def check_classifier(model: object) -> None:
     """Refuses what has no class probabilities, or too few digits.
 
     Raises:
-        UserError: not a sequence classifier of transformers, a regression head, or half precision.
+        UserError: not a sequence classifier of transformers, outputs that are no class scores, or half
+            precision.
     """
     allowed = "a `*ForSequenceClassification` of transformers, loaded with `dtype=torch.float32`"
     if not isinstance(model, PreTrainedModel):
@@ -55,13 +57,7 @@ def check_classifier(model: object) -> None:
     classifier = MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING.get(type(model.config), None)
     if classifier is None or not isinstance(model, classifier):
         raise UserError("the model is no sequence classifier", got=type(model).__name__, allowed=allowed)
-    if model.config.num_labels < 2:
-        raise UserError(
-            "the model has a regression head: the softmax of its one output is constantly 1, and "
-            "self-attention attribution is undefined",
-            got="1 output",
-            allowed="2 or more classes",
-        )
+    check_outputs(model.config)
     if model.dtype not in (torch.float32, torch.float64):
         raise UserError("the model is in half precision", got=model.dtype, hint="call `model.float()` first")
 

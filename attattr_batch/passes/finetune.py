@@ -7,6 +7,7 @@ from pathlib import Path
 
 from attattr_batch.data.encoding import encode
 from attattr_batch.data.sources import load_dataset_for
+from attattr_batch.engine.families import check_family
 from attattr_batch.engine.finetune import TrainingSettings, train_classifier
 from attattr_batch.engine.models import find_model, load_config, load_tokenizer, token_limit
 from attattr_batch.errors import UserError
@@ -44,7 +45,9 @@ def finetune_task(settings: FinetuneSettings) -> float:
             raise UserError("the split has rows without labels", got=dataset.source)
     source = find_model(settings.base)
     tokenizer = load_tokenizer(source)
-    max_length = min(settings.max_length, token_limit(load_config(source), tokenizer))
+    config = load_config(source)
+    check_family(config)
+    max_length = min(settings.max_length, token_limit(config, tokenizer))
     training = TrainingSettings(
         labels=train.labels,
         epochs=settings.epochs,

@@ -19,8 +19,10 @@ from attattr_batch.data.labels import LabelMatch, match_labels
 from attattr_batch.data.planning import plan_chunks
 from attattr_batch.data.sources import load_dataset_for
 from attattr_batch.engine.attribution import Method
+from attattr_batch.engine.families import check_family
 from attattr_batch.engine.models import (
     ModelSource,
+    check_outputs,
     choose_device,
     find_model,
     load_config,
@@ -115,6 +117,8 @@ def plan_attribution(spec: RunSpec) -> AttributionPlan:
     """
     source = find_model(spec.model, task=spec.task, revision=spec.revision).pinned()
     config, tokenizer = load_config(source), load_tokenizer(source)
+    check_family(config)
+    check_outputs(config)
     dataset = load_dataset_for(spec)
     match = match_labels(dataset.labels, config.id2label, spec.label_map)
     max_length = min(spec.max_length, token_limit(config, tokenizer))

@@ -25,6 +25,7 @@ from pyarrow import fs
 from sqlalchemy import select
 
 from attattr_batch.errors import AttattrError, UserError
+from attattr_batch.files import user_path
 from attattr_batch.identity import content_key
 from attattr_batch.passes import Portable, Work, Worker
 from attattr_batch.records import Chunk
@@ -67,7 +68,7 @@ class Stage:
         with store.read() as connection:
             # Not the ids, which a store made anew gives to others. Jobs order the same of several runs.
             keys = list(connection.execute(query).one())
-        uri = uri if "://" in uri else str(Path(uri).expanduser().absolute())
+        uri = uri if "://" in uri else str(user_path(uri).absolute())
         return cls(uri, content_key([*keys, str(store.path.absolute())])[:24])
 
     def check(self) -> None:

@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from calling import Cli, contains
 from safetensors.torch import load_file, save_file
 from toy import toy_model, toy_tokenizer, write_sst2
@@ -91,6 +92,12 @@ def test_commands(cli: Cli) -> None:
 # Models
 
 
+def configure(model: Path, **settings: object) -> None:
+    """Changes the model's configuration."""
+    file = model / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **settings}))
+
+
 def refuses_model(cli: Cli, model: object, data: Path) -> str:
     return cli.refuses("run", "--task", "sst2", "--model", model, "--data-dir", data, "--name", "second")
 
@@ -154,7 +161,46 @@ def test_another_number_of_labels(cli: Cli, data: Path, tmp_path: Path) -> None:
 
 def test_a_regression_head(cli: Cli, data: Path, tmp_path: Path) -> None:
     message = refuses_model(cli, toy_model(tmp_path / "one", labels=("score",)), data)
-    assert contains(message, "regression head", "got:     1 output", "2 outputs: negative, positive")
+    assert contains(message, "regression head", "got:     1 output", "allowed: 2 or more classes")
+
+
+def test_several_labels_at_once(cli: Cli, data: Path, changed: Path) -> None:
+    configure(changed, problem_type="multi_label_classification")
+    message = refuses_model(cli, changed, data)
+    assert contains(message, "no class scores", "got:     problem_type: multi_label_classification")
+
+
+def test_weights_of_another_architecture(cli: Cli, data: Path, changed: Path) -> None:
+    """With them the folder holds another model than the one that would be attributed."""
+    weights = load_file(changed / "model.safetensors")
+    unused = {"cls.predictions.bias": torch.zeros(4), "bert.pooler.other.weight": torch.zeros(4)}
+    save_file(weights | unused, changed / "model.safetensors", metadata={"format": "pt"})
+    run = ["run", "--task", "sst2", "--data-dir", data, "--limit", 2, "--name", "second"]
+    assert cli(*run, "--model", changed).code == 0
+    assert cli("rm", "second", "-y").code == 0
+    distances = {"bert.encoder.layer.0.attention.self.distance_embedding.weight": torch.zeros(9, 4)}
+    save_file(weights | distances, changed / "model.safetensors", metadata={"format": "pt"})
+    assert contains(refuses_model(cli, changed, data), "does not use, so it would be another", *distances)
+    save_file(weights, changed / "model.safetensors", metadata={"format": "pt"})
+    configure(changed, num_hidden_layers=1)
+    assert contains(refuses_model(cli, changed, data), "another model", "bert.encoder.layer.1.")
+
+
+def test_a_family_is_refused_by_its_configuration(cli: Cli, data: Path, changed: Path) -> None:
+    for kind, message in (("fnet", "attention interface"), ("mpnet", "attention interface")):
+        configure(changed, model_type=kind)
+        refused = refuses_model(cli, changed, data)
+        assert contains(refused, f"model family '{kind}' is not supported", message)
+
+
+@pytest.mark.parametrize("option", ["--model", "--data-dir", "--dataset"])
+@pytest.mark.parametrize("path", ["~nobody-of-that-name/m", f"/{'x' * 5000}"])
+def test_paths_that_nobody_can_write(cli: Cli, data: Path, model: Path, option: str, path: str) -> None:
+    given = {"--task": "sst2", "--model": str(model), "--data-dir": str(data)}
+    if option == "--dataset":
+        del given["--data-dir"]
+    message = cli.refuses("run", *(word for pair in (given | {option: path}).items() for word in pair))
+    assert contains(message, "path", "cannot be used")
 
 
 def test_labels_of_other_names(cli: Cli, data: Path, tmp_path: Path) -> None:

@@ -44,11 +44,6 @@ def test_another_number_of_labels_is_refused(names: dict[int, str]) -> None:
         match_labels(RTE, names)
 
 
-def test_a_regression_head_is_refused() -> None:
-    with pytest.raises(UserError, match="regression head"):
-        match_labels(RTE, {0: "LABEL_0"})
-
-
 @pytest.mark.parametrize(
     ("label_map", "message"),
     [

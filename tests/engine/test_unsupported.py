@@ -9,15 +9,22 @@ import tiny
 import torch
 from transformers import (
     BartConfig,
+    BertTokenizer,
+    Data2VecTextConfig,
     EuroBertConfig,
     FunnelConfig,
+    Gemma3Config,
     GPT2Config,
     LlamaConfig,
     LongformerConfig,
     MPNetConfig,
+    RobertaConfig,
+    RobertaPreLayerNormConfig,
+    XLMRobertaXLConfig,
 )
 
-from attattr_batch.engine.families import SUPPORTED, encoder_for
+from attattr_batch.engine.families import SUPPORTED, check_family, encoder_for
+from attattr_batch.engine.models import token_limit
 from attattr_batch.errors import UserError
 
 SIZES: dict[str, Any] = {
@@ -72,6 +79,23 @@ def test_refused_by_name_with_what_works(kind: str) -> None:
     allowed = str(caught.value).split("allowed:")[1]
     for family in SUPPORTED:
         assert family in allowed
+
+
+def test_a_configuration_without_what_is_needed_is_refused() -> None:
+    with pytest.raises(UserError, match="model family 'gemma3' is not supported: its configuration has no "):
+        check_family(Gemma3Config())
+
+
+@pytest.mark.parametrize(
+    "config", [RobertaConfig, XLMRobertaXLConfig, RobertaPreLayerNormConfig, Data2VecTextConfig]
+)
+def test_positions_counted_from_the_padding_are_all_used(config: Any) -> None:
+    """The longest sequence fits, and one token more does not."""
+    model = tiny.from_config(config(**SIZES))
+    longest = token_limit(model.config, BertTokenizer({}))
+    assert model(torch.full((1, longest), 5)).logits.isfinite().all()
+    with pytest.raises((IndexError, RuntimeError)):
+        model(torch.full((1, longest + 1), 5))
 
 
 def test_a_refused_model_keeps_its_gradients() -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
-from transformers import PreTrainedModel
+from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, PreTrainedModel
 
 from attattr_batch.engine.families import albert, bert, distilbert
 from attattr_batch.engine.families._base import Batch as Batch
@@ -16,6 +17,7 @@ from attattr_batch.engine.families._layered import LayeredEncoder
 from attattr_batch.errors import TerminalError, UserError
 
 _SAME_LOGITS = 1e-3
+_NEEDED = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads")
 
 FAST: dict[str, type[LayeredEncoder]] = {
     **dict.fromkeys(bert.MODEL_TYPES, bert.BertEncoder),
@@ -45,17 +47,31 @@ def encoder_for(model: PreTrainedModel, *, generic: bool = False) -> Encoder:
     return encoder
 
 
-def _wrapper(model: PreTrainedModel, generic: bool) -> Callable[[PreTrainedModel], Encoder]:
-    config = model.config
+def check_family(config: Any) -> None:
+    """Refuses a family by its configuration, before there are any weights.
+
+    Raises:
+        UserError: the family is not supported; the message lists those that are.
+    """
     kind = config.model_type
     if getattr(config, "is_decoder", False) or getattr(config, "is_encoder_decoder", False):
         raise _unsupported(kind, "decoders have causal attention")
+    if kind not in SUPPORTED:
+        model = MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING.get(type(config), None)
+        if not getattr(model, "_supports_attention_backend", False):
+            raise _unsupported(kind, "it does not use transformers' attention interface")
+    lacking = [name for name in _NEEDED if not isinstance(getattr(config, name, None), int)]
+    if lacking:
+        raise _unsupported(kind, f"its configuration has no {lacking[0]}")
+
+
+def _wrapper(model: PreTrainedModel, generic: bool) -> Callable[[PreTrainedModel], Encoder]:
+    kind = model.config.model_type
+    check_family(model.config)
     if kind in FAST and not generic:
         return FAST[kind]
     if kind == "deberta-v2":
         return DebertaEncoder
-    if not getattr(model, "_supports_attention_backend", False):
-        raise _unsupported(kind, "it does not use transformers' attention interface")
     if any(getattr(module, "is_causal", False) for module in model.modules()):
         raise _unsupported(kind, "decoders have causal attention")
     return InterfaceEncoder
