@@ -1,8 +1,9 @@
 """What a request builds: the jobs asked for, what they are built from, and what was built from those.
 
 What a store holds of a run belongs together: where a job is built with other parameters than before, the
-tables and answers that came from its earlier rows are built again too; the same where its query is another.
-What something was built of is its lineage: query, parameters, and the lineages of what it was built from.
+tables and answers that came from its earlier rows are built again too; the same where its query is another,
+or the run's examples are. What something was built of is its lineage: query, parameters, whether of the
+examples that the run has now, and the lineages of what it was built from.
 """
 
 from __future__ import annotations
@@ -45,11 +46,13 @@ class Lineage:
         query_key: Hash of the job's query; None if that was not kept.
         params: The job's parameters.
         needed: Lineages of the jobs it depends on, by name; None for what no build is known of.
+        current: Whether they are made of the examples that the run has now.
     """
 
     query_key: str | None
     params: Mapping[str, Any]
     needed: Mapping[str, Lineage | None]
+    current: bool = True
 
 
 def plan_jobs(
@@ -123,7 +126,8 @@ class _Changes:
 
     def _cause(self, job: Job, values: Mapping[str, Any] | None, run: str) -> str | None:
         for before in self._past.latest(job, run):
-            if values is not None and (job.query_key, values) != (before.query_key, before.params):
+            built = (before.query_key, before.params, before.current)
+            if values is not None and built != (job.query_key, values, True):
                 return job.name
             for needed in job.file.depends:
                 lineage = self._past.lineage(needed, run, before.number)
@@ -176,7 +180,7 @@ class _Past:
         if key not in self._known:
             depends = (needed for needed in self._jobs[name].file.depends if needed in self._jobs)
             needed = {one: self.lineage(one, run, build.number) for one in depends}
-            self._known[key] = Lineage(build.query_key, build.params, needed)
+            self._known[key] = Lineage(build.query_key, build.params, needed, build.current)
         return self._known[key]
 
     def kept(self, job: Job, names: Sequence[str], runs: Sequence[str]) -> dict[str, Any]:

@@ -33,11 +33,13 @@ class Build:
         number: The later, the larger (`job_runs.job_run_id`).
         params: Its parameters.
         query_key: Hash of its query; None if that was not kept.
+        current: Whether the run has had the same examples since: none was tried again.
     """
 
     number: int
     params: Mapping[str, Any]
     query_key: str | None
+    current: bool = True
 
 
 def past_builds(connection: Connection) -> dict[str, dict[str, list[Build]]]:
@@ -45,14 +47,17 @@ def past_builds(connection: Connection) -> dict[str, dict[str, list[Build]]]:
 
     Those for a run that was deleted are not of a later run of its name.
     """
-    registered = dict(connection.execute(select(runs.c.name, runs.c.created_at)).all())
+    columns = select(runs.c.name, runs.c.created_at, runs.c.sealed_at)
+    registered = {run.name: run for run in connection.execute(columns)}
     builds: dict[str, dict[str, list[Build]]] = {}
     query = select(job_runs).where(job_runs.c.status == "built").order_by(job_runs.c.job_run_id)
     for row in connection.execute(query).all():
-        build = Build(row.job_run_id, json.loads(row.params), row.query_key)
-        for run in json.loads(row.runs):
-            if run in registered and registered[run] <= row.started_at:
-                builds.setdefault(row.job, {}).setdefault(run, []).append(build)
+        for name in json.loads(row.runs):
+            run = registered.get(name)
+            if run is not None and run.created_at <= row.started_at:
+                current = run.sealed_at is not None and run.sealed_at <= row.started_at
+                build = Build(row.job_run_id, json.loads(row.params), row.query_key, current)
+                builds.setdefault(row.job, {}).setdefault(name, []).append(build)
     return builds
 
 

@@ -1,6 +1,6 @@
 -- name: splits
 -- description: Which rows of a run rank heads or yield patterns, and which rows are reported on. The two parts are
---   disjoint and drawn by seed, the same rows for every run of a split.
+--   disjoint and drawn by seed, the same for every run of the same rows.
 -- grain: run_id, purpose, example_id, part
 -- materialized: table
 -- depends: examples, predictions

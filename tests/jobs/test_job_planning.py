@@ -133,6 +133,21 @@ def test_a_run_of_a_deleted_runs_name_has_no_builds(store: Store, folder: Path) 
     assert list(build(store, "base", params={"m": "3"}, folder=folder)) == ["base"]
 
 
+def test_what_was_built_from_other_examples_of_a_run_follows(store: Store, folder: Path) -> None:
+    add_run(store, "second")
+    build(store, "last", params={"m": "2"}, folder=chain(folder))
+    # As a run that was completed by `--retry-errors`.
+    execute(store, "UPDATE runs SET sealed_at = now() WHERE name = 'second'")
+    assert list(build(store, "base", params={"m": "2"}, folder=folder)) == ["base", "middle", "last"]
+    built_for = "SELECT job, runs FROM job_runs ORDER BY job_run_id DESC LIMIT 3"
+    assert rows(store, built_for) == [
+        ("last", '["second"]'),
+        ("middle", '["second"]'),
+        ("base", '["first", "second"]'),
+    ]
+    assert list(build(store, "base", params={"m": "2"}, folder=folder)) == ["base"]
+
+
 def test_pairs_that_were_made_for_the_other_run_follow(store: Store, folder: Path) -> None:
     add_run(store, "second")
     chain(folder)
