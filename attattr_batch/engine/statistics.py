@@ -89,6 +89,9 @@ def head_rows(
     ranked = _without_padding(scores, batch.keep[names.rows][:, None]).flatten(2)
     values, places = ranked.topk(min(max(keep.top_k, 2), flat.shape[-1]), dim=-1)
     values, places = _in_order(values, places)
+    if n_tokens == 1:
+        values, places = pad(values, (0, 1)), pad(places, (0, 1))
+    values = _or_zero(values)
     top = values[..., : keep.top_k].clamp_min(0)
     attn_max, attn_confidence = _attention_statistics(result.attention, batch.keep)
     index = np.repeat(np.arange(n_items), n_heads)
@@ -136,7 +139,8 @@ def layer_rows(
         Columns of `layer_scores` and of `layer_edges`.
     """
     n_items, n_tokens = summed.shape[:2]
-    off_first_max = _without_padding(summed, batch.keep[names.rows])[:, 1:].amax((1, 2))
+    off_first = _without_padding(summed, batch.keep[names.rows])[:, 1:].flatten(1)
+    off_first_max = _or_zero(off_first.amax(1)) if n_tokens > 1 else summed.new_zeros(n_items)
     scale = torch.where(off_first_max > 0, off_first_max, summed.amax((1, 2)))
     floor = scale.clamp_min(0) * (0.0 if last else keep.floor)
     flat = summed.flatten(1)
@@ -215,6 +219,11 @@ def _attention_statistics(
 def _without_padding(scores: Tensor, keep: Tensor) -> Tensor:
     """Takes padding out of maxima: its zeros would top a matrix whose real entries are all negative."""
     return scores.masked_fill(~(keep[..., :, None] & keep[..., None, :]), -torch.inf)
+
+
+def _or_zero(maxima: Tensor) -> Tensor:
+    """Maxima, 0 for those of nothing: a text of one token, without special ones, has one connection."""
+    return maxima.masked_fill(maxima.isneginf(), 0.0)
 
 
 def _in_order(values: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:

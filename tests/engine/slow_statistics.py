@@ -98,7 +98,7 @@ def slow_head_rows(case: Case, top_k: int) -> tuple[list[Row], list[Row]]:
             weights = case.result.attention[row, head, :n, :n].tolist()
             top = positive[:top_k]
             positive_sum = sum(value for value, _, _ in positive)
-            first, second = ordered[:2]
+            first, second, *_ = [*ordered, (0.0, 0, 0)]  # one token alone has one connection
             heads.append(
                 identity(case, item)
                 | {
@@ -139,7 +139,7 @@ def slow_layer_rows(case: Case, keep: Keep, last: bool) -> tuple[list[Row], list
     result = case.result
     for item in range(len(case.names.rows)):
         ordered = largest_first(case.entries(item))
-        off_first = max(value for value, query, _ in ordered if query > 0)
+        off_first = max((value for value, query, _ in ordered if query > 0), default=0.0)
         scale = off_first if off_first > 0 else max(0.0, ordered[0][0])
         floor = 0.0 if last else scale * keep.floor
         kept = [entry for entry in ordered if entry[0] > 0 and entry[0] >= floor][: keep.cap]
