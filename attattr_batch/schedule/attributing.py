@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import logging
 import subprocess
-import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -140,7 +140,8 @@ def _post(url: str, body: bytes) -> None:
     try:
         with urllib.request.urlopen(urllib.request.Request(url, body, headers), timeout=_NOTIFY_S):
             pass
-    except (urllib.error.URLError, OSError) as error:
+    # HTTPException: an answer that is no HTTP; ValueError: an address that only its use shows to be none.
+    except (OSError, http.client.HTTPException, ValueError) as error:
         log.error("the webhook %s could not be told: %s", url, error)
 
 

@@ -118,8 +118,12 @@ def _tell(work: Work, schedule: Schedule, ended: TickRow) -> None:
     log.log(level, "schedule %s: tick %s %s: %s", *facts)
     for finding in outcome.get("findings", ()):
         log.warning("schedule %s: %s", schedule.name, finding)
-    if needs_attention(ended):
+    if not needs_attention(ended):
+        return
+    try:
         work.notify(schedule, ended)
+    except Exception:  # the tick has ended, and other schedules are due
+        log.error("schedule %s: nobody could be told: %s", schedule.name, traceback.format_exc())
 
 
 def _record(state: State, claim: TickRow, **changes: Any) -> TickRow:

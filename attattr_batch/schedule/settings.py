@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
@@ -18,6 +19,7 @@ from attattr_batch.schedule.timing import check_cron, find_zone, jitter, stamp, 
 ALL_JOBS = "all"
 
 _NAME = r"^[a-z0-9]([-a-z0-9]{0,58}[a-z0-9])?$"
+_PLAIN = re.compile(r"[!-~]+")
 
 
 class Schedule(BaseModel):
@@ -98,8 +100,32 @@ def make_schedule(values: Mapping[str, Any]) -> Schedule:
     check_cron(schedule.cron)
     tick = schedule.next_ticks(schedule.created_at, 1)[0]
     scheduled_specs(schedule.spec, tick.astimezone(schedule.zone), f"{schedule.name}-{stamp(tick)}")
-    if schedule.notify_url is not None and urlsplit(schedule.notify_url).scheme not in ("http", "https"):
-        raise UserError(
-            "the webhook is no web address", got=schedule.notify_url, allowed="http:// or https://"
-        )
+    if schedule.notify_url is not None:
+        _check_webhook(schedule.notify_url)
     return schedule
+
+
+def _check_webhook(url: str) -> None:
+    why = None
+    try:
+        parts = urlsplit(url)
+        host = (parts.hostname or "").encode("idna")
+        if parts.scheme not in ("http", "https"):
+            why = f"scheme {parts.scheme!r}"
+        elif not host:
+            why = "no host"
+        elif parts.username is not None:
+            why = "user names are not sent"
+        elif not _PLAIN.fullmatch(url):
+            why = "spaces, control characters or others than ASCII"
+        elif parts.port == 0:  # reading one that is no port raises
+            why = "port 0"
+    except ValueError as error:
+        why = str(error)
+    if why is not None:
+        raise UserError(
+            "the webhook is no web address",
+            got=f"{url!r}: {why}",
+            allowed="http:// or https://, host, port and path in ASCII",
+            hint="write a space as %20, other characters as their bytes in UTF-8 (%C3%A4)",
+        )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
+from threading import Thread
 from types import SimpleNamespace
 from typing import Any
 
@@ -103,3 +105,33 @@ def test_a_webhook_that_is_away_and_a_command_that_fails_are_logged(
     Attributing(lambda progress: None).notify(schedule, tick)
     assert "the webhook http://127.0.0.1:1/ could not be told" in caplog.text
     assert "'exit 3' ended with exit code 3" in caplog.text
+
+
+def test_a_webhook_that_answers_no_http_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def answer(listening: socket.socket) -> None:
+        connection, _ = listening.accept()
+        with connection:
+            connection.recv(10_000)
+            connection.sendall(b"garbage\r\n\r\n")
+
+    bench = Bench(tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        server = Thread(target=answer, args=(listening,), daemon=True)
+        server.start()
+        schedule = bench.add(notify_url=f"http://127.0.0.1:{port}/")
+        tick = TickRow("nightly", bench.clock.now, "failed", outcome={"message": "m"})
+        Attributing(lambda progress: None).notify(schedule, tick)
+        server.join()
+    assert f"the webhook http://127.0.0.1:{port}/ could not be told: garbage" in caplog.text
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1/a b", "http://[::1/", "http://a..b/"])
+def test_a_webhook_that_an_earlier_release_took_is_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, url: str
+) -> None:
+    bench = Bench(tmp_path)
+    schedule = bench.add().model_copy(update={"notify_url": url})
+    tick = TickRow("nightly", bench.clock.now, "failed", outcome={"message": "m"})
+    Attributing(lambda progress: None).notify(schedule, tick)
+    assert f"the webhook {url} could not be told" in caplog.text

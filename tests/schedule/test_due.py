@@ -231,6 +231,25 @@ def test_a_failing_schedule_is_told_and_does_not_keep_others_from_running(
     assert bench.run_due() == [], "a failed tick is not tried again"
 
 
+def test_who_cannot_be_told_does_not_keep_other_schedules_from_running(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def notify(*_: object) -> None:
+        raise ZeroDivisionError("a fault of ours")
+
+    monkeypatch.setattr(bench.work, "notify", notify)
+    bench.work.findings = ("drift",)
+    bench.add("a-first")
+    bench.add("b-second")
+    bench.clock.forward(hours=3)
+    assert [(one.schedule, one.status) for one in bench.run_due()] == [
+        ("a-first", "done"),
+        ("b-second", "done"),
+    ]
+    assert "schedule a-first: nobody could be told" in caplog.text
+    assert "a fault of ours" in caplog.text
+
+
 def test_the_runs_before_are_those_of_the_last_tick_that_had_any(bench: Bench) -> None:
     bench.add()
     bench.clock.forward(hours=3)
