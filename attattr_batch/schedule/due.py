@@ -30,14 +30,15 @@ _SKIPPED_KEPT = 100
 def claimed(state: State, schedule: Schedule, now: datetime) -> Iterator[TickRow | None]:
     """Claims the tick of a schedule that is to run now, for as long as the context lasts.
 
-    Gives None where nothing is due, or where a living process runs the schedule. A tick that killed its
-    process every time is given as `failed`, once, to be told of. The claim and the lock are taken in one
+    Gives None where nothing is due, where a living process runs the schedule, or where the schedule was
+    removed (and perhaps added anew) since the caller read it. A tick that killed its process every time is
+    given as `failed`, once, to be told of. The claim and the lock are taken in one
     transaction, and whoever holds the lock records the end before freeing it; so two callers never run a tick
     twice, nor two ticks of a schedule at once.
     """
     with ExitStack() as stack:
         with state.transaction() as transaction:
-            lock = state.lock(schedule.name)
+            lock = state.lock(schedule.name) if schedule in transaction.schedules() else None
             claim = None
             if lock is not None:
                 stack.callback(os.close, lock)
@@ -77,15 +78,15 @@ def _next_claim(transaction: Transaction, schedule: Schedule, now: datetime) -> 
             outcome = {"message": f"its process died {row.attempts} times"}
             # The last attempt ended at some time before now; an attempt of no length says so.
             claim = replace(row, status="failed", outcome=outcome, ran=(*row.ran, (now, now)))
-        transaction.put([claim], new=False)
+        transaction.update(claim)
         return claim
     chosen, dropped = choose(schedule, known, now)
     rows = [TickRow(schedule.name, tick, "skipped", outcome={"message": reason}) for tick, reason in dropped]
-    transaction.put(rows[-_SKIPPED_KEPT:], new=True)
+    transaction.insert(rows[-_SKIPPED_KEPT:])
     if chosen is None:
         return None
     claim = TickRow(schedule.name, chosen, "running", attempts=1, ran=((now, None),))
-    transaction.put([claim], new=True)
+    transaction.insert([claim])
     return claim
 
 

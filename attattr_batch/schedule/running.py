@@ -131,7 +131,7 @@ def _record(state: State, claim: TickRow, **changes: Any) -> TickRow:
     with state.transaction() as transaction:
         known = {row.tick: row for row in transaction.ticks(claim.schedule)}
         changed = replace(known.get(claim.tick, claim), **changes)
-        transaction.put([changed], new=False)
+        transaction.update(changed)
     return changed
 
 
@@ -145,7 +145,7 @@ def _attempt(state: State, work: Work, schedule: Schedule, claim: TickRow) -> tu
         name = f"{schedule.name}-{stamp(claim.tick)}"
         resolved = resolve(schedule.spec, claim.tick.astimezone(schedule.zone), name)
         with state.transaction() as transaction:
-            transaction.put([replace(claim, resolved=resolved.document())], new=False)
+            transaction.update(replace(claim, resolved=resolved.document()))
     last = with_runs[-1] if with_runs else None
     if last is not None and last.resolved is not None:
         if resolved.same_work(Resolved.from_document(last.resolved)):

@@ -183,7 +183,7 @@ class Transaction:
         return known[name]
 
     def add(self, schedule: Schedule) -> None:
-        """Stores a new schedule.
+        """Stores a new schedule, which has no ticks yet, whatever an earlier one of its name left.
 
         Raises:
             UserError: its name is taken.
@@ -195,6 +195,7 @@ class Transaction:
         except sqlite3.IntegrityError as error:
             hint = f"`attattr schedule rm {schedule.name}` first, or choose another name"
             raise UserError("there is a schedule of this name", got=schedule.name, hint=hint) from error
+        self._connection.execute("DELETE FROM ticks WHERE schedule = ?", [schedule.name])
 
     def remove(self, name: str) -> None:
         """Forgets a schedule and its ticks; the runs in the store stay."""
@@ -206,12 +207,16 @@ class Transaction:
         query = "SELECT * FROM ticks WHERE schedule = ? ORDER BY tick"
         return [_tick_row(row) for row in self._connection.execute(query, [schedule]).fetchall()]
 
-    def put(self, rows: Sequence[TickRow], *, new: bool) -> None:
-        """Stores ticks: new ones, or with other values those that are there."""
-        verb = "INSERT" if new else "REPLACE"
-        self._connection.executemany(
-            f"{verb} INTO ticks VALUES (?, ?, ?, ?, ?, ?, ?)", [_values(row) for row in rows]
-        )
+    def insert(self, rows: Sequence[TickRow]) -> None:
+        """Stores new ticks."""
+        values = [_values(row) for row in rows]
+        self._connection.executemany("INSERT INTO ticks VALUES (?, ?, ?, ?, ?, ?, ?)", values)
+
+    def update(self, row: TickRow) -> None:
+        """Changes a tick; one that went with its schedule while it ran stays away."""
+        schedule, tick, *values = _values(row)
+        query = "UPDATE ticks SET status = ?, attempts = ?, resolved = ?, outcome = ?, ran = ?"
+        self._connection.execute(f"{query} WHERE schedule = ? AND tick = ?", [*values, schedule, tick])
 
 
 def add_schedule(state: State, values: dict[str, Any]) -> Schedule:

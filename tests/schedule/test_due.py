@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from scheduling import Bench
 
 from attattr_batch.errors import UserError
 from attattr_batch.schedule.due import ATTEMPTS, choose, pending
-from attattr_batch.schedule.running import needs_attention
+from attattr_batch.schedule.running import Outcome, needs_attention
 from attattr_batch.schedule.state import TickRow
 
 
@@ -289,6 +291,73 @@ def test_a_removed_schedule_leaves_no_lock_file_but_that_of_a_tick_which_runs(be
     os.close(lock)
     with bench.state.transaction() as transaction:
         assert transaction.schedules() == []
+
+
+def during_a_tick(bench: Bench, monkeypatch: pytest.MonkeyPatch, meanwhile: Callable[[], object]) -> None:
+    """Has something done once, while the first tick runs."""
+    run = bench.work.run
+
+    def disturbed(*arguments: Any) -> Outcome:
+        if not bench.work.started:
+            meanwhile()
+        return run(*arguments)
+
+    monkeypatch.setattr(bench.work, "run", disturbed)
+
+
+def test_a_schedule_removed_while_its_tick_runs_leaves_nothing(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.add(missed="all")
+    during_a_tick(bench, monkeypatch, lambda: bench.state.remove("nightly"))
+    bench.clock.forward(days=2)
+    assert [one.status for one in bench.run_due()] == ["done"]
+    assert len(bench.work.started) == 1, "its other ticks went with it"
+    assert bench.statuses() == []
+    bench.add(spec="{task: rte, model: bundled}")
+    bench.clock.forward(days=1)
+    bench.run_due()
+    assert bench.work.previous == [(), ()], "the runs of another schedule are none of its own"
+
+
+def test_a_schedule_replaced_while_its_tick_runs_begins_anew(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def replaced() -> None:
+        bench.state.remove("nightly")
+        bench.add(spec="{task: rte, model: bundled}", cron="0 3 * * *")
+
+    bench.add(missed="all")
+    bench.clock.forward(hours=2)
+    during_a_tick(bench, monkeypatch, replaced)
+    bench.run_due()
+    assert bench.statuses() == []
+    bench.clock.forward(hours=1)
+    bench.run_due()
+    assert [spec.task for spec in bench.work.specs] == ["sst2", "rte"]
+    assert (bench.statuses(), bench.work.previous) == ([("20260101T0300", "done")], [(), ()])
+
+
+def test_a_schedule_removed_while_another_s_tick_runs_is_not_run(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.add("a-first")
+    bench.add("b-second")
+    during_a_tick(bench, monkeypatch, lambda: bench.state.remove("b-second"))
+    bench.clock.forward(hours=3)
+    assert [one.schedule for one in bench.run_due()] == ["a-first"]
+    assert bench.statuses("b-second") == []
+    assert not Path(f"{bench.state.path}.b-second.lock").exists()
+
+
+def test_ticks_that_an_earlier_release_left_of_a_removed_schedule_are_forgotten(bench: Bench) -> None:
+    bench.add()
+    with bench.state.transaction() as transaction:
+        transaction.remove("nightly")
+        left = TickRow("nightly", bench.clock.now, "done", 1, outcome={"runs": [7]})
+        transaction.insert([left])
+    bench.add()
+    assert bench.statuses() == []
 
 
 def test_a_lock_that_cannot_be_taken_is_a_message(bench: Bench) -> None:
