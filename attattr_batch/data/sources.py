@@ -34,6 +34,22 @@ def load_dataset_for(spec: RunSpec) -> Dataset:
     return dataset
 
 
+def local_files(spec: RunSpec) -> list[Path]:
+    """The files here from which a run's rows are read; none for the hub, or for what ships with us.
+
+    Raises:
+        UserError: unknown task or split, or regression task.
+    """
+    if spec.dataset is not None:
+        path = Path(spec.dataset).expanduser()
+        found = path.rglob("*") if path.is_dir() else [path]
+    elif spec.data_dir in (None, BUNDLED):
+        return []
+    else:
+        found = [_glue_file(spec, _classification_task(spec))]
+    return sorted(path for path in found if path.is_file())
+
+
 def _classification_task(spec: RunSpec) -> GlueTask:
     task = glue_task(spec.task or "")
     if task.regression:
@@ -55,14 +71,21 @@ def _classification_task(spec: RunSpec) -> GlueTask:
 
 
 def _load_folder(spec: RunSpec, task: GlueTask) -> Dataset:
-    bundled = spec.data_dir == BUNDLED
-    folder = bundled_folder() / "data" if bundled else user_path(spec.data_dir or "")
-    path = folder / task.folder / task.files[spec.split]
+    path, folder, bundled = _glue_file(spec, task), _glue_folder(spec), spec.data_dir == BUNDLED
     if not path.is_file():
         raise _missing_file(path, folder, bundled)
     source = f"{BUNDLED}: {path.relative_to(folder)}" if bundled else str(path)
     examples = read_glue(path, task, spec.split, spec.limit)
     return Dataset(task.name, spec.split, source, task.labels, tuple(examples))
+
+
+def _glue_file(spec: RunSpec, task: GlueTask) -> Path:
+    return _glue_folder(spec) / task.folder / task.files[spec.split]
+
+
+def _glue_folder(spec: RunSpec) -> Path:
+    bundled = spec.data_dir == BUNDLED
+    return bundled_folder() / "data" if bundled else user_path(spec.data_dir or "")
 
 
 def _missing_file(path: Path, folder: Path, bundled: bool) -> UserError:

@@ -149,6 +149,6 @@ def _attempt(state: State, work: Work, schedule: Schedule, claim: TickRow) -> tu
     last = with_runs[-1] if with_runs else None
     if last is not None and last.resolved is not None:
         if resolved.same_work(Resolved.from_document(last.resolved)):
-            return "unchanged", Outcome(f"no new checkpoint since tick {stamp(last.tick)}")
+            return "unchanged", Outcome(f"checkpoint and data are those of tick {stamp(last.tick)}")
     previous: list[Any] = [] if last is None or last.outcome is None else last.outcome["runs"]
     return "done", work.run(schedule, resolved.specs, previous)

@@ -7,13 +7,14 @@ A `*` in `model` watches a folder: the newest match that holds a complete checkp
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from attattr_batch.errors import UserError
+from attattr_batch.data.sources import local_files
+from attattr_batch.schedule.checkpoints import model_files, newest_checkpoint
 from attattr_batch.spec import RunSpec, load_spec, make_spec
 
 _TICK = re.compile(r"\{tick:([^{}]+)\}")
@@ -26,7 +27,8 @@ class Resolved:
 
     Attributes:
         specs: The runs, with dates filled in and models found.
-        watched: By watched model folder, the size and time of its weights.
+        watched: By watched model folder, and by data file of the runs whose models these are, sizes in bytes
+            and times of writing in nanoseconds.
     """
 
     specs: tuple[RunSpec, ...]
@@ -43,7 +45,7 @@ class Resolved:
         return cls(specs, document["watched"])
 
     def same_work(self, other: Resolved) -> bool:
-        """Whether every model is watched and neither it nor anything else but names changed since `other`."""
+        """Whether every model is watched, and no file of model or data nor anything but names changed."""
         if not self.watched or {spec.model for spec in self.specs} - set(self.watched):
             return False
         ours, theirs = (
@@ -74,14 +76,16 @@ def resolve(path: Path, tick: datetime, name: str) -> Resolved:
     """The runs of a tick, as `scheduled_specs` gives them, with watched models found.
 
     Raises:
-        UserError: the file cannot be used, or a watched folder holds no checkpoint.
+        UserError: the file cannot be used, a watched folder holds no complete checkpoint, or there is no such
+            task or split.
     """
     watched: dict[str, list[int]] = {}
     settled = []
     for spec in scheduled_specs(path, tick, name):
         if _WATCH in spec.model:
-            folder = _newest_checkpoint(spec.model)
-            watched[str(folder)] = _weights_state(folder)
+            folder = newest_checkpoint(spec.model)
+            watched[str(folder)] = _state(model_files(folder))
+            watched |= {str(file): _state([file]) for file in local_files(spec)}
             spec = _changed(spec, path, model=str(folder))
         settled.append(spec)
     return Resolved(tuple(settled), watched)
@@ -91,24 +95,5 @@ def _changed(spec: RunSpec, path: Path, **changes: str) -> RunSpec:
     return make_spec(spec.model_dump() | changes, where=str(path))
 
 
-def _newest_checkpoint(pattern: str) -> Path:
-    """The match whose weights were written last; one without configuration or weights is still being made."""
-    where = Path(pattern).expanduser()
-    anchor = Path(where.anchor)
-    found = [path for path in anchor.glob(str(where.relative_to(anchor))) if (path / "config.json").is_file()]
-    complete = [path for path in found if _weights(path)]
-    if not complete:
-        raise UserError(
-            "no checkpoint in the watched folder yet",
-            got=pattern,
-            allowed="a folder with config.json and *.safetensors",
-        )
-    return max(complete, key=lambda path: (max(one.stat().st_mtime_ns for one in _weights(path)), path))
-
-
-def _weights_state(folder: Path) -> list[int]:
-    return [number for one in _weights(folder) for number in (one.stat().st_size, one.stat().st_mtime_ns)]
-
-
-def _weights(folder: Path) -> Sequence[Path]:
-    return sorted(folder.glob("*.safetensors"))
+def _state(files: Iterable[Path]) -> list[int]:
+    return [number for one in files for number in (one.stat().st_size, one.stat().st_mtime_ns)]

@@ -1,0 +1,98 @@
+"""Watched folders of checkpoints: which one is taken, and the files of it that are looked at for changes."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+
+from attattr_batch.errors import UserError
+
+log = logging.getLogger(__name__)
+
+# What `engine.models` loads a model from; that module is not asked, for it imports torch.
+MODEL_FILES = ("*.json", "*.safetensors", "*.txt", "*.model")
+
+# Any of them; a training script writes them after the weights.
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.*", "*.model")
+_INDEX = "model.safetensors.index.json"
+_ALLOWED = "a folder with config.json, whole *.safetensors (every shard of an index) and a tokenizer"
+
+
+def newest_checkpoint(pattern: str) -> Path:
+    """The complete match whose weights were written last; newer ones that are being written are passed over.
+
+    Raises:
+        UserError: none is complete.
+    """
+    where = Path(pattern).expanduser()
+    anchor = Path(where.anchor)
+    found = [path for path in anchor.glob(str(where.relative_to(anchor))) if _weights(path)]
+    passed_over = []
+    for folder in sorted(found, key=lambda path: (_last_written(path), path), reverse=True):
+        lack = _lack(folder)
+        if lack is None:
+            return folder
+        passed_over.append(f"{folder}: {lack}")
+        log.warning("checkpoint %s is not complete, so an earlier one is looked for: %s", folder, lack)
+    raise UserError(
+        "no checkpoint in the watched folder yet",
+        got="; ".join([pattern, *passed_over]),
+        allowed=_ALLOWED,
+        hint="the next tick looks again",
+    )
+
+
+def model_files(folder: Path) -> list[Path]:
+    """The files of a checkpoint that decide what it computes."""
+    return sorted(path for pattern in MODEL_FILES for path in folder.glob(pattern) if path.is_file())
+
+
+def _lack(folder: Path) -> str | None:
+    """What a checkpoint lacks that is still being written; None for a complete one."""
+    if not (folder / "config.json").is_file():
+        return "no config.json"
+    if not any(any(folder.glob(name)) for name in _TOKENIZER_FILES):
+        return "no tokenizer"
+    for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
+        path = folder / name
+        if path.is_file() and not isinstance(_read_json(path), dict):
+            return f"{name} is broken off"
+    for path in _weights(folder):
+        try:
+            # The header says how long the file is; one that is being written is shorter.
+            with safe_open(path, "numpy"):
+                pass
+        except (SafetensorError, FileNotFoundError) as error:
+            return f"{path.name}: {error}"
+    return _lacking_shard(folder)
+
+
+def _lacking_shard(folder: Path) -> str | None:
+    path = folder / _INDEX
+    if not path.is_file():  # written after the last shard
+        return f"shards without {_INDEX}" if any("-of-" in one.stem for one in _weights(folder)) else None
+    index = _read_json(path)
+    shards = index.get("weight_map") if isinstance(index, dict) else None
+    if not isinstance(shards, dict):
+        return f"{_INDEX} is broken off"
+    lacking = sorted({str(name) for name in shards.values() if not (folder / str(name)).is_file()})
+    return f"no {lacking[0]}" if lacking else None
+
+
+def _read_json(path: Path) -> object:
+    """What the file holds; None for one that is no JSON."""
+    try:
+        return json.loads(path.read_bytes())
+    except (ValueError, RecursionError):
+        return None
+
+
+def _last_written(folder: Path) -> int:
+    return max(one.stat().st_mtime_ns for one in _weights(folder))
+
+
+def _weights(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.safetensors"))
