@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from attattr_batch.errors import UserError
 from attattr_batch.schedule.settings import Schedule
+from attattr_batch.schedule.timing import kubernetes_cron
+from attattr_batch.spec import RunSpec, WorkerPool
 
 if TYPE_CHECKING:
     from attattr_batch.schedule.manifests import Place
@@ -29,6 +31,7 @@ _KUBECTL = "registry.k8s.io/kubectl:v1.34.0"
 _START_WITHIN_S = 3600
 _KEEP_S = 86_400
 _DEADLINE_S = 7 * 86_400
+_WORKER_CPUS = 4
 
 
 def check_name(name: str) -> None:
@@ -45,6 +48,56 @@ def check_name(name: str) -> None:
             allowed=f"{most} characters: with what is added, names have at most {NAME_LENGTH}",
             hint="add the schedule under a shorter name",
         )
+
+
+def check_workers(schedule: Schedule, place: Place) -> None:
+    """Checks that the cluster, which starts without a worker and whose head computes nothing, fits the runs.
+
+    Raises:
+        UserError: a run does not say how many workers it wants, or none of them fits a machine; GPUs would
+            be rented that no run uses; or the spec cannot be used.
+    """
+    specs = [spec for spec in schedule.first_specs() if spec.executor != "local"]
+    shape = f"gpus: {place.gpus}, " if place.gpus else ""
+    in_spec = f"in the spec: `workers: [{{{shape}cpus: {_WORKER_CPUS}, count: {place.workers}}}]`"
+    for spec in specs:
+        _check_room(spec, place, f"{schedule.spec}: {spec.task or spec.dataset}", in_spec)
+    if place.gpus and specs and not any(_uses_gpus(spec) for spec in specs):
+        raise UserError(
+            "machines with GPUs would compute on their CPUs: no worker asks for a GPU",
+            got=f"{schedule.spec} and --gpus {place.gpus}",
+            allowed="`workers` with `gpus`, and no `device: cpu`; or --gpus 0",
+            hint=f"--gpus 0, or {in_spec}",
+        )
+
+
+def _check_room(spec: RunSpec, place: Place, where: str, in_spec: str) -> None:
+    if spec.workers is None:
+        raise UserError(
+            "a run on Kubernetes must say how many workers it wants, for its cluster starts with none",
+            got=f"{where} without `workers`",
+            allowed="`workers`, as a number or as pools",
+            hint=in_spec,
+        )
+    pools = _pools(spec)
+    if not any(pool.cpus <= _WORKER_CPUS and pool.gpus <= place.gpus for pool in pools):
+        raise UserError(
+            "no worker of a run fits a machine of the manifest",
+            got=f"{where}: " + ", ".join(f"{pool.cpus} CPUs, {pool.gpus:g} GPUs" for pool in pools),
+            allowed=f"{_WORKER_CPUS} CPUs, {place.gpus} GPUs",
+            hint=f"--gpus, or {in_spec}",
+        )
+
+
+def _pools(spec: RunSpec) -> Sequence[WorkerPool]:
+    """The workers asked for; a bare number has GPUs only where CUDA is said, for the head has none to see."""
+    if isinstance(spec.workers, list):
+        return spec.workers
+    return [WorkerPool(count=spec.workers or 1, gpus=1.0 if spec.device == "cuda" else 0.0)]
+
+
+def _uses_gpus(spec: RunSpec) -> bool:
+    return spec.device != "cpu" and any(pool.gpus for pool in _pools(spec))
 
 
 def ray_job(schedule: Schedule, place: Place) -> list[Document]:
@@ -133,7 +186,7 @@ def _cluster(place: Place) -> Document:
         "rayStartParams": {"num-cpus": "0", "dashboard-host": "0.0.0.0"},
         "template": _pod("ray-head", place, {"cpu": "2", "memory": "8Gi"}),
     }
-    resources = {"cpu": "4", "memory": "16Gi"}
+    resources = {"cpu": str(_WORKER_CPUS), "memory": "16Gi"}
     if place.gpus:
         resources["nvidia.com/gpu"] = str(place.gpus)
     group = {
@@ -169,7 +222,8 @@ def _at_every_tick(schedule: Schedule) -> Document:
     """When Kubernetes starts the RayJob: at the tick itself, and once.
 
     Raises:
-        UserError: the tick falls due only later, when nobody looks any more.
+        UserError: the tick falls due only later, when nobody looks any more, or may count as missed before
+            anybody looks; or Kubernetes does not read the cron expression as we do.
     """
     if schedule.jitter_s:
         raise UserError(
@@ -178,7 +232,17 @@ def _at_every_tick(schedule: Schedule) -> Document:
             allowed="no jitter",
             hint="add the schedule without --jitter, at a minute of its own in --cron",
         )
-    return {"schedule": schedule.cron, "timeZone": "Etc/UTC" if schedule.tz == "UTC" else schedule.tz}
+    if schedule.missed == "skip":
+        raise UserError(
+            "Kubernetes looks once, and a tick is missed if image and cluster take over five minutes",
+            got=f"schedule {schedule.name} with --missed skip",
+            allowed="--missed last, --missed all",
+            hint="add the schedule with --missed last: a late tick still runs",
+        )
+    return {
+        "schedule": kubernetes_cron(schedule.cron),
+        "timeZone": "Etc/UTC" if schedule.tz == "UTC" else schedule.tz,
+    }
 
 
 def _metadata(schedule: Schedule) -> Document:

@@ -40,7 +40,8 @@ def manifest(kind: str, schedule: Schedule, place: Place) -> dict[str, str]:
     """Files of a manifest, by name.
 
     Raises:
-        UserError: the kind is unknown, or cannot carry the schedule: its name is too long, or it has jitter.
+        UserError: the kind is unknown, or cannot carry the schedule: its name is too long, say, it has
+            jitter, or its runs fit no machine.
     """
     kinds: dict[str, Callable[[Schedule, Place], dict[str, str]]] = {
         "systemd": _systemd,
@@ -100,6 +101,7 @@ def _crontab(schedule: Schedule, place: Place) -> dict[str, str]:
 def _kubernetes(make: kubernetes.Maker) -> Callable[[Schedule, Place], dict[str, str]]:
     def files(schedule: Schedule, place: Place) -> dict[str, str]:
         kubernetes.check_name(schedule.name)
+        kubernetes.check_workers(schedule, place)
         documents = make(schedule, place)
         text = yaml.safe_dump_all(documents, sort_keys=False, width=100)
         return {f"{documents[-1]['metadata']['name']}-{documents[-1]['kind'].lower()}.yaml": text}

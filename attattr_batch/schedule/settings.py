@@ -15,6 +15,7 @@ from attattr_batch.choices import Missed, Overlap
 from attattr_batch.errors import UserError
 from attattr_batch.schedule.template import scheduled_specs
 from attattr_batch.schedule.timing import check_cron, find_zone, jitter, stamp, ticks_after
+from attattr_batch.spec import RunSpec
 
 ALL_JOBS = "all"
 
@@ -81,6 +82,15 @@ class Schedule(BaseModel):
         ticks = ticks_after(self.cron, self.zone, after)
         return [tick for _, tick in zip(range(count), ticks, strict=False)]
 
+    def first_specs(self) -> list[RunSpec]:
+        """The runs of its first tick.
+
+        Raises:
+            UserError: the spec cannot be used.
+        """
+        (tick,) = self.next_ticks(self.created_at, 1)
+        return scheduled_specs(self.spec, tick.astimezone(self.zone), f"{self.name}-{stamp(tick)}")
+
 
 def make_schedule(values: Mapping[str, Any]) -> Schedule:
     """Checks a schedule, its run spec included.
@@ -98,8 +108,7 @@ def make_schedule(values: Mapping[str, Any]) -> Schedule:
             hint="names: lower-case letters, digits and hyphens, at most 60",
         ) from error
     check_cron(schedule.cron)
-    tick = schedule.next_ticks(schedule.created_at, 1)[0]
-    scheduled_specs(schedule.spec, tick.astimezone(schedule.zone), f"{schedule.name}-{stamp(tick)}")
+    schedule.first_specs()
     if schedule.notify_url is not None:
         _check_webhook(schedule.notify_url)
     return schedule

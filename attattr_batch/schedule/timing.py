@@ -71,6 +71,35 @@ def ticks_after(expression: str, zone: tzinfo, after: datetime) -> Iterator[date
             yield tick
 
 
+def kubernetes_cron(expression: str) -> str:
+    """The expression as Kubernetes must be given it: its weekdays are 0 to 6, Sunday 0.
+
+    Raises:
+        UserError: Kubernetes does not know it (L, LW, #), or would read it otherwise.
+    """
+    minute, hour, day, month, weekday = expression.split()
+    cron = CronSim(expression, datetime.now(UTC))
+    numbers = {one for one in cron.weekdays if isinstance(one, int)}
+    if min(cron.days) < 0 or len(numbers) < len(cron.weekdays):
+        raise UserError(
+            "Kubernetes does not know the cron expression",
+            got=repr(expression),
+            allowed="numbers, names, *, lists, ranges and steps; not L, LW and #",
+            hint="add the schedule with other days, or let cron or systemd call it",
+        )
+    if cron.day_and and "*" not in (day, weekday):
+        raise UserError(
+            "Kubernetes would start this on more days: of day-of-month and weekday, either is enough there",
+            got=repr(expression),
+            allowed="`*` for one of the two, or both without a star",
+            hint="add the schedule with other days, or let cron or systemd call it",
+        )
+    # A 7 need not stand there: 1/2 is 1, 3, 5, 7.
+    if 7 in numbers and not weekday.startswith("*"):
+        weekday = ",".join(str(one) for one in sorted({one % 7 for one in numbers}))
+    return " ".join((minute, hour, day, month, weekday))
+
+
 def jitter(name: str, most_s: int) -> timedelta:
     """A delay from 0 to below `most_s` seconds that is always the same for a name, so that many spread."""
     if most_s == 0:

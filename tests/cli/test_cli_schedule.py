@@ -190,6 +190,9 @@ def test_rank_correlation_is_spearman_s(cli: Cli, tmp_path: Path) -> None:
 
 def test_manifests_go_to_stdout_or_a_folder(cli: Cli, tmp_path: Path) -> None:
     add(cli)
+    refused = cli.bare("schedule", "manifest", "nightly", "--kind", "rayjob")
+    assert refused.code == 2 and "must say how many workers" in refused.err
+    (tmp_path / "night.yaml").write_text(SPEC.replace("limit", "workers: [{gpus: 1}], limit"))
     answer = cli.bare("schedule", "manifest", "nightly", "--kind", "rayjob", "--image", "here/attattr:2")
     assert answer.code == 0 and "image: here/attattr:2" in answer.out
     units = tmp_path / "new" / "units"

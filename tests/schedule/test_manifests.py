@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -24,9 +25,12 @@ PLACE = Place(
 )
 
 
+SPEC = "{task: sst2, model: bundled, workers: [{gpus: 1, count: 8}]}"
+
+
 @pytest.fixture
 def nightly(tmp_path: Path) -> Schedule:
-    return Bench(tmp_path).add(cron="30 2 * * 1-5", tz="Europe/Berlin")
+    return Bench(tmp_path).add(spec=SPEC, cron="30 2 * * 1-5", tz="Europe/Berlin")
 
 
 def deployed() -> dict[str, str]:
@@ -34,7 +38,7 @@ def deployed() -> dict[str, str]:
     nightly = Schedule(
         name="nightly",
         cron="0 2 * * *",
-        spec=Path("/work/night.yaml"),
+        spec=DEPLOYED / "night.yaml",
         db=Path("/work/results.duckdb"),
         created_at=START,
     )
@@ -126,7 +130,7 @@ def test_the_cluster_scales_to_nothing_and_computes_off_the_head(nightly: Schedu
 
 def test_a_name_that_kubernetes_cannot_carry_is_refused(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
-    longest = bench.add("n" * 22)
+    longest = bench.add("n" * 22, spec=SPEC)
     (document,) = documents("rayjob", longest)
     assert len(document["metadata"]["name"]) + len("-abcde") == 36
     with pytest.raises(UserError, match="too long for Kubernetes"):
@@ -135,10 +139,99 @@ def test_a_name_that_kubernetes_cannot_carry_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["cronjob", "raycronjob"])
 def test_a_delay_that_the_ray_job_would_not_wait_for_is_refused(tmp_path: Path, kind: str) -> None:
-    delayed = Bench(tmp_path).add(jitter_s=1800)
+    delayed = Bench(tmp_path).add(spec=SPEC, jitter_s=1800)
     with pytest.raises(UserError, match=r"cannot be delayed(.|\n)*--jitter 1800(.|\n)*without --jitter"):
         manifest(kind, delayed, PLACE)
     assert manifest("crontab", delayed, PLACE), "called every minute, cron sees the tick fall due"
+
+
+@pytest.mark.parametrize("kind", ["cronjob", "raycronjob"])
+def test_a_tick_that_would_be_missed_when_the_cluster_is_up_is_refused(tmp_path: Path, kind: str) -> None:
+    skipping = Bench(tmp_path).add(spec=SPEC, missed="skip")
+    with pytest.raises(UserError, match=r"over five minutes(.|\n)*--missed skip(.|\n)*--missed last"):
+        manifest(kind, skipping, PLACE)
+    assert manifest("rayjob", skipping, PLACE), "somebody starts it on time"
+
+
+@pytest.mark.parametrize(
+    ("cron", "given"),
+    [
+        ("30 2 * * 1-5", "30 2 * * 1-5"),
+        ("0 2 * * SUN,tue", "0 2 * * SUN,tue"),
+        ("0 2 * * 7", "0 2 * * 0"),
+        ("0 2 * * 5-7", "0 2 * * 0,5,6"),
+        ("0 2 1 * 1,7", "0 2 1 * 0,1"),
+        ("0 2 * * 1/2", "0 2 * * 0,1,3,5"),
+        ("0 2 * * */2", "0 2 * * */2"),
+    ],
+)
+def test_kubernetes_weekdays_end_with_6(tmp_path: Path, cron: str, given: str) -> None:
+    schedule = Bench(tmp_path).add(spec=SPEC, cron=cron)
+    for kind in ("cronjob", "raycronjob"):
+        assert documents(kind, schedule)[-1]["spec"]["schedule"] == given
+
+
+@pytest.mark.parametrize(
+    ("cron", "message"),
+    [
+        ("0 2 L * *", "does not know"),
+        ("0 2 LW * *", "does not know"),
+        ("0 2 * * 5L", "does not know"),
+        ("0 2 * * 1#2", "does not know"),
+        ("0 2 * * 1#2,5", "does not know"),
+        ("0 2 */2 * 1", "on more days"),
+        ("0 2 1-7 * */2", "on more days"),
+    ],
+)
+def test_what_kubernetes_would_not_read_as_cron_does_is_refused(
+    tmp_path: Path, cron: str, message: str
+) -> None:
+    schedule = Bench(tmp_path).add(spec=SPEC, cron=cron)
+    for kind in ("cronjob", "raycronjob"):
+        with pytest.raises(UserError, match=f"{message}(.|\n)*cron or systemd"):
+            manifest(kind, schedule, PLACE)
+    assert manifest("rayjob", schedule, PLACE) and manifest("crontab", schedule, PLACE)
+
+
+@pytest.mark.parametrize("kind", ["cronjob", "rayjob", "raycronjob"])
+@pytest.mark.parametrize(
+    ("settings", "gpus", "message"),
+    [
+        ("", 1, r"must say how many workers.*sst2 without `workers`.*\[{gpus: 1, cpus: 4, count: 8}\]"),
+        ("", 0, r"must say how many workers.*`workers: \[{cpus: 4, count: 8}\]`"),
+        ("workers: 8", 1, r"compute on their CPUs.*--gpus 1.*next:    --gpus 0, or .*gpus: 1"),
+        ("workers: [{gpus: 1}], device: cpu", 1, "compute on their CPUs"),
+        ("workers: [{gpus: 2}, {cpus: 5}]", 1, r"no worker.*1 CPUs, 2 GPUs, 5 CPUs, 0 GPUs.*4 CPUs, 1 GPUs"),
+        ("workers: 8, device: cuda", 0, "no worker of a run fits.*1 CPUs, 1 GPUs"),
+    ],
+)
+def test_a_cluster_on_which_the_runs_could_not_work_is_refused(
+    tmp_path: Path, kind: str, settings: str, gpus: int, message: str
+) -> None:
+    schedule = Bench(tmp_path).add(spec=f"{{task: sst2, model: bundled, {settings}}}")
+    with pytest.raises(UserError, match=f"(?s){message}"):
+        manifest(kind, schedule, replace(PLACE, gpus=gpus))
+    assert manifest("crontab", schedule, PLACE), "on one machine there is nothing to rent"
+
+
+@pytest.mark.parametrize(
+    ("settings", "gpus"),
+    [
+        ("workers: 8", 0),
+        ("workers: 8, device: cuda", 1),
+        ("workers: [{gpus: 0.5, count: 8}, {cpus: 64}]", 1),
+        ("executor: local", 1),
+    ],
+)
+def test_a_cluster_on_which_the_runs_work_is_written(tmp_path: Path, settings: str, gpus: int) -> None:
+    schedule = Bench(tmp_path).add(spec=f"{{task: sst2, model: bundled, {settings}}}")
+    assert manifest("cronjob", schedule, replace(PLACE, gpus=gpus))
+
+
+def test_one_run_that_uses_the_gpus_is_enough(tmp_path: Path) -> None:
+    runs = "runs: [{task: sst2, workers: [{gpus: 1}]}, {task: rte, workers: 2}]"
+    schedule = Bench(tmp_path).add(spec=f"{{defaults: {{model: bundled}}, {runs}}}")
+    assert manifest("cronjob", schedule, PLACE)
 
 
 def test_an_unknown_kind_is_refused(nightly: Schedule) -> None:
