@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -29,17 +30,41 @@ class Work:
     def notify(self, schedule, tick):
         pass
 
+Path(f"{sys.argv[2]}.ready.{os.getpid()}").touch()
 while not Path(sys.argv[2] + ".go").exists():
     time.sleep(0.001)
 run_due(State(Path(sys.argv[1])), Work(), Clock(datetime.fromisoformat(sys.argv[3])))
 """
 
 
-def call(bench: Bench, seconds: float) -> subprocess.Popen[bytes]:
-    notes = bench.folder / "notes"
-    arguments = [str(bench.state.path), str(notes), bench.clock.now.isoformat(), str(seconds)]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    return subprocess.Popen([sys.executable, "-c", CALLER, *arguments], env=environment)
+Call = Callable[[Bench, float], subprocess.Popen[bytes]]
+
+
+@pytest.fixture
+def call() -> Iterator[Call]:
+    """Starts a caller whose ticks take so many seconds; none outlives the test."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(bench: Bench, seconds: float) -> subprocess.Popen[bytes]:
+        notes = bench.folder / "notes"
+        arguments = [str(bench.state.path), str(notes), bench.clock.now.isoformat(), str(seconds)]
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+        started.append(subprocess.Popen([sys.executable, "-c", CALLER, *arguments], env=environment))
+        return started[-1]
+
+    yield start
+    for caller in started:
+        caller.kill()
+        caller.wait()
+
+
+def wait_for(what: Callable[[], bool], callers: Sequence[subprocess.Popen[bytes]]) -> None:
+    """Waits until the callers have come so far; one that ended will not."""
+    end = time.monotonic() + 120
+    while not what():
+        assert [caller.poll() for caller in callers] == [None] * len(callers), "a caller ended too soon"
+        assert time.monotonic() < end, "the callers do not get there"
+        time.sleep(0.01)
 
 
 def notes(bench: Bench) -> list[str]:
@@ -48,12 +73,13 @@ def notes(bench: Bench) -> list[str]:
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.5], ids=["one after the other", "while one runs"])
-def test_four_racing_callers_run_each_tick_once(tmp_path: Path, seconds: float) -> None:
+def test_four_racing_callers_run_each_tick_once(tmp_path: Path, call: Call, seconds: float) -> None:
     bench = Bench(tmp_path)
     bench.add(missed="all", cron="0 */6 * * *")
     bench.clock.forward(days=1, hours=1)
     callers = [call(bench, seconds) for _ in range(4)]
-    time.sleep(0.5)
+    # Importing takes them seconds, not equally many: those that came before the last would not meet it.
+    wait_for(lambda: len(list(tmp_path.glob("notes.ready.*"))) == 4, callers)
     (tmp_path / "notes.go").touch()
     assert [caller.wait(60) for caller in callers] == [0] * 4
     expected = [f"nightly-20260101T{hour:02}0000Z" for hour in (6, 12, 18)] + ["nightly-20260102T000000Z"]
@@ -61,14 +87,13 @@ def test_four_racing_callers_run_each_tick_once(tmp_path: Path, seconds: float) 
     assert [status for _, status in bench.statuses()] == ["done"] * 4
 
 
-def test_a_killed_caller_s_tick_is_resumed_at_once_and_ends_once(tmp_path: Path) -> None:
+def test_a_killed_caller_s_tick_is_resumed_at_once_and_ends_once(tmp_path: Path, call: Call) -> None:
     bench = Bench(tmp_path)
     bench.add()
     bench.clock.forward(hours=3)
     (tmp_path / "notes.go").touch()
     killed = call(bench, 60.0)
-    while not notes(bench):
-        time.sleep(0.02)
+    wait_for(lambda: bool(notes(bench)), [killed])
     bystander = call(bench, 0.0)
     assert bystander.wait(60) == 0
     assert len(notes(bench)) == 1, "a living process has it"
