@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from attattr_batch.records import Chunk
 from attattr_batch.runtime.executors import ray as executor
 
 
@@ -19,9 +20,10 @@ class Died(Exception):
 
 @dataclass(eq=False)
 class Reference:
-    """What a call will give: `value` raises or returns it; None while nobody knows."""
+    """What a call will give: `value` raises or returns it, from the time `at` on; None: never."""
 
     value: Callable[[], Any] | None
+    at: float = 0.0
 
 
 @dataclass
@@ -31,15 +33,19 @@ class FakeRay:
     Attributes:
         start: Decides about a worker's start from its work and its number: `ok`, `dies`, `hangs` or `waits`
             (for room).
+        seconds: Time a chunk takes.
         resources: Of the cluster.
         now: The time, in seconds.
         placed: Works of the actors asked for, in order.
+        actors: These actors.
     """
 
     start: Callable[[Any, int], str] = lambda work, number: "ok"
+    seconds: Callable[[Chunk], float] = lambda chunk: 0.0
     resources: dict[str, float] = field(default_factory=lambda: {"CPU": 8.0})
     now: float = 0.0
     placed: list[Any] = field(default_factory=list)
+    actors: list[_Actor] = field(default_factory=list)
     exceptions: Any = field(
         default_factory=lambda: SimpleNamespace(RayError=Died, RayTaskError=type("RayTaskError", (Died,), {}))
     )
@@ -67,25 +73,34 @@ class FakeRay:
     def remote(self, kind: Any) -> Any:
         def create(work: Any) -> _Actor:
             self.placed.append(work)
-            return _Actor(kind(work), self.start(work, len(self.placed)))
+            self.actors.append(_Actor(self, kind(work), self.start(work, len(self.placed))))
+            return self.actors[-1]
 
         return SimpleNamespace(options=lambda **_: SimpleNamespace(remote=create))
 
     def wait(
-        self, references: Sequence[Reference], *, num_returns: int, timeout: float
+        self, references: Sequence[Reference], *, num_returns: int, timeout: float, fetch_local: bool = True
     ) -> tuple[list[Reference], list[Reference]]:
-        ready = [one for one in references if one.value is not None][:num_returns]
-        self.now += 0.1 if ready and timeout else timeout
+        ready = [one for one in references if self.is_ready(one)]
+        if timeout:
+            self.now += 0.1 if ready else timeout
+            ready = ready or [one for one in references if self.is_ready(one)]
+        ready = ready[:num_returns]
         return ready, [one for one in references if one not in ready]
 
+    def is_ready(self, reference: Reference) -> bool:
+        return reference.value is not None and self.now >= reference.at
+
     def get(self, reference: Reference) -> Any:
-        assert reference.value is not None
+        assert reference.value is not None and self.is_ready(reference)
         return reference.value()
 
     def kill(self, actor: _Actor) -> None:
+        """Ends a worker: it answers nothing any more but what it has already answered."""
+        actor.dead = True
         for one in actor.calls:
-            if one.value is None:
-                one.value = _die
+            if not self.is_ready(one):
+                one.value, one.at = _die, self.now
 
 
 def _die() -> None:
@@ -93,16 +108,20 @@ def _die() -> None:
 
 
 class _Actor:
-    def __init__(self, actor: Any, fate: str):
+    def __init__(self, ray: FakeRay, actor: Any, fate: str):
+        self._ray = ray
+        self.dead = False
         self.calls: list[Reference] = []
-        self.name = self._method(actor.name, None if fate == "waits" else actor.name)
+        self.name = self._method(None if fate == "waits" else actor.name)
         fates: dict[str, Callable[[], Any] | None] = {"dies": _die, "hangs": None, "ok": actor.start}
-        self.start = self._method(actor.start, fates.get(fate))
-        self.compute = SimpleNamespace(remote=lambda chunk: self._call(lambda: actor.compute(chunk)))
+        self.start = self._method(fates.get(fate))
+        self.compute = SimpleNamespace(
+            remote=lambda chunk: self._call(lambda: actor.compute(chunk), ray.seconds(chunk))
+        )
 
-    def _method(self, _: Any, value: Callable[[], Any] | None) -> Any:
+    def _method(self, value: Callable[[], Any] | None) -> Any:
         return SimpleNamespace(remote=lambda *arguments: self._call(value))
 
-    def _call(self, value: Callable[[], Any] | None) -> Reference:
-        self.calls.append(Reference(value))
+    def _call(self, value: Callable[[], Any] | None, seconds: float = 0.0) -> Reference:
+        self.calls.append(Reference(_die if self.dead else value, self._ray.now + seconds))
         return self.calls[-1]

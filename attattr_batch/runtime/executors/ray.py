@@ -128,7 +128,6 @@ class RayExecutor:
         Raises:
             UserError: no worker can start, or none has found room for twenty minutes.
         """
-        self._kill_overdue()
         self._start_missing()
         waiting = [*self._placing, *self._starting, *self._busy]
         if not waiting:  # all pause
@@ -145,6 +144,7 @@ class RayExecutor:
                 self._started(reference)
             else:
                 outcomes.append(self._ended(reference))
+        self._kill_overdue()
         self._mind_the_wait()
         return outcomes
 
@@ -184,14 +184,17 @@ class RayExecutor:
 
     def _started(self, reference: Any) -> None:
         handle = self._starting.pop(reference)
+        late = f"not ready within {_START_S:g} s, so it was killed"
         try:
             started: Started = self._ray.get(reference)
         except self._ray.exceptions.RayError as error:
-            late = f"not ready within {_START_S:g} s, so it was killed"
             self._failed_start(handle, late if handle.killed else last_line(error))
             return
         if started.problem is not None:
             raise UserError(started.problem)
+        if handle.killed:
+            self._failed_start(handle, late)
+            return
         if started.lacks_files:
             self._start(handle, self._shipped_files())
             return
@@ -230,7 +233,7 @@ class RayExecutor:
         try:
             outcome: Finished | Failed = self._ray.get(reference)
         except self._ray.exceptions.RayTaskError as error:
-            self._idle.append(handle)
+            self._free(handle)
             cause = error.cause or error
             if isinstance(cause, UserError | TerminalError):
                 raise cause from error
@@ -239,16 +242,31 @@ class RayExecutor:
             handle.shape.missing += 1
             late = f"no answer within {self._deadline_s:g} s, so it was killed"
             return Lost(chunk, late if handle.killed else first_line(error), handle.name)
-        self._idle.append(handle)
+        self._free(handle)
         return outcome
 
+    def _free(self, handle: _Handle) -> None:
+        """Makes a worker idle; one whose answer crossed its end is replaced."""
+        if handle.killed:
+            handle.shape.missing += 1
+        else:
+            self._idle.append(handle)
+
     def _kill_overdue(self) -> None:
-        """Kills workers that hang; each then shows up as one that has died."""
+        """Kills workers that hang; each then shows up as one that has died.
+
+        An answer may have lain here since before the deadline, while the driver waited for its file.
+        """
         now = time.monotonic()
-        for handle in [*self._starting.values(), *(handle for handle, _ in self._busy.values())]:
-            if now > handle.deadline and not handle.killed:
-                handle.killed = True
-                self._ray.kill(handle.actor)
+        handles = self._starting | {reference: handle for reference, (handle, _) in self._busy.items()}
+        overdue = [one for one, handle in handles.items() if now > handle.deadline and not handle.killed]
+        if not overdue:
+            return
+        # An answer on another machine counts without being fetched first.
+        _, hanging = self._ray.wait(overdue, num_returns=len(overdue), timeout=0, fetch_local=False)
+        for reference in hanging:
+            handles[reference].killed = True
+            self._ray.kill(handles[reference].actor)
 
     def _mind_the_wait(self) -> None:
         """Says where every worker waits for a machine, and gives up on one that never had any."""

@@ -1,0 +1,101 @@
+"""Workers that hang, or die, or fail for good: replaced, and no innocent example pays for it."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from fabricate import new_store, register, rows
+from fake_ray import FakeRay
+from toy_work import ToyWork, chunks
+
+from attattr_batch.runtime.driver import Driver, Progress
+from attattr_batch.runtime.executors import Finished, Lost
+from attattr_batch.runtime.executors.pools import Pool
+from attattr_batch.runtime.executors.ray import RayExecutor
+
+DEADLINE_S = 20.0
+
+
+@pytest.fixture
+def ray(monkeypatch: pytest.MonkeyPatch) -> FakeRay:
+    return FakeRay(seconds=lambda chunk: 2.0).install(monkeypatch)
+
+
+def ready_executor(ray: FakeRay, workers: int) -> RayExecutor:
+    """All of its workers have started."""
+    executor = RayExecutor([(ToyWork(), Pool(workers))], deadline_s=DEADLINE_S)
+    until = ray.now + 5.0
+    while ray.now < until:
+        executor.wait(1.0)
+    return executor
+
+
+def test_a_worker_that_answered_while_the_driver_waited_lives_on(ray: FakeRay) -> None:
+    first, second = chunks(4, 2)
+    with closing(ready_executor(ray, 1)) as executor:
+        executor.submit(first)
+        ray.sleep(2 * DEADLINE_S)  # a commit waits for the file
+        assert [type(one) for one in executor.wait(1.0)] == [Finished]
+        executor.submit(second)
+        ray.sleep(2.0)
+        assert [type(one) for one in executor.wait(1.0)] == [Finished]
+    assert len(ray.placed) == 1
+
+
+def test_answers_beyond_those_fetched_at_once_count_as_in_time(
+    ray: FakeRay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("attattr_batch.runtime.executors.ray._AT_ONCE", 2)
+    with closing(ready_executor(ray, 5)) as executor:
+        for chunk in chunks(5, 1):
+            executor.submit(chunk)
+        ray.sleep(2 * DEADLINE_S)
+        outcomes = [one for _ in range(3) for one in executor.wait(1.0)]
+    assert [type(one) for one in outcomes] == [Finished] * 5
+
+
+def test_a_worker_whose_answer_crosses_its_end_gets_nothing_more(ray: FakeRay) -> None:
+    first, second = chunks(4, 2)
+    with closing(ready_executor(ray, 1)) as executor:
+        ray.seconds = lambda chunk: 2 * DEADLINE_S if chunk == first else 2.0
+        executor.submit(first)
+        (call,) = [one for one in ray.actors[0].calls if one.at > ray.now]
+        answer = call.value
+        while not ray.actors[0].dead:
+            assert executor.wait(1.0) == []
+        call.value = answer
+        assert [type(one) for one in executor.wait(1.0)] == [Finished]
+        assert not executor.room()
+        while not executor.room():
+            executor.wait(1.0)
+        executor.submit(second)
+        ray.sleep(2.0)
+        assert [type(one) for one in executor.wait(1.0)] == [Finished]
+    assert len(ray.placed) == 2
+
+
+def test_a_worker_that_hangs_is_killed_and_replaced(ray: FakeRay) -> None:
+    ray.seconds = lambda chunk: 3600.0
+    with closing(ready_executor(ray, 1)) as executor:
+        executor.submit(chunks(1, 1)[0])
+        outcomes = [one for _ in range(int(DEADLINE_S) + 4) for one in executor.wait(1.0)]
+        assert [one.message for one in outcomes if isinstance(one, Lost)] == [
+            "no answer within 20 s, so it was killed"
+        ]
+    assert len(ray.placed) == 2
+
+
+def test_a_driver_that_is_kept_waiting_quarantines_nobody(ray: FakeRay, tmp_path: Path) -> None:
+    store = new_store(tmp_path)
+    _, pass_id = register(store, 9)
+
+    def stall(progress: Progress) -> None:
+        ray.sleep(2 * DEADLINE_S)
+
+    with closing(ready_executor(ray, 3)) as executor:
+        progress = Driver(store, pass_id, executor, stall).execute(chunks(9, 1), Progress(9, 0, 0))
+    assert (progress.committed, progress.quarantined) == (9, 0)
+    assert rows(store, "SELECT count(DISTINCT chunk) FROM ledger") == [(9,)]
+    assert len(ray.placed) == 3
