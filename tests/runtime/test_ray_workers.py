@@ -99,3 +99,28 @@ def test_a_driver_that_is_kept_waiting_quarantines_nobody(ray: FakeRay, tmp_path
     assert (progress.committed, progress.quarantined) == (9, 0)
     assert rows(store, "SELECT count(DISTINCT chunk) FROM ledger") == [(9,)]
     assert len(ray.placed) == 3
+
+
+def test_workers_that_died_while_idle_cost_an_example_nothing_but_its_first_attempt(
+    ray: FakeRay, tmp_path: Path
+) -> None:
+    store = new_store(tmp_path)
+    _, pass_id = register(store, 1)
+    with closing(ready_executor(ray, 5)) as executor:
+        for actor in ray.actors[:4]:
+            ray.kill(actor)  # their machine is gone
+        driver = Driver(store, pass_id, executor, lambda progress: None)
+        progress = driver.execute(chunks(1, 1), Progress(1, 0, 0))
+    assert (progress.committed, progress.quarantined) == (1, 0)
+    assert len(ray.placed) == 5 + 4, "every dead one was found and replaced"
+
+
+def test_all_workers_may_be_found_dead(ray: FakeRay, tmp_path: Path) -> None:
+    store = new_store(tmp_path)
+    _, pass_id = register(store, 4)
+    with closing(ready_executor(ray, 3)) as executor:
+        for actor in ray.actors:
+            ray.kill(actor)
+        driver = Driver(store, pass_id, executor, lambda progress: None)
+        progress = driver.execute(chunks(4, 1), Progress(4, 0, 0))
+    assert (progress.committed, progress.quarantined) == (4, 0)

@@ -12,7 +12,6 @@ import logging
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import Any
 
 from attattr_batch.errors import TerminalError, UserError
@@ -21,6 +20,7 @@ from attattr_batch.records import Chunk
 from attattr_batch.runtime.executors._base import Failed, Finished, Lost, Outcome
 from attattr_batch.runtime.executors.pools import Pool
 from attattr_batch.runtime.executors.ray_actor import Actor, Started
+from attattr_batch.runtime.executors.ray_handles import Handle, Shape
 from attattr_batch.runtime.executors.ray_session import (
     first_line,
     last_line,
@@ -37,36 +37,6 @@ _START_S = 1200.0  # a worker may have to fetch its model
 _NO_WORKER_S = 60.0
 _GIVE_UP_S = 1200.0  # an autoscaler may have to fetch a machine, and the machine an image
 _DEADLINE_S = 3600.0
-
-
-@dataclass
-class _Shape:
-    """A pool: what its workers do, how many are to be started, and how that went.
-
-    Attributes:
-        work: Ray's reference to the work.
-        pool: The pool.
-        missing: Workers to be started.
-        failed_starts: Workers that failed to start, in a row.
-        start_at: When the next may be started (`time.monotonic()`).
-    """
-
-    work: Any
-    pool: Pool
-    missing: int
-    failed_starts: int = 0
-    start_at: float = 0.0
-
-
-@dataclass
-class _Handle:
-    """The driver's side of an actor: its pool, its name once it has found room, when it is given up."""
-
-    shape: _Shape
-    actor: Any
-    name: str = "a worker that has not started"
-    deadline: float = float("inf")
-    killed: bool = False
 
 
 class RayExecutor:
@@ -100,14 +70,16 @@ class RayExecutor:
         log.info("computing on Ray with %s", "; ".join(map(str, fitted)))
         works = [work for work, _ in shapes]
         self._shapes = [
-            _Shape(self._ray.put(work), pool, pool.workers) for work, pool in zip(works, fitted, strict=True)
+            Shape(self._ray.put(work), pool, pool.workers) for work, pool in zip(works, fitted, strict=True)
         ]
         self._portable = next((work for work in works if isinstance(work, Portable)), None)
         self._files: Any = None
-        self._placing: dict[Any, _Handle] = {}
-        self._starting: dict[Any, _Handle] = {}
-        self._idle: list[_Handle] = []
-        self._busy: dict[Any, tuple[_Handle, Chunk]] = {}
+        self._placing: dict[Any, Handle] = {}
+        self._starting: dict[Any, Handle] = {}
+        self._idle: list[Handle] = []
+        self._asked: dict[Any, tuple[Handle, Chunk]] = {}
+        self._busy: dict[Any, tuple[Handle, Chunk]] = {}
+        self._held: list[Chunk] = []
         self._began_at = self._worked_at = time.monotonic()
         self._ever_worked = False
         self._start_missing()
@@ -117,10 +89,19 @@ class RayExecutor:
         return bool(self._idle)
 
     def submit(self, chunk: Chunk) -> None:
-        """Hands the chunk to an idle worker."""
-        handle = self._idle.pop()
+        """Hands the chunk to the worker that has been idle for longest; a second attempt once that answers.
+
+        A machine that dies takes its idle workers along, unseen: each would cost the chunk an attempt.
+        """
+        if not self._idle:
+            self._held.append(chunk)
+            return
+        handle = self._idle.pop(0)
         handle.deadline = time.monotonic() + self._deadline_s
-        self._busy[handle.actor.compute.remote(chunk)] = (handle, chunk)
+        if chunk.attempt:
+            self._asked[handle.actor.name.remote()] = (handle, chunk)
+        else:
+            self._compute(handle, chunk)
 
     def wait(self, timeout_s: float) -> list[Outcome]:
         """Waits for workers to start, to finish, or to die.
@@ -129,7 +110,7 @@ class RayExecutor:
             UserError: no worker can start, or none has found room for twenty minutes.
         """
         self._start_missing()
-        waiting = [*self._placing, *self._starting, *self._busy]
+        waiting = [*self._placing, *self._starting, *self._asked, *self._busy]
         if not waiting:  # all pause
             time.sleep(timeout_s)
             return []
@@ -142,8 +123,11 @@ class RayExecutor:
                 self._placed(reference)
             elif reference in self._starting:
                 self._started(reference)
+            elif reference in self._asked:
+                self._answered(reference)
             else:
                 outcomes.append(self._ended(reference))
+        self._submit_held()
         self._kill_overdue()
         self._mind_the_wait()
         return outcomes
@@ -163,10 +147,10 @@ class RayExecutor:
                 for _ in range(count):
                     self._place_actor(shape)
 
-    def _place_actor(self, shape: _Shape) -> None:
+    def _place_actor(self, shape: Shape) -> None:
         pool = shape.pool
         options = {"num_cpus": pool.cpus, "num_gpus": pool.gpus, "max_restarts": 0, "max_task_retries": 0}
-        handle = _Handle(shape, self._ray.remote(Actor).options(**options).remote(shape.work))
+        handle = Handle(shape, self._ray.remote(Actor).options(**options).remote(shape.work))
         self._placing[handle.actor.name.remote()] = handle
 
     def _placed(self, reference: Any) -> None:
@@ -178,7 +162,7 @@ class RayExecutor:
             return
         self._start(handle)
 
-    def _start(self, handle: _Handle, *files: Any) -> None:
+    def _start(self, handle: Handle, *files: Any) -> None:
         handle.deadline = time.monotonic() + _START_S
         self._starting[handle.actor.start.remote(*files)] = handle
 
@@ -201,7 +185,7 @@ class RayExecutor:
         handle.shape.failed_starts, handle.shape.start_at = 0, 0.0
         self._idle.append(handle)
 
-    def _failed_start(self, handle: _Handle, message: str) -> None:
+    def _failed_start(self, handle: Handle, message: str) -> None:
         """Has another worker of the pool tried later; ends a run that gets none at all."""
         shape = handle.shape
         shape.missing += 1
@@ -209,7 +193,7 @@ class RayExecutor:
         pause = _PAUSES_S[min(shape.failed_starts, len(_PAUSES_S)) - 1]
         shape.start_at = time.monotonic() + pause
         hopeless = all(one.failed_starts >= _FAILED_STARTS for one in self._shapes)
-        if hopeless and not (self._idle or self._busy or self._starting):
+        if hopeless and not (self._idle or self._asked or self._busy or self._starting):
             raise UserError(
                 "workers fail to start",
                 got=f"{shape.failed_starts} in a row, the last {handle.name}: {message}",
@@ -228,6 +212,29 @@ class RayExecutor:
             self._files = self._ray.put(files)
         return self._files
 
+    def _compute(self, handle: Handle, chunk: Chunk) -> None:
+        handle.deadline = time.monotonic() + self._deadline_s
+        self._busy[handle.actor.compute.remote(chunk)] = (handle, chunk)
+
+    def _answered(self, reference: Any) -> None:
+        """Hands a worker that lives its chunk; that of a dead one goes to another, at no charge."""
+        handle, chunk = self._asked.pop(reference)
+        try:
+            self._ray.get(reference)
+        except self._ray.exceptions.RayError as error:
+            log.info("%s died while it was idle: %s", handle.name, first_line(error))
+            handle.killed = True
+        if handle.killed:
+            handle.shape.missing += 1
+            self._held.append(chunk)
+        else:
+            self._compute(handle, chunk)
+
+    def _submit_held(self) -> None:
+        held, self._held = self._held, []
+        for chunk in held:
+            self.submit(chunk)
+
     def _ended(self, reference: Any) -> Outcome:
         handle, chunk = self._busy.pop(reference)
         try:
@@ -245,7 +252,7 @@ class RayExecutor:
         self._free(handle)
         return outcome
 
-    def _free(self, handle: _Handle) -> None:
+    def _free(self, handle: Handle) -> None:
         """Makes a worker idle; one whose answer crossed its end is replaced."""
         if handle.killed:
             handle.shape.missing += 1
@@ -258,7 +265,8 @@ class RayExecutor:
         An answer may have lain here since before the deadline, while the driver waited for its file.
         """
         now = time.monotonic()
-        handles = self._starting | {reference: handle for reference, (handle, _) in self._busy.items()}
+        with_chunks = (self._asked | self._busy).items()
+        handles = self._starting | {reference: handle for reference, (handle, _) in with_chunks}
         overdue = [one for one, handle in handles.items() if now > handle.deadline and not handle.killed]
         if not overdue:
             return
@@ -271,7 +279,7 @@ class RayExecutor:
     def _mind_the_wait(self) -> None:
         """Says where every worker waits for a machine, and gives up on one that never had any."""
         now = time.monotonic()
-        if self._idle or self._busy:
+        if self._idle or self._asked or self._busy:
             self._ever_worked, self._worked_at = True, now
             return
         # A worker that starts has a deadline, and one that failed to was spoken of.
