@@ -111,13 +111,17 @@ class _Actor:
     def __init__(self, ray: FakeRay, actor: Any, fate: str):
         self._ray = ray
         self.dead = False
+        self.seconds: float | None = None  # of every chunk, where this worker differs
         self.calls: list[Reference] = []
         self.name = self._method(None if fate == "waits" else actor.name)
         fates: dict[str, Callable[[], Any] | None] = {"dies": _die, "hangs": None, "ok": actor.start}
         self.start = self._method(fates.get(fate))
-        self.compute = SimpleNamespace(
-            remote=lambda chunk: self._call(lambda: actor.compute(chunk), ray.seconds(chunk))
-        )
+        self._actor = actor
+        self.compute = SimpleNamespace(remote=self._compute)
+
+    def _compute(self, chunk: Chunk) -> Reference:
+        seconds = self._ray.seconds(chunk) if self.seconds is None else self.seconds
+        return self._call(lambda: self._actor.compute(chunk), seconds)
 
     def _method(self, value: Callable[[], Any] | None) -> Any:
         return SimpleNamespace(remote=lambda *arguments: self._call(value))

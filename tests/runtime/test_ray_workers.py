@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import closing
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
-from fabricate import new_store, register, rows
+from fabricate import facts, new_store, register, rows
 from fake_ray import FakeRay
 from toy_work import ToyWork, chunks
 
+from attattr_batch.errors import UserError
+from attattr_batch.passes import Work
+from attattr_batch.records import Chunk
 from attattr_batch.runtime.driver import Driver, Progress
 from attattr_batch.runtime.executors import Finished, Lost
+from attattr_batch.runtime.executors.local import LocalExecutor
 from attattr_batch.runtime.executors.pools import Pool
 from attattr_batch.runtime.executors.ray import RayExecutor
 
@@ -23,9 +30,9 @@ def ray(monkeypatch: pytest.MonkeyPatch) -> FakeRay:
     return FakeRay(seconds=lambda chunk: 2.0).install(monkeypatch)
 
 
-def ready_executor(ray: FakeRay, workers: int) -> RayExecutor:
+def ready_executor(ray: FakeRay, workers: int, work: Work | None = None) -> RayExecutor:
     """All of its workers have started."""
-    executor = RayExecutor([(ToyWork(), Pool(workers))], deadline_s=DEADLINE_S)
+    executor = RayExecutor([(work or ToyWork(), Pool(workers))], deadline_s=DEADLINE_S)
     until = ray.now + 5.0
     while ray.now < until:
         executor.wait(1.0)
@@ -124,3 +131,87 @@ def test_all_workers_may_be_found_dead(ray: FakeRay, tmp_path: Path) -> None:
         driver = Driver(store, pass_id, executor, lambda progress: None)
         progress = driver.execute(chunks(4, 1), Progress(4, 0, 0))
     assert (progress.committed, progress.quarantined) == (4, 0)
+
+
+@dataclass(frozen=True)
+class BrokenMachine:
+    """Work that one machine of several fails, whatever the example, faster than the others compute."""
+
+    broken: int
+    started: list[int] = field(default_factory=list)
+
+    def start(self) -> BrokenMachine | ToyWork:
+        self.started.append(len(self.started))
+        return self if self.started[-1] == self.broken else ToyWork()
+
+    def compute(self, chunk: Chunk) -> dict[str, pa.Table]:
+        raise OSError("no space left on device")
+
+
+def test_an_example_that_one_worker_fails_has_its_second_attempt_on_another(
+    ray: FakeRay, tmp_path: Path
+) -> None:
+    store = new_store(tmp_path)
+    _, pass_id = register(store, 24)
+    ray.seconds = lambda chunk: 3.0
+    with closing(ready_executor(ray, 3, BrokenMachine(1))) as executor:
+        driver = Driver(store, pass_id, executor, lambda progress: None)
+        ray.actors[1].seconds = 0.1
+        progress = driver.execute(chunks(24, 2), Progress(24, 0, 0))
+    assert (progress.committed, progress.quarantined) == (24, 0)
+
+
+def test_a_worker_alone_has_both_attempts(ray: FakeRay, tmp_path: Path) -> None:
+    store = new_store(tmp_path)
+    _, pass_id = register(store, 4)
+    with closing(ready_executor(ray, 1, ToyWork(raising=frozenset({2})))) as executor:
+        driver = Driver(store, pass_id, executor, lambda progress: None)
+        progress = driver.execute(chunks(4, 2), Progress(4, 0, 0))
+    assert (progress.committed, progress.quarantined) == (3, 1)
+
+
+class PoisonedGpu:
+    """A worker whose CUDA context is gone once it has met the example `bad`."""
+
+    def __init__(self, bad: int):
+        self._bad, self._dead = bad, False
+
+    def start(self) -> PoisonedGpu:
+        return PoisonedGpu(self._bad)
+
+    def compute(self, chunk: Chunk) -> Mapping[str, pa.Table]:
+        self._dead = self._dead or self._bad in chunk.example_ids
+        if self._dead:
+            raise RuntimeError("CUDA error: device-side assert triggered\nCUDA kernel errors might ...")
+        return facts(chunk.example_ids)
+
+
+def test_a_worker_without_its_gpu_is_replaced_and_one_example_quarantined(
+    ray: FakeRay, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("attattr_batch.runtime.executors._base._gpu_lost", lambda: True)
+    store = new_store(tmp_path)
+    _, pass_id = register(store, 40)
+    with closing(ready_executor(ray, 2, PoisonedGpu(9))) as executor:
+        driver = Driver(store, pass_id, executor, lambda progress: None)
+        progress = driver.execute(chunks(40, 4), Progress(40, 0, 0))
+    assert (progress.committed, progress.quarantined) == (39, 1)
+    ((example_id, kind, message),) = rows(store, "SELECT example_id, kind, message FROM failures")
+    assert (example_id, kind) == (9, "WorkerLost")
+    assert message == "the GPU was lost by RuntimeError: CUDA error: device-side assert triggered"
+    dead = len([actor for actor in ray.actors if actor.dead])
+    assert 0 < dead == len(ray.placed) - 2, "ended, or its memory on the GPU would stay taken"
+
+
+def test_this_process_without_its_gpu_ends_the_command_which_can_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("attattr_batch.runtime.executors._base._gpu_lost", lambda: True)
+    store = new_store(tmp_path)
+    _, pass_id = register(store, 40)
+    with closing(LocalExecutor(PoisonedGpu(9))) as executor:
+        driver = Driver(store, pass_id, executor, lambda progress: None)
+        with pytest.raises(UserError, match=r"no longer use its GPU\n.*device-side assert(.|\n)*goes on"):
+            driver.execute(chunks(40, 4), Progress(40, 0, 0))
+    assert rows(store, "SELECT count(*) FROM ledger") == [(8,)]
+    assert rows(store, "SELECT count(*) FROM failures") == [(0,)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 import traceback
 from collections.abc import Mapping
@@ -53,7 +54,7 @@ class Failed:
 
 @dataclass(frozen=True)
 class Lost:
-    """The worker died, or its machine did, while it had the chunk.
+    """The worker died, or its machine or its use of a GPU did, while it had the chunk.
 
     Attributes:
         chunk: The chunk.
@@ -89,14 +90,28 @@ class Executor(Protocol):
         """Ends all workers, whatever they are doing."""
 
 
-def run_chunk(worker: Worker, chunk: Chunk, name: str) -> Finished | Failed:
-    """Computes a chunk; what it raises is an outcome, except what no other chunk would escape."""
+def run_chunk(worker: Worker, chunk: Chunk, name: str) -> Outcome:
+    """Computes a chunk; what it raises is an outcome, except what no other chunk would escape.
+
+    Lost where this process can compute nothing more on its GPU.
+    """
     started = time.perf_counter()
     try:
         tables = worker.compute(chunk)
     except (UserError, TerminalError):
         raise
     except Exception as error:
+        if _gpu_lost():
+            first_line = str(error).partition("\n")[0]
+            return Lost(chunk, f"the GPU was lost by {type(error).__name__}: {first_line}", name)
         detail = traceback.format_exc()
         return Failed(chunk, type(error).__name__, str(error) or type(error).__name__, detail, name)
     return Finished(chunk, tables, name, time.perf_counter() - started)
+
+
+def _gpu_lost() -> bool:
+    if "torch" not in sys.modules:  # its import takes seconds, and nobody has used a GPU
+        return False
+    from attattr_batch.engine.gpu import gpu_lost
+
+    return gpu_lost()

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 
+from attattr_batch.errors import UserError
 from attattr_batch.passes import Work, Worker
 from attattr_batch.records import Chunk
-from attattr_batch.runtime.executors._base import Outcome, run_chunk
+from attattr_batch.runtime.executors._base import Lost, Outcome, run_chunk
+
+_SHOWN_IDS = 8
 
 
 class LocalExecutor:
@@ -26,12 +29,26 @@ class LocalExecutor:
         self._chunks.append(chunk)
 
     def wait(self, timeout_s: float) -> list[Outcome]:
-        """Computes the waiting chunk, however long it takes."""
+        """Computes the waiting chunk, however long it takes.
+
+        Raises:
+            UserError: the worker cannot start, or this process can no longer use its GPU.
+        """
         if self._worker is None:
             self._worker = self._work.start()
         if not self._chunks:
             return []
-        return [run_chunk(self._worker, self._chunks.popleft(), "local")]
+        outcome = run_chunk(self._worker, self._chunks.popleft(), "local")
+        if isinstance(outcome, Lost):
+            ids = outcome.chunk.example_ids
+            shown = ", ".join(map(str, ids[:_SHOWN_IDS])) + (", ..." if len(ids) > _SHOWN_IDS else "")
+            raise UserError(
+                "this process can no longer use its GPU",
+                got=f"{outcome.message}, at examples {shown}",
+                hint="the same command goes on from here; where these examples end it again, `--executor ray`"
+                " finds the one and quarantines it",
+            )
+        return [outcome]
 
     def close(self) -> None:
         """Drops the worker and its model."""

@@ -17,10 +17,10 @@ from typing import Any
 from attattr_batch.errors import TerminalError, UserError
 from attattr_batch.passes import Portable, Work
 from attattr_batch.records import Chunk
-from attattr_batch.runtime.executors._base import Failed, Finished, Lost, Outcome
+from attattr_batch.runtime.executors._base import Failed, Lost, Outcome
 from attattr_batch.runtime.executors.pools import Pool
 from attattr_batch.runtime.executors.ray_actor import Actor, Started
-from attattr_batch.runtime.executors.ray_handles import Handle, Shape
+from attattr_batch.runtime.executors.ray_handles import Handle, Shape, pick
 from attattr_batch.runtime.executors.ray_session import (
     first_line,
     last_line,
@@ -89,14 +89,16 @@ class RayExecutor:
         return bool(self._idle)
 
     def submit(self, chunk: Chunk) -> None:
-        """Hands the chunk to the worker that has been idle for longest; a second attempt once that answers.
+        """Hands the chunk to an idle worker that has not failed it; a second attempt once that answers.
 
         A machine that dies takes its idle workers along, unseen: each would cost the chunk an attempt.
         """
-        if not self._idle:
+        working = [handle for handle, _ in [*self._asked.values(), *self._busy.values()]]
+        handle = pick(chunk, self._idle, working)
+        if handle is None:
             self._held.append(chunk)
             return
-        handle = self._idle.pop(0)
+        self._idle.remove(handle)
         handle.deadline = time.monotonic() + self._deadline_s
         if chunk.attempt:
             self._asked[handle.actor.name.remote()] = (handle, chunk)
@@ -238,7 +240,7 @@ class RayExecutor:
     def _ended(self, reference: Any) -> Outcome:
         handle, chunk = self._busy.pop(reference)
         try:
-            outcome: Finished | Failed = self._ray.get(reference)
+            outcome: Outcome = self._ray.get(reference)
         except self._ray.exceptions.RayTaskError as error:
             self._free(handle)
             cause = error.cause or error
@@ -249,6 +251,11 @@ class RayExecutor:
             handle.shape.missing += 1
             late = f"no answer within {self._deadline_s:g} s, so it was killed"
             return Lost(chunk, late if handle.killed else first_line(error), handle.name)
+        if isinstance(outcome, Failed):
+            handle.failed.update(chunk.example_ids)
+        elif isinstance(outcome, Lost):  # no more of this process, which still answers
+            handle.killed = True
+            self._ray.kill(handle.actor)
         self._free(handle)
         return outcome
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from attattr_batch.errors import TerminalError, UserError
 from attattr_batch.passes import Portable, Work, Worker
 from attattr_batch.records import Chunk
-from attattr_batch.runtime.executors._base import Failed, Finished, run_chunk
+from attattr_batch.runtime.executors._base import Outcome, run_chunk
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Actor:
                 shutil.rmtree(copy, ignore_errors=True)  # the weights are in memory
         return Started()
 
-    def compute(self, chunk: Chunk) -> Finished | Failed:
+    def compute(self, chunk: Chunk) -> Outcome:
         """Computes one chunk."""
         assert self._worker is not None
         return run_chunk(self._worker, chunk, self._name)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
+from attattr_batch.records import Chunk
 from attattr_batch.runtime.executors.pools import Pool
 
 
@@ -37,6 +39,7 @@ class Handle:
         name: Host and process, once it has found room.
         deadline: When it is given up (`time.monotonic()`).
         killed: Whether it has been, so that it gets nothing more.
+        failed: Examples that raised on it.
     """
 
     shape: Shape
@@ -44,3 +47,20 @@ class Handle:
     name: str = "a worker that has not started"
     deadline: float = float("inf")
     killed: bool = False
+    failed: set[int] = field(default_factory=set)
+
+
+def pick(chunk: Chunk, idle: Sequence[Handle], working: Iterable[Handle]) -> Handle | None:
+    """Who gets a chunk: who has been idle for longest, and has not failed it.
+
+    A worker that fails whatever it gets is sooner idle than those that compute: it would have both attempts.
+
+    Returns:
+        None where nobody is idle, or a second attempt is better kept for one of `working`.
+    """
+    ids = set(chunk.example_ids)
+    if fresh := next((one for one in idle if not ids & one.failed), None):
+        return fresh
+    if chunk.attempt and any(not ids & one.failed for one in working):
+        return None
+    return next(iter(idle), None)
