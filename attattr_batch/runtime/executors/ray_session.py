@@ -34,10 +34,11 @@ def ray_session(pools: Sequence[Pool], address: str | None) -> Iterator[Any]:
         address: A running cluster, or None for one of our own on this machine.
 
     Raises:
-        UserError: the cluster cannot be reached or used.
+        UserError: the cluster cannot be reached or used, or the caller uses Ray in this process.
     """
+    _refuse_a_second_session()
     prepare_environment()
-    folder = None
+    folder, auth_mode = None, os.environ.get("RAY_AUTH_MODE")
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if address is None:
         os.environ["RAY_AUTH_MODE"] = "token"
@@ -67,8 +68,24 @@ def ray_session(pools: Sequence[Pool], address: str | None) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+        if auth_mode is None:
+            os.environ.pop("RAY_AUTH_MODE", None)
+        else:
+            os.environ["RAY_AUTH_MODE"] = auth_mode
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _refuse_a_second_session() -> None:
+    """Leaves the caller's session as it is: a process has one at a time, and `ray.shutdown` would end it."""
+    ray = sys.modules.get("ray")
+    if ray is not None and ray.is_initialized():
+        raise UserError(
+            "this process uses Ray already, and a process has one session at a time",
+            got="a session that attattr did not start (`ray.is_initialized()`); it stays as it is",
+            allowed="`executor: local`, or a process without a session of its own",
+            hint="`ray.shutdown()` first, or `attattr run` in another process, `--address` for your cluster",
+        )
 
 
 def _connect(ray: Any, options: Mapping[str, Any]) -> None:
