@@ -12,7 +12,17 @@ PACKAGE = Path(__file__).resolve().parents[1] / "attattr_batch"
 # Lowest first; a layer may import itself and those before it.
 LAYERS: list[set[str]] = [
     {"errors"},
-    {"choices", "files", "records", "resources", "identity", "markup", "progress_bars", "spreadsheet"},
+    {
+        "choices",
+        "cpus",
+        "files",
+        "records",
+        "resources",
+        "identity",
+        "markup",
+        "progress_bars",
+        "spreadsheet",
+    },
     {"spec"},
     {"engine", "data", "store"},
     {"passes"},

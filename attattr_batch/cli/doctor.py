@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import shutil
 from importlib.metadata import PackageNotFoundError, version
@@ -11,6 +10,7 @@ from typing import Annotated
 import typer
 
 from attattr_batch.cli.output import DEFAULT_DB, DbOption, Format, FormatOption, print_rows
+from attattr_batch.cpus import usable_cpus
 
 _PACKAGES = (
     "attattr-batch torch transformers datasets duckdb duckdb-sqlalchemy sqlalchemy alembic pyarrow ray"
@@ -53,7 +53,7 @@ def _devices() -> tuple[str, str, str]:
     return (
         "devices",
         "ok",
-        f"{os.cpu_count()} CPUs, GPUs: {', '.join(gpus) or 'none'}; {memory:.0f} GiB free on disk",
+        f"{usable_cpus()} CPUs, GPUs: {', '.join(gpus) or 'none'}; {memory:.0f} GiB free on disk",
     )
 
 

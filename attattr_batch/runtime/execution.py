@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 
+from attattr_batch.cpus import usable_cpus
 from attattr_batch.engine.models import gpu_names
 from attattr_batch.passes import Plan
 from attattr_batch.passes.model_work import ModelWork
@@ -128,7 +128,7 @@ def choose_executor(machine: Machine, load: Load, stage: Stage | None = None) ->
     Raises:
         UserError: the cluster cannot be used.
     """
-    cpus, gpus = os.cpu_count() or 1, len(gpu_names()) if load.work.device == "cuda" else 0
+    cpus, gpus = usable_cpus(), len(gpu_names()) if load.work.device == "cuda" else 0
     fits = gpus > 1 or (gpus == 0 and cpus >= 4 and load.flop / (_FLOP_PER_S_PER_CPU * cpus) > _LONG_S)
     if machine.executor == "local" or not (machine.needs_ray or fits or machine.executor == "ray"):
         return LocalExecutor(load.work)

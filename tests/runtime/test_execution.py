@@ -70,6 +70,17 @@ def test_a_cluster_is_not_measured_by_this_machine(load: Load) -> None:
     assert pools(load, address="head:6379", workers=7) == [Pool(7, 1, 0.0)]
 
 
+def test_long_work_takes_the_cpus_of_this_process_not_the_machine_s(
+    load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = replace(load, flop=1e15)
+    monkeypatch.setattr("os.cpu_count", lambda: 64)
+    monkeypatch.setattr("attattr_batch.cpus._limits", lambda: iter(()))
+    for allowed, expected in ((4, [Pool(2, 2)]), (1, [])):
+        monkeypatch.setattr("os.sched_getaffinity", lambda process, count=allowed: set(range(count)))
+        assert pools(long) == expected
+
+
 def test_no_more_workers_than_chunks(load: Load) -> None:
     few = replace(load, chunks=load.chunks[:2])
     assert pools(few, workers=16)[0].workers == 2
