@@ -1,43 +1,84 @@
-"""Attribution whose chunks take seconds and no processor: the rows are those of the work it stands for."""
+"""Work whose chunks wait for what happens elsewhere: no test of a cluster depends on how fast it is."""
 
 from __future__ import annotations
 
+import os
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from pathlib import Path
 
 import pyarrow as pa
+from toy_work import ToyWork
 
 from attattr_batch.engine.families import Encoder
 from attattr_batch.passes.attribute import AttributeWork, AttributeWorker
 from attattr_batch.records import Chunk
 
+PATIENCE_S = 120.0
+
+
+def wait_for(path: Path) -> None:
+    """Waits until there is such a file; raises after two minutes."""
+    until = time.monotonic() + PATIENCE_S
+    while not path.exists():
+        if time.monotonic() > until:
+            raise TimeoutError(f"no {path.name}")
+        time.sleep(0.05)
+
 
 @dataclass(frozen=True, kw_only=True)
-class SlowWork(AttributeWork):
-    """Sleeps before every chunk.
+class GatedWork(AttributeWork):
+    """Attribution of which every worker does one chunk at once, and the others when the gate is open.
 
     Attributes:
-        seconds: How long.
+        gate: A file that opens it.
     """
 
-    seconds: float
+    gate: Path
 
     @classmethod
-    def of(cls, work: AttributeWork, seconds: float) -> SlowWork:
-        """The same work, slower."""
-        return cls(**{one.name: getattr(work, one.name) for one in fields(work)}, seconds=seconds)
+    def of(cls, work: AttributeWork, gate: Path) -> GatedWork:
+        """The same work with a gate: the rows are its own."""
+        return cls(**{one.name: getattr(work, one.name) for one in fields(work)}, gate=gate)
 
-    def worker(self, encoder: Encoder) -> SlowWorker:
-        return SlowWorker(self, encoder, self.seconds)
+    def worker(self, encoder: Encoder) -> GatedWorker:
+        return GatedWorker(self, encoder, self.gate)
 
 
-class SlowWorker(AttributeWorker):
-    """Sleeps, then attributes."""
+class GatedWorker(AttributeWorker):
+    """Attributes; waits before every chunk but the first."""
 
-    def __init__(self, work: AttributeWork, encoder: Encoder, seconds: float):
+    def __init__(self, work: AttributeWork, encoder: Encoder, gate: Path):
         super().__init__(work, encoder)
-        self._seconds = seconds
+        self._gate, self._begun = gate, False
 
     def compute(self, chunk: Chunk) -> dict[str, pa.Table]:
-        time.sleep(self._seconds)
+        if self._begun:
+            wait_for(self._gate)
+        self._begun = True
         return super().compute(chunk)
+
+
+@dataclass(frozen=True)
+class TogetherWork:
+    """Toy work that goes on only when some workers are at it; its first example does not wait.
+
+    Attributes:
+        folder: Where each says that it is.
+        workers: How many.
+    """
+
+    folder: Path
+    workers: int
+
+    def start(self) -> TogetherWork:
+        return self
+
+    def compute(self, chunk: Chunk) -> Mapping[str, pa.Table]:
+        if chunk.example_ids[0] > 0:
+            (self.folder / str(os.getpid())).touch()
+            if len(list(self.folder.iterdir())) >= self.workers:
+                (self.folder / "all").touch()
+            wait_for(self.folder / "all")
+        return ToyWork().compute(chunk)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import signal
 import subprocess
@@ -19,7 +18,6 @@ from clusters import cluster_of
 from fabricate import contents, facts, new_store, register, rows
 from toy_work import ToyWork, chunks
 
-import attattr_batch.runtime.executors.ray
 from attattr_batch.errors import UserError
 from attattr_batch.records import Chunk
 from attattr_batch.runtime.driver import Driver, Progress
@@ -85,11 +83,12 @@ def test_a_worker_that_hangs_is_replaced_and_its_example_found(address: str, tmp
     store = new_store(tmp_path)
     _, pass_id = register(store, 4)
     work = ToyWork(hanging=frozenset({2}))
-    with closing(RayExecutor([(work, Pool(2))], address, deadline_s=1.5)) as executor:
+    # One example a chunk: two deadlines to wait for, which leave a loaded machine time for the others.
+    with closing(RayExecutor([(work, Pool(2))], address, deadline_s=3.0)) as executor:
         driver = Driver(store, pass_id, executor, lambda progress: None)
-        progress = driver.execute(chunks(4, 2), Progress(4, 0, 0))
+        progress = driver.execute(chunks(4, 1), Progress(4, 0, 0))
     assert (progress.committed, progress.quarantined) == (3, 1)
-    message = "no answer within 1.5 s, so it was killed"
+    message = "no answer within 3 s, so it was killed"
     assert rows(store, "SELECT example_id, kind, message FROM failures") == [(2, "WorkerLost", message)]
 
 
@@ -98,22 +97,6 @@ def test_a_worker_that_cannot_start_says_why(address: str, tmp_path: Path) -> No
     _, pass_id = register(store, N)
     with pytest.raises(UserError, match="no such model here"):
         execute(store, pass_id, ToyWork(start_error="no such model here"), address)
-
-
-def test_workers_that_find_no_room_are_said_and_given_up(
-    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(attattr_batch.runtime.executors.ray, "_NO_WORKER_S", 1.0)
-    monkeypatch.setattr(attattr_batch.runtime.executors.ray, "_GIVE_UP_S", 3.0)
-    monkeypatch.setattr(logging.getLogger("attattr_batch"), "propagate", True)
-    caplog.set_level(logging.INFO, logger="attattr_batch")
-    store = new_store(tmp_path)
-    _, pass_id = register(store, N)
-    with closing(RayExecutor([(ToyWork(), Pool(2, cpus=1, gpus=7.0))], address)) as executor:
-        driver = Driver(store, pass_id, executor, lambda progress: None)
-        with pytest.raises(UserError, match=r"no room for any worker(.|\n)*one of 2 x 1 CPUs, 7 GPUs"):
-            driver.execute(chunks(N, 3), Progress(N, 0, 0))
-    assert "waiting for room for 2 x 1 CPUs, 7 GPUs; the cluster has 2 CPUs, 0 GPUs" in caplog.text
 
 
 class PortableToy:

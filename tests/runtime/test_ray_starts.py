@@ -81,6 +81,18 @@ def test_a_start_that_hangs_is_ended_and_not_taken_for_want_of_room(
     assert not [one for one in warnings() if "room" in one]
 
 
+def test_workers_that_find_no_room_are_said_and_given_up(
+    monkeypatch: pytest.MonkeyPatch, warnings: Callable[[], list[str]]
+) -> None:
+    ray = FakeRay(start=lambda *_: "waits", resources={"CPU": 2.0}).install(monkeypatch)
+    with closing(RayExecutor([(GOOD, Pool(2, gpus=7.0))])) as executor:
+        with pytest.raises(UserError, match=r"no room for any worker(.|\n)*one of 2 x 1 CPUs, 7 GPUs"):
+            wait_until(ray, executor, HOUR)
+    assert 1200 < ray.now < 1300
+    assert len(warnings()) == 20, "every minute until then"
+    assert "waiting for room for 2 x 1 CPUs, 7 GPUs; the cluster has 2 CPUs, 0 GPUs" in warnings()[0]
+
+
 def test_a_pool_that_waits_for_room_is_given_up_though_others_fail_to_start(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
