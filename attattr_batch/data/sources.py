@@ -41,7 +41,7 @@ def local_files(spec: RunSpec) -> list[Path]:
         UserError: unknown task or split, or regression task.
     """
     if spec.dataset is not None:
-        path = Path(spec.dataset).expanduser()
+        path = user_path(spec.dataset)
         found = path.rglob("*") if path.is_dir() else [path]
     elif spec.data_dir in (None, BUNDLED):
         return []
