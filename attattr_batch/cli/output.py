@@ -19,7 +19,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from attattr_batch.spreadsheet import as_text
+from attattr_batch.spreadsheet import as_text, distinct_names
 
 if TYPE_CHECKING:
     from attattr_batch.store.connection import Store
@@ -49,7 +49,7 @@ DEFAULT_DB = Path("attattr.duckdb")
 def print_rows(columns: Sequence[str], rows: Iterable[Sequence[Any]], form: Format) -> None:
     """Prints rows on stdout in the form asked for."""
     if form is Format.json:
-        keys = _distinct(columns)
+        keys = distinct_names(columns)
         records = [dict(zip(keys, map(_json_value, row), strict=True)) for row in rows]
         print(json.dumps(records, default=_plain, ensure_ascii=False, allow_nan=False, indent=1))
     elif form is Format.csv:
@@ -74,18 +74,6 @@ def say_unfinished(store: Store, runs: Sequence[str] | None = None) -> None:
         said = unfinished_runs(connection, [run.run_id for run in chosen])
     for line in said:
         stderr.print(line, markup=False)
-
-
-def _distinct(names: Sequence[str]) -> list[str]:
-    """The names, with a number behind those that came before, as DuckDB makes columns of them."""
-    distinct: list[str] = []
-    for name in names:
-        key, again = name, 0
-        while key in distinct:
-            again += 1
-            key = f"{name}_{again}"
-        distinct.append(key)
-    return distinct
 
 
 def _json_value(value: Any) -> Any:

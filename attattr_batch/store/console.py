@@ -56,7 +56,7 @@ class QueryResult:
     @property
     def rows(self) -> list[tuple[Any, ...]]:
         """Rows as tuples of Python values; sums of integers are ints, intervals time differences."""
-        columns = [[_plain(value) for value in column.to_pylist()] for column in self.table.columns]
+        columns = [[plain(value) for value in column.to_pylist()] for column in self.table.columns]
         return list(zip(*columns, strict=True))
 
 
@@ -134,7 +134,8 @@ def _explain(child: subprocess.CompletedProcess[bytes], timeout_s: float, memory
     return UserError("the query failed", got=message)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """A value of a result as Python has it: sums of integers are ints, intervals time differences."""
     # DuckDB sums integers as 128-bit integers, which Arrow hands over as decimals without a fraction.
     if isinstance(value, Decimal) and value.as_tuple().exponent == 0:
         return int(value)

@@ -8,9 +8,10 @@ import streamlit as st
 from reading import messages, store_path
 
 from attattr_batch.markup import BLUE
-from attattr_batch.report.saving import csv_file
+from attattr_batch.report.saving import csv_file, flat
 from attattr_batch.report.theme import inline
 from attattr_batch.resources import data_folder
+from attattr_batch.spreadsheet import distinct_names
 from attattr_batch.store.console import QueryResult, query
 from attattr_batch.store.sqlfile import load_folder
 
@@ -30,11 +31,7 @@ def show(result: QueryResult) -> None:
     """Table, file to download, chart."""
     if result.truncated:
         st.warning(f"Only the first {_MAX_ROWS} rows are shown.")
-    names = [
-        f"{name}_{place}" if result.columns.count(name) > 1 else name
-        for place, name in enumerate(result.columns)
-    ]
-    table = result.table.rename_columns(names)
+    table = flat(result.table).rename_columns(distinct_names(result.columns))
     st.caption(f"{table.num_rows} rows")
     st.dataframe(table, hide_index=True, key="result")
     st.download_button("Download CSV", csv_file(table), "result.csv", "text/csv")

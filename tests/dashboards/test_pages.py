@@ -30,6 +30,14 @@ def app(built_store: Store, monkeypatch: pytest.MonkeyPatch) -> AppTest:
     return opened(built_store, monkeypatch)
 
 
+def ask(app: AppTest, sql: str) -> None:
+    """Puts a query to the SQL page."""
+    app.text_area(key="query").set_value(sql).run()
+    (run,) = (button for button in app.button if button.label == "Run")
+    run.click().run()
+    assert not app.exception, (sql, app.exception)
+
+
 def table_with(app: AppTest, column: str) -> Any:
     (found,) = (one.value for one in app.dataframe if column in one.value.columns)
     return found
@@ -160,9 +168,25 @@ def test_the_console_gives_a_query_twenty_seconds(app: AppTest, monkeypatch: pyt
     console_query = console.query
     monkeypatch.setattr(console, "query", sooner)
     app.switch_page("screens/sql.py").run()
-    app.text_area(key="query").set_value("SELECT count(*) FROM range(100000000000) a, range(100000) b").run()
-    (run,) = (button for button in app.button if button.label == "Run")
-    run.click().run()
-    assert not app.exception
+    ask(app, "SELECT count(*) FROM range(100000000000) a, range(100000) b")
     assert ["longer than 0.5 s" in one.value for one in app.info] == [True]
     assert deadlines == [20.0]
+
+
+@pytest.mark.slow
+def test_the_console_draws_over_columns_of_every_type(app: AppTest) -> None:
+    app.switch_page("screens/sql.py").run()
+    for sql, shown in {
+        "SELECT labels, n_examples AS n FROM runs WHERE name = 'sst2'": "['negative', 'positive']",
+        "SELECT {'a': 1} AS s, 1 AS n": "{'a': 1}",
+        "SELECT INTERVAL 36 HOUR AS i, 1 AS n": "1 day, 12:00:00",
+        "SELECT '101'::BIT AS b, 1 AS n": "b'\\x05\\xfd'",
+        "SELECT true AS yes, 1 AS n": "true",
+    }.items():
+        ask(app, sql)
+        assert [row["x"] for row in charted(app, "x")] == [shown], sql
+        # As the browser is given it: it cannot read every type.
+        assert str(app.dataframe[0].value.iloc[0, 0]) == ("True" if shown == "true" else shown)
+    ask(app, "SELECT 1 AS a, 2 AS a, 3 AS a_1")
+    assert list(table_with(app, "a").columns) == ["a", "a_1", "a_1_1"]
+    assert charted(app, "x") == [{"x": "1", "y": 3.0}]

@@ -312,11 +312,15 @@ def test_formulas_are_texts_in_csv(cli: Cli, built_store: Store) -> None:
 
 
 def test_formulas_are_texts_in_the_dashboards_csv() -> None:
-    table = pa.table({"text": [*FORMULAS, None, "a"], "n": [-1] * 9, "=x": [-0.5] * 9})
+    texts = pa.array([*FORMULAS, None, "a"])
+    kinds = {"text": texts, "enum": texts.dictionary_encode(), "blob": texts.cast(pa.binary())}
+    table = pa.table({**kinds, "n": [-1] * 9, "=x": [-0.5] * 9})
     header, *found = list(csv.reader(io.StringIO(csv_file(table).decode(), newline="")))
-    assert header == ["text", "n", "'=x"]
-    assert [row[0] for row in found] == [*(f"'{text}" for text in FORMULAS), "", "a"]
-    assert {tuple(row[1:]) for row in found} == {("-1", "-0.5")}
+    assert header == [*kinds, "n", "'=x"]
+    assert [row[:3] for row in found] == [
+        3 * [text] for text in (*(f"'{text}" for text in FORMULAS), "", "a")
+    ]
+    assert {tuple(row[3:]) for row in found} == {("-1", "-0.5")}
 
 
 def test_markup_in_a_terminal_table_is_text(cli: Cli, built_store: Store) -> None:
