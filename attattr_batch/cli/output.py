@@ -18,6 +18,7 @@ import typer
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from attattr_batch.spreadsheet import as_text, distinct_names
 
@@ -58,10 +59,11 @@ def print_rows(columns: Sequence[str], rows: Iterable[Sequence[Any]], form: Form
             _write_csv(["" if value is None else _plain_text(value) for value in row])
     else:
         table = Table(box=box.SIMPLE_HEAD)
+        # Names and texts are anyone's: as Text none of it is read as rich's markup.
         for column in columns:
-            table.add_column(column, overflow="fold")
+            table.add_column(Text(column), overflow="fold")
         for row in rows:
-            table.add_row(*["" if value is None else _cell(value) for value in row])
+            table.add_row(*[Text("" if value is None else _cell(value)) for value in row])
         stdout.print(table)
 
 
@@ -110,5 +112,4 @@ def _cell(value: Any) -> str:
         return f"{value:.6g}"
     if isinstance(value, datetime):
         return value.strftime("%Y-%m-%d %H:%M:%S")
-    # Dataset text may look like rich markup.
-    return str(value).replace("[", r"\[")
+    return str(value)

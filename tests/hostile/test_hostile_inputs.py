@@ -324,6 +324,10 @@ def test_formulas_are_texts_in_the_dashboards_csv() -> None:
 
 
 def test_markup_in_a_terminal_table_is_text(cli: Cli, built_store: Store) -> None:
-    answer = cli.bare("sql", "SELECT '[bold]x[/bold]' AS a", "--db", built_store.path)
-    assert "[bold]x[/bold]" in answer.out
+    shown = ["[bold]x[/bold]", r"\[bold]gone", "[/x]"]
+    quoted = ", ".join(f"'{text}' AS \"{text}\"" for text in shown)
+    answer = cli.bare("sql", f"SELECT {quoted}", "--db", built_store.path)
+    assert answer.code == 0, answer.err
+    header, cells = (line.split() for line in answer.out.splitlines() if "bold" in line)
+    assert header == cells == shown
     assert rows_of(built_store.path, "SELECT count(*) FROM runs") == [(2,)]
