@@ -61,7 +61,7 @@ def tree(
     else:
         save_chart(tree_chart(grown), output)
     count = "1 edge" if len(grown.edges) == 1 else f"{len(grown.edges)} edges"
-    stderr.print(f"wrote {output}: {count} below {grown.tokens[grown.top]!r}", markup=False)
+    stderr.print(f"wrote {output}: {count} below {grown.tokens[grown.top]!r}")
 
 
 def _print_tree(grown: Tree, form: Format) -> None:
@@ -79,7 +79,7 @@ def _print_tree(grown: Tree, form: Format) -> None:
     print_rows(("layer", "parent", "child", "query_pos", "key_pos", "attr"), rows, form)
     if form is Format.table:
         about = f"top node {grown.tokens[grown.top]!r}; gold {grown.gold}, predicted {grown.predicted}"
-        stderr.print(f"{about}; `-o tree.svg` draws it", markup=False)
+        stderr.print(f"{about}; `-o tree.svg` draws it")
         if grown.capped:
             stderr.print(
                 "the tree may lack edges: a layer has more than the run's edge_cap above the threshold"
@@ -103,5 +103,5 @@ def diff(
     rows = diff_runs(Store(db), run_a, run_b, top=top)
     print_rows(rows.column_names, [list(row.values()) for row in rows.to_pylist()], form)
     if "correlation" not in rows["part"].to_pylist():
-        stderr.print(why_no_heads(Store(db), run_a, run_b), markup=False)
+        stderr.print(why_no_heads(Store(db), run_a, run_b))
     say_unfinished(Store(db), [run_a, run_b])

@@ -53,7 +53,7 @@ def plot(
     if figure.by_criterion:
         rows = with_criterion(rows, criterion)
     save_chart(themed(figure.draw(rows), theme), output)
-    stderr.print(f"wrote {output}: {figure.query.description}", markup=False)
+    stderr.print(f"wrote {output}: {figure.query.description}")
 
 
 def report(

@@ -111,7 +111,7 @@ def show(
     print_rows(("part", "name", "meaning"), parts, form)
     if form is Format.table:
         typer.echo(found.file.query)
-        stderr.print(f"{found.name}: {found.file.description}\n{found.file.path}", markup=False)
+        stderr.print(f"{found.name}: {found.file.description}\n{found.file.path}")
 
 
 def _declared(parameter: Parameter) -> str:

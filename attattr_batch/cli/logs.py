@@ -89,7 +89,7 @@ def say(message: str, *, level: int = logging.INFO, **facts: Any) -> None:
     if logger.handlers and isinstance(logger.handlers[0].formatter, JsonLines):
         logger.log(level, message, extra={"facts": facts})
     else:
-        stderr.print(message, markup=False, style="red" if level >= logging.ERROR else None)
+        stderr.print(message, style="red" if level >= logging.ERROR else None)
 
 
 def progress_reporter(

@@ -25,7 +25,7 @@ from attattr_batch.spreadsheet import as_text, distinct_names
 if TYPE_CHECKING:
     from attattr_batch.store.connection import Store
 
-stderr = Console(stderr=True, highlight=False, soft_wrap=True)
+stderr = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 stdout = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 
 
@@ -75,7 +75,7 @@ def say_unfinished(store: Store, runs: Sequence[str] | None = None) -> None:
         chosen = list_runs(connection) if runs is None else [resolve_run(connection, run) for run in runs]
         said = unfinished_runs(connection, [run.run_id for run in chosen])
     for line in said:
-        stderr.print(line, markup=False)
+        stderr.print(line)
 
 
 def _json_value(value: Any) -> Any:

@@ -323,11 +323,13 @@ def test_formulas_are_texts_in_the_dashboards_csv() -> None:
     assert {tuple(row[3:]) for row in found} == {("-1", "-0.5")}
 
 
-def test_markup_in_a_terminal_table_is_text(cli: Cli, built_store: Store) -> None:
+def test_markup_on_a_terminal_is_text(cli: Cli, built_store: Store, tmp_path: Path) -> None:
     shown = ["[bold]x[/bold]", r"\[bold]gone", "[/x]"]
     quoted = ", ".join(f"'{text}' AS \"{text}\"" for text in shown)
     answer = cli.bare("sql", f"SELECT {quoted}", "--db", built_store.path)
     assert answer.code == 0, answer.err
     header, cells = (line.split() for line in answer.out.splitlines() if "bold" in line)
     assert header == cells == shown
+    copy = tmp_path / "[bold]copy[x].duckdb"
+    assert f"wrote {copy} " in cli.bare("snapshot", copy, "--db", built_store.path).err
     assert rows_of(built_store.path, "SELECT count(*) FROM runs") == [(2,)]
