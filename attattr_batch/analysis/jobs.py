@@ -5,6 +5,7 @@ The header says what else is needed beside name, description, grain and depends:
     -- materialized: table | view | masked_accuracy | attack
     -- audits: names of files in the `audits` folder; they run before the result is kept
     -- target: gold | predicted, if it reads attributions of that class: other runs have no rows in it
+    -- labels: needed, if it takes rows with a gold label: runs without any have no rows in it
     -- agree: columns of `runs` in which runs must be equal to be compared
     -- param NAME: TYPE = DEFAULT; meaning      (TYPE: see analysis/parameters.py)
 
@@ -47,6 +48,7 @@ class Job:
         materialized: What it makes: a table, a view, or a pass of that kind.
         parameters: Its parameters, by name.
         target: Class whose attributions it reads, if it is always the same.
+        labels: Whether it takes rows with a gold label alone.
         audits: Names of the audits its result must pass.
         agree: Columns of `runs` in which runs must be equal to be compared.
     """
@@ -55,6 +57,7 @@ class Job:
     materialized: Materialized
     parameters: Mapping[str, Parameter]
     target: RowTarget | None
+    labels: bool
     audits: tuple[str, ...]
     agree: tuple[str, ...]
 
@@ -73,11 +76,13 @@ class Job:
         """Whether the job orders a pass."""
         return self.materialized in ("masked_accuracy", "attack")
 
-    def without_rows(self, runs: Iterable[Row[Any]]) -> str | None:
+    def without_rows(self, runs: Iterable[Row[Any]], unlabelled: Sequence[str] = ()) -> str | None:
         """Says which of the runs (rows of `runs`) have no rows in it, and why; None if all have.
 
-        What is built from this job has none of them either.
+        What is built from this job alone has none of them either. `unlabelled`: the runs without gold labels.
         """
+        if self.labels and unlabelled:
+            return f"{self.name} takes rows with a gold label, which these runs lack: {', '.join(unlabelled)}"
         lacking = [run for run in runs if self.target is not None and run.target not in (self.target, "both")]
         if not lacking:
             return None
@@ -212,5 +217,17 @@ def _job(file: SqlFile, audits: Mapping[str, SqlFile]) -> Job:
     target = file.fields.get("target")
     if target not in (None, *get_args(RowTarget)):
         raise UserError("a job's target is unknown", got=f"{file.path}: {target}", allowed="gold, predicted")
-    agree = tuple(file.fields.get("agree", "").split())
-    return Job(file, cast(Materialized, kind), parameters, cast(RowTarget | None, target), names, agree)
+    labels = file.fields.get("labels")
+    if labels not in (None, "needed"):
+        raise UserError(
+            "what a job says of labels is unknown", got=f"{file.path}: {labels}", allowed="needed"
+        )
+    return Job(
+        file=file,
+        materialized=cast(Materialized, kind),
+        parameters=parameters,
+        target=cast(RowTarget | None, target),
+        labels=labels is not None,
+        audits=names,
+        agree=tuple(file.fields.get("agree", "").split()),
+    )

@@ -22,7 +22,7 @@ from attattr_batch.spec import Machine
 from attattr_batch.store import jobs as built
 from attattr_batch.store.builds import JobRun, log_job, past_builds
 from attattr_batch.store.connection import Store
-from attattr_batch.store.runs import SEALED, PassKind, list_runs, resolve_run
+from attattr_batch.store.runs import SEALED, PassKind, list_runs, resolve_run, unlabelled_runs
 
 log = logging.getLogger(__name__)
 
@@ -90,11 +90,14 @@ def run_jobs(store: Store, request: JobRequest, report: Reporter) -> list[JobRes
     with store.read() as connection:
         runs = _select_runs(connection, request.runs)
         builds = past_builds(connection)
+        unlabelled = unlabelled_runs(connection, [run.run_id for run in runs])
     plan = plan_jobs(catalogue, request.names, request.params, [run.name for run in runs], builds)
     steps = [(step, [run for run in runs if run.name in step.runs]) for step in plan]
     for step, chosen in steps:
         _say_what_is_compared(step.job, chosen)
-        if (lacking := step.job.without_rows(chosen)) is not None:
+        if (
+            lacking := step.job.without_rows(chosen, [run.name for run in chosen if run.name in unlabelled])
+        ) is not None:
             log.warning("no rows: %s", lacking)
     results: dict[str, JobResult] = {}
     for step, chosen in steps:

@@ -6,21 +6,23 @@ import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Row
 
-from attattr_batch.analysis.jobs import load_catalogue
+from attattr_batch.analysis.jobs import Job, load_catalogue
 from attattr_batch.errors import UserError, unknown_name
 from attattr_batch.report.curves import effectiveness_curves, pruning_areas, pruning_curves, trigger_effects
 from attattr_batch.report.heads import head_maps, universality_matrix, universality_scatter
 from attattr_batch.report.layers import completeness, distance_map, nodes_by_layer
 from attattr_batch.report.theme import Chart
 from attattr_batch.resources import data_folder
+from attattr_batch.store.builds import past_builds
 from attattr_batch.store.connection import raw
 from attattr_batch.store.jobs import table_names
-from attattr_batch.store.runs import list_runs, resolve_run
+from attattr_batch.store.runs import list_runs, resolve_run, unlabelled_runs
 from attattr_batch.store.sqlfile import SqlFile, load_file
 
 
@@ -33,12 +35,14 @@ class Figure:
         title: Its heading.
         draw: Makes the chart of the query's rows.
         by_criterion: Whether it shows one criterion at a time.
+        of_pairs: Whether it shows each run against another.
     """
 
     name: str
     title: str
     draw: Callable[[pa.Table], Chart]
     by_criterion: bool = False
+    of_pairs: bool = False
 
     @property
     def query(self) -> SqlFile:
@@ -52,7 +56,13 @@ FIGURES = {
         Figure("heads", "Head importance so far", head_maps),
         Figure("importance", "Head importance", head_maps),
         Figure("universality", "Universality of heads", universality_matrix),
-        Figure("scatter", "Heads of one run against another", universality_scatter, by_criterion=True),
+        Figure(
+            "scatter",
+            "Heads of one run against another",
+            universality_scatter,
+            by_criterion=True,
+            of_pairs=True,
+        ),
         Figure("pruning", "Pruning heads", pruning_curves),
         Figure("area", "Area under the pruning curves", pruning_areas),
         Figure("effectiveness", "Effectiveness analysis", effectiveness_curves),
@@ -112,15 +122,41 @@ def _nothing_to_draw(
     connection: Connection, figure: Figure, run_ids: Sequence[int], path: Path | None
 ) -> UserError:
     catalogue = load_catalogue()
-    jobs = [name for name in figure.query.depends if name in catalogue.jobs]
+    jobs = [catalogue.jobs[name] for name in figure.query.depends if name in catalogue.jobs]
     runs = [run for run in list_runs(connection) if run.run_id in run_ids]
-    needed = catalogue.with_dependencies(jobs) if jobs else []
+    if figure.of_pairs and (alone := _no_two_alike(jobs, runs)) is not None:
+        hint = "attribute a second run of the same architecture, or choose two (`attattr runs` lists them)"
+        message = f"figure {figure.name!r} needs two runs of one architecture"
+        return UserError(message, got=alone, hint=hint)
+    needed = catalogue.with_dependencies([job.name for job in jobs]) if jobs else []
     lacking = [why for job in needed if (why := job.without_rows(runs)) is not None]
-    hint = (f"attattr jobs run {' '.join(jobs)}" if jobs else "attattr status") + _at(path)
+    builds = past_builds(connection)
+    unbuilt = [job.name for job in jobs if any(run.name not in builds.get(job.name, {}) for run in runs)]
+    names = " ".join(unbuilt or [job.name for job in jobs])
+    build = f"attattr jobs run {names}{_at(path)}"
     if lacking:
-        hint = f"attribute them with `--target both` (gold needs labels), then {hint}"
+        hint = f"attribute them with `--target both` (gold needs labels), then {build}"
+    elif unbuilt:
+        hint = build
+    elif not jobs:
+        hint = f"attattr status{_at(path)}"
+    elif unlabelled := unlabelled_runs(connection, run_ids):
+        lacking = [f"runs without gold labels: {', '.join(unlabelled)}"]
+        hint = "choose runs of labelled rows, or attribute rows that have labels"
+    else:
+        lacking = [f"{names} built, with no row about these runs"]
+        hint = f"`attattr jobs show {jobs[0].name}` says what its rows are"
     message = f"there is nothing to draw in figure {figure.name!r} for these runs"
     return UserError(message, got="; ".join(lacking) or None, hint=hint)
+
+
+def _no_two_alike(jobs: Sequence[Job], runs: Sequence[Row[Any]]) -> str | None:
+    """Says what the runs are, if no two of them can be compared."""
+    columns = list(dict.fromkeys(column for job in jobs for column in job.agree))
+    kinds = {run.name: ", ".join(f"{column} {getattr(run, column)}" for column in columns) for run in runs}
+    if len(set(kinds.values())) < len(kinds):
+        return None
+    return "; ".join(f"{name}: {kind}" for name, kind in kinds.items())
 
 
 def _at(path: Path | None) -> str:

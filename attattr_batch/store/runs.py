@@ -163,6 +163,15 @@ def unfinished_runs(connection: Connection, run_ids: Sequence[int]) -> list[str]
     ]
 
 
+def unlabelled_runs(connection: Connection, run_ids: Sequence[int]) -> list[str]:
+    """Names of those of the runs that have no example with a gold label."""
+    query = (
+        "SELECT name FROM runs ANTI JOIN (SELECT DISTINCT run_id FROM examples WHERE gold IS NOT NULL)"
+        " USING (run_id) WHERE list_contains(:runs, run_id) ORDER BY run_id"
+    )
+    return list(connection.execute(text(query), {"runs": list(run_ids)}).scalars())
+
+
 def run_dataset(connection: Connection, run: Row[Any]) -> Dataset:
     """The rows of a run's split, as they were when it was registered; `run` is its row."""
     query = select(examples).where(examples.c.run_id == run.run_id).order_by(examples.c.example_id)

@@ -4,6 +4,7 @@
 -- grain: run_id, purpose, example_id, part
 -- materialized: table
 -- depends: examples, predictions
+-- labels: needed
 -- audits: splits_have_answers, splits_are_disjoint_or_one
 -- param sample: integer from 2 = 1000; Labelled rows of each run used for each purpose, at most.
 -- param seed: integer = 0; Seed of every random choice.

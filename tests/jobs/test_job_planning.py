@@ -206,7 +206,7 @@ class Tables:
         jobs = {}
         for name, needed in self.needs.items():
             file = SqlFile(name, "", "SELECT $k", {"depends": " ".join(sorted(needed))}, Path())
-            jobs[name] = Job(file, "table", {"k": param}, None, (), ())
+            jobs[name] = Job(file, "table", {"k": param}, None, False, (), ())
         return Catalogue(jobs, {})
 
     def request(self, name: str, value: int, runs: Sequence[str], stop: int) -> bool:

@@ -264,6 +264,20 @@ def test_a_run_without_the_target_that_a_job_reads_is_named(
     assert "these runs lack: second (target gold)" in caplog.text
 
 
+def test_a_run_without_the_labels_that_a_job_needs_is_named(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    add_run(store, "second")
+    build(store, "splits")
+    assert "no rows" not in caplog.text
+    execute(store, "UPDATE examples SET gold = NULL WHERE run_id = 2")
+    build(store, "splits")
+    assert "no rows: splits takes rows with a gold label, which these runs lack: second" in caplog.text
+    caplog.clear()
+    build(store, "splits", runs=["first"])
+    assert "no rows" not in caplog.text
+
+
 def test_run_keeps_the_rows_of_other_runs(store: Store, folder: Path) -> None:
     add_run(store, "second")
     write_job(folder, "per_run", PER_RUN)

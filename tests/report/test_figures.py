@@ -215,3 +215,34 @@ def test_a_figure_of_a_target_that_no_run_has_says_so(tmp_path: Path) -> None:
         UserError, match="(?s)nothing to draw[^:]*\n  next:    attattr jobs run effectiveness"
     ):
         drawn(store, "effectiveness")
+
+
+def test_what_running_jobs_again_would_not_mend_has_another_next_step(built_store: Store) -> None:
+    def refused(name: str, *runs: str) -> str:
+        with built_store.read() as connection, pytest.raises(UserError) as error:
+            figure_rows(connection, find_figure(name), chosen_runs(connection, runs))
+        return str(error.value)
+
+    alone = refused("scatter", "sst2")
+    assert "needs two runs of one architecture" in alone and "sst2: family bert, n_layers 4" in alone
+    execute(
+        built_store,
+        "UPDATE runs SET n_heads = 5 WHERE name = 'mrpc'",
+        "DELETE FROM head_universality WHERE run_a <> run_b",
+    )
+    assert "n_heads 4; mrpc: family bert" in refused("scatter")
+    for table in ("pruning_curve", "trigger_effects"):
+        execute(
+            built_store, f"DELETE FROM {table} WHERE run_id = (SELECT run_id FROM runs WHERE name = 'sst2')"
+        )
+    assert "pruning_curve built, with no row about these runs" in refused("pruning", "sst2")
+    execute(
+        built_store,
+        "UPDATE examples SET gold = NULL WHERE run_id = (SELECT run_id FROM runs WHERE name = 'sst2')",
+    )
+    for figure in ("pruning", "triggers"):
+        said = refused(figure, "sst2")
+        assert "runs without gold labels: sst2" in said and "jobs run" not in said
+    # Built for other runs alone, it is the job that is missing.
+    execute(built_store, "UPDATE job_runs SET runs = '[\"mrpc\"]' WHERE job = 'trigger_effects'")
+    assert "next:    attattr jobs run trigger_effects" in refused("triggers", "sst2")
