@@ -15,13 +15,14 @@ from scipy.stats import binomtest
 
 import attattr_batch
 from attattr_batch.analysis.diff import _importance, diff_runs, why_no_heads
+from attattr_batch.analysis.examples import stored_example
 from attattr_batch.analysis.trees import TreeEdge, attribution_tree
 from attattr_batch.errors import StoreError, UserError
 from attattr_batch.report.saving import save_chart
 from attattr_batch.report.tree import tree_chart
 from attattr_batch.store.connection import Store
 from attattr_batch.store.jobs import prepare
-from attattr_batch.store.runs import seal_pass
+from attattr_batch.store.runs import resolve_run, seal_pass
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +115,30 @@ def test_threshold(store: Store) -> None:
 def test_no_tree(store: Store, run: str, example: int, match: str) -> None:
     with pytest.raises(UserError, match=match):
         attribution_tree(store, run, example)
+
+
+def test_no_tree_of_a_class_that_is_not_attributed(tmp_path: Path) -> None:
+    store = filled_store(tmp_path)
+    _, pass_id = register(store, 4, "gold")
+    commit(store, pass_id, range(3))
+    execute(
+        store,
+        "UPDATE runs SET target = 'gold' WHERE run_id = 2",
+        "UPDATE target_scores_stored SET target = 'gold' WHERE run_id = 2",
+        "UPDATE predictions SET gold = NULL WHERE run_id = 1 AND example_id = 0",
+        "UPDATE target_scores_stored SET target = 'predicted' WHERE run_id = 1 AND example_id = 0",
+    )
+    with pytest.raises(
+        UserError, match="(?s)run gold attributes the gold class alone.*next:    --target gold"
+    ):
+        attribution_tree(store, "gold", 0, target="predicted")
+    with pytest.raises(UserError, match="(?s)not attributed.*attattr status"):
+        attribution_tree(store, "gold", 3)
+    with pytest.raises(UserError, match="(?s)no gold label.*next:    --target predicted"):
+        attribution_tree(store, "first", 0)
+    with store.read() as connection:
+        example = stored_example(connection, resolve_run(connection, "first"), 0, "predicted")
+    assert (example.gold, example.target) == (None, "predicted")
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,7 @@ def stored_example(connection: Connection, run: Row[Any], example_id: int, targe
         target: `gold` or `predicted`; a run that attributes `predicted` alone is asked for that.
 
     Raises:
-        UserError: no such example, or it is not attributed.
+        UserError: no such example, or that class of it is not attributed.
     """
     if not 0 <= example_id < run.n_examples:
         raise UserError(
@@ -81,10 +81,7 @@ def stored_example(connection: Connection, run: Row[Any], example_id: int, targe
     key = {"run": run.run_id, "example": example_id}
     answer = connection.execute(text(_ANSWER), {**key, "target": target}).one_or_none()
     if answer is None:
-        got = f"example {example_id} of run {run.name}, {target} class"
-        raise UserError(
-            "the example is not attributed", got=got, hint="`attattr status` says how far the run is"
-        )
+        raise _not_attributed(connection, run, example_id, target)
     tokens = stored_tokens(connection, run.run_id, example_id)
     return StoredExample(
         run_id=run.run_id,
@@ -98,6 +95,20 @@ def stored_example(connection: Connection, run: Row[Any], example_id: int, targe
         gold=None if answer.gold is None else run.labels[answer.gold],
         predicted=run.labels[answer.predicted],
         tree_top=answer.tree_top,
+    )
+
+
+def _not_attributed(connection: Connection, run: Row[Any], example_id: int, target: str) -> UserError:
+    if (run.target, target) == ("gold", "predicted"):
+        hint = "--target gold, or attribute the rows again with `attattr run --target both`"
+        return UserError(f"run {run.name} attributes the gold class alone", got=target, hint=hint)
+    got = f"example {example_id} of run {run.name}, {target} class"
+    query = "SELECT gold FROM predictions WHERE run_id = :run AND example_id = :example"
+    found = connection.execute(text(query), {"run": run.run_id, "example": example_id}).all()
+    if target == "gold" and found and found[0].gold is None:
+        return UserError("the example has no gold label", got=got, hint="--target predicted")
+    return UserError(
+        "the example is not attributed", got=got, hint="`attattr status` says how far the run is"
     )
 
 
