@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fabricate import commit, new_store, register
+from fabricate import commit, new_store, register, rows
 from opened import Browser, ask, browser, chromium, dashboard
 from playwright.sync_api import Browser as Chromium
 from playwright.sync_api import expect
+
+from attattr_batch.store.connection import Store
 
 pytestmark = [
     pytest.mark.browser,
@@ -56,14 +58,24 @@ def test_every_page_opens_and_draws(populated: Browser, title: str) -> None:
     assert populated.faults == []
 
 
-def test_a_filter_changes_the_page_and_its_address(populated: Browser) -> None:
+def test_a_filter_changes_the_page_and_its_address(populated: Browser, built_file: Path) -> None:
+    wrong = (
+        "SELECT p.example_id, text_a FROM predictions AS p JOIN examples AS x USING (run_id, example_id)"
+        " JOIN runs AS r USING (run_id) WHERE r.name = 'mrpc' AND p.gold <> p.predicted"
+    )
+    ((example, text),) = rows(Store(built_file), wrong)
     populated.follow("Examples")
+    expect(populated.page.get_by_text("12 examples", exact=True)).to_be_visible()
     populated.choose("run", "mrpc")
-    assert "run=mrpc" in populated.page.url
-    populated.choose("answer", "correct")
-    populated.open(populated.page.url.removeprefix(populated.address + "/"))
-    expect(populated.page.get_by_role("combobox", name=re.compile(r"mrpc\. run$|run$")).first).to_be_visible()
-    assert "run=mrpc" in populated.page.url and "answer=correct" in populated.page.url
+    populated.choose("answer", "wrong")
+    assert "run=mrpc" in populated.page.url and "answer=wrong" in populated.page.url
+    address = populated.page.url.removeprefix(populated.address + "/")
+    populated.follow("Overview")
+    populated.open(address)
+    expect(populated.page.get_by_text("1 examples", exact=True)).to_be_visible()
+    listed = populated.page.get_by_test_id("stDataFrame").first.locator("td")
+    expect(listed.first).to_have_text(str(example))
+    expect(listed.nth(1)).to_have_text(text)
 
 
 def test_a_click_on_a_head_shows_its_examples(populated: Browser) -> None:

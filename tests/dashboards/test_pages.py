@@ -14,6 +14,7 @@ from attattr_batch.analysis.diff import diff_runs
 from attattr_batch.resources import data_folder
 from attattr_batch.store import console
 from attattr_batch.store.connection import Store
+from attattr_batch.store.sqlfile import SqlFile, load_folder
 
 
 def opened(store: Store, monkeypatch: pytest.MonkeyPatch) -> AppTest:
@@ -154,6 +155,13 @@ def test_pages_of_a_run_that_is_labelled_in_part(tmp_path: Path, monkeypatch: py
     drift = table_with(app, "made")
     assert list(drift["n"]) == [6]
     assert drift[["ci_low", "ci_high"]].to_numpy()[0] == pytest.approx([0.299993, 0.903229], abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    "saved", load_folder(data_folder("dashboards") / "cookbook"), ids=lambda file: file.name
+)
+def test_every_saved_query_answers(built_store: Store, saved: SqlFile) -> None:
+    assert console.query(built_store.path, saved.query).rows
 
 
 @pytest.mark.slow

@@ -114,8 +114,8 @@ def test_an_endless_query_is_stopped_at_the_deadline(path: Path) -> None:
     ],
 )
 def test_a_query_that_eats_memory_ends_itself_alone(path: Path, sql: str) -> None:
-    with pytest.raises(UserError, match="more memory than it may use|ran longer"):
-        query(path, sql, memory_mib=256, timeout_s=20)
+    with pytest.raises(UserError, match="more memory than it may use"):
+        query(path, sql, memory_mib=256, timeout_s=120)
 
 
 @pytest.mark.parametrize(
