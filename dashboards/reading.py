@@ -16,7 +16,7 @@ from attattr_batch.analysis.diff import diff_runs
 from attattr_batch.analysis.examples import stored_tokens
 from attattr_batch.errors import AttattrError, UserError
 from attattr_batch.report.figures import figure_rows, find_figure, with_criterion
-from attattr_batch.report.theme import Chart
+from attattr_batch.report.theme import CRITERION_COLOURS, Chart
 from attattr_batch.store.connection import Store, arrow_result
 from attattr_batch.store.jobs import define_macros, table_names
 
@@ -128,6 +128,20 @@ def all_runs() -> list[dict[str, Any]]:
         "SELECT run_id, name, task, labels, n_layers, n_heads, n_examples, target, status"
         " FROM runs ORDER BY run_id"
     )
+
+
+def built_criteria(*run_ids: int) -> list[str]:
+    """Criteria by which the job `head_importance` ranked the heads of each of the runs, the paper's first."""
+    if not has("head_importance"):
+        return []
+    found = records(
+        "SELECT criterion FROM head_importance WHERE list_contains(?, run_id)"
+        " GROUP BY criterion HAVING count(DISTINCT run_id) = ?",
+        list(run_ids),
+        len(run_ids),
+    )
+    built = {row["criterion"] for row in found} - {"random"}
+    return [criterion for criterion in CRITERION_COLOURS if criterion in built]
 
 
 def choose_run(chosen: Sequence[dict[str, Any]], key: str, label: str = "run") -> dict[str, Any]:

@@ -8,7 +8,7 @@ import altair as alt
 import pyarrow as pa
 import pyarrow.compute as pc
 import streamlit as st
-from reading import choose_run, figure_table, has, messages, records, rows, show_chart
+from reading import built_criteria, choose_run, figure_table, messages, rows, show_chart
 
 from attattr_batch.report.heads import head_distribution, head_map
 
@@ -59,18 +59,10 @@ ORDER BY s.attr_max DESC, s.example_id
 """
 
 
-def built_criteria(run: dict[str, Any]) -> list[str]:
-    """Criteria by which the job `head_importance` ranked the heads of this very run."""
-    if not has("head_importance"):
-        return []
-    query = "SELECT DISTINCT criterion FROM head_importance WHERE run_id = ? ORDER BY criterion"
-    return [row["criterion"] for row in records(query, run["run_id"])]
-
-
 def importance(run: dict[str, Any], criterion: str, target: str, label: int | None) -> pa.Table:
     """Rows of a head map: from the job over all examples, else from the scores of the class asked for."""
     own = "predicted" if run["target"] == "predicted" else "gold"
-    if label is None and target == own and criterion in built_criteria(run):
+    if label is None and target == own and criterion in built_criteria(run["run_id"]):
         found = figure_table("importance", [run["run_id"]])
         return found.filter(pc.field("criterion") == criterion)
     statistic = _STATISTICS[criterion]
@@ -116,7 +108,7 @@ def take_click() -> None:
 first, second, third, fourth = st.columns(4)
 with first:
     run = choose_run(st.session_state["chosen"], "run")
-criteria = [*_STATISTICS, *(name for name in built_criteria(run) if name == "accuracy_difference")]
+criteria = list(dict.fromkeys([*_STATISTICS, *built_criteria(run["run_id"])]))
 criterion = second.selectbox("criterion", criteria, key="criterion", bind="query-params")
 targets = ["gold", "predicted"] if run["target"] == "both" else [run["target"]]
 target = third.selectbox("attributed class", targets, key="target", bind="query-params")
@@ -124,8 +116,8 @@ picked = fourth.selectbox(
     "gold class of the example", ["all", *run["labels"]], key="class", bind="query-params"
 )
 label = None if picked == "all" else run["labels"].index(picked)
-if criterion == "accuracy_difference" and (label is not None or target != targets[0]):
-    st.info("The accuracy difference is known over all examples alone.")
+if criterion not in _STATISTICS and (label is not None or target != targets[0]):
+    st.info(f"The criterion {criterion} is known over all examples alone.")
     label, target = None, targets[0]
 
 with messages():

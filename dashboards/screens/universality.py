@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import streamlit as st
-from reading import choose_run, messages, show_figure
+from reading import built_criteria, choose_run, messages, show_figure
 
 runs = st.session_state["chosen"]
 show_figure("universality", [run["run_id"] for run in runs])
@@ -16,10 +16,8 @@ with messages():
         run_a = choose_run(runs, "run_a", "one run")
     with second:
         run_b = choose_run([run for run in runs if run != run_a], "run_b", "another")
-    criterion = third.selectbox(
-        "criterion",
-        ["attattr", "taylor", "accuracy_difference", "attention"],
-        key="criterion",
-        bind="query-params",
-    )
-    show_figure("scatter", [run_a["run_id"], run_b["run_id"]], criterion=criterion)
+    both = run_a["run_id"], run_b["run_id"]
+    # Of none the figure says what is missing.
+    criteria = built_criteria(*both) or ["attattr"]
+    criterion = third.selectbox("criterion", criteria, key="criterion", bind="query-params")
+    show_figure("scatter", both, criterion=criterion)

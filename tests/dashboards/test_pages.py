@@ -11,6 +11,7 @@ from fabricate import add_importance, commit, execute, filled_store, new_store, 
 from streamlit.testing.v1 import AppTest
 
 from attattr_batch.analysis.diff import diff_runs
+from attattr_batch.report import theme
 from attattr_batch.resources import data_folder
 from attattr_batch.store import console
 from attattr_batch.store.connection import Store
@@ -104,6 +105,24 @@ def test_heads_of_a_run_newer_than_the_importances(tmp_path: Path, monkeypatch: 
         assert set(numbers["run"]) == {run}
         sizes[run] = (set(numbers["n"]), numbers["ci_high"].notna().all())
     assert sizes == {"first": ({8}, True), "newer": ({4}, False)}
+
+
+@pytest.mark.slow
+def test_a_criterion_that_is_new_to_head_importance_is_on_its_pages(
+    app: AppTest, built_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(theme.CRITERION_COLOURS, "ours", "#000000")
+    monkeypatch.setitem(theme.IMPORTANCE, "ours", "our own measure")
+    ours = "SELECT * REPLACE ('ours' AS criterion) FROM {} WHERE criterion = 'attattr'"
+    for table in ("head_importance", "head_universality"):
+        execute(built_store, f"INSERT INTO {table} {ours.format(table)}")
+    known = ["attattr", "taylor", "attention", "accuracy_difference", "ours"]
+    for page, figure in (("heads", "importance"), ("universality", "importance_a")):
+        app.switch_page(f"screens/{page}.py").run()
+        assert sorted(app.selectbox(key="criterion").options) == sorted(known)
+        app.selectbox(key="criterion").set_value("ours").run()
+        assert not app.exception
+        assert len(charted(app, figure) if page == "heads" else table_with(app, figure)) == 16
 
 
 @pytest.mark.slow
