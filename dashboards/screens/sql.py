@@ -63,7 +63,7 @@ def show(result: QueryResult) -> None:
     )
 
 
-saved = {file.name.replace("_", " "): file for file in load_folder(data_folder("dashboards") / "cookbook")}
+saved = {file.name.replace("_", " "): file for file in load_folder(data_folder("dashboards") / "queries")}
 st.selectbox(
     "Saved queries", [*saved], index=None, key="saved", on_change=take_saved, placeholder="choose one"
 )

@@ -177,7 +177,7 @@ def test_pages_of_a_run_that_is_labelled_in_part(tmp_path: Path, monkeypatch: py
 
 
 @pytest.mark.parametrize(
-    "saved", load_folder(data_folder("dashboards") / "cookbook"), ids=lambda file: file.name
+    "saved", load_folder(data_folder("dashboards") / "queries"), ids=lambda file: file.name
 )
 def test_every_saved_query_answers(built_store: Store, saved: SqlFile) -> None:
     assert console.query(built_store.path, saved.query).rows
