@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 import streamlit as st
 from reading import messages, records, rows, show_figure
 
 _REFRESH_S = 2
+_QUIET = timedelta(minutes=1)
 
 
 def summary(chosen: list[int]) -> None:
@@ -21,22 +24,33 @@ def summary(chosen: list[int]) -> None:
         right.metric("quarantined", sum(found["quarantined"].to_pylist()))
         st.dataframe(found, hide_index=True, key="summary")
         st.subheader("Progress")
-        progress()
+        progress(chosen)
 
 
-def progress() -> None:
-    """Bars of unfinished passes."""
+def progress(chosen: list[int]) -> None:
+    """Bars of unfinished passes; only the time since a commit tells whether one is still being written."""
     passes = records(
-        "SELECT run, kind, committed, failed, total, share, rows_per_second FROM progress"
-        " WHERE status <> 'sealed' ORDER BY pass_id"
+        "SELECT run, kind, committed, failed, total, share, rows_per_second, last_commit FROM progress"
+        " WHERE status <> 'sealed' AND list_contains(?, run_id) ORDER BY pass_id",
+        chosen,
     )
     if not passes:
-        st.caption("No pass is being written.")
+        st.caption("Every pass of these runs is finished.")
+    quiet = False
     for one in passes:
         rate = f", {one['rows_per_second']:.1f}/s" if one["rows_per_second"] else ""
         text = f"{one['run']}, {one['kind']}: {one['committed']} of {one['total']}{rate}"
         failed = f"; {one['failed']} quarantined" if one["failed"] else ""
-        st.progress(min(one["share"] or 0.0, 1.0), text=text + failed)
+        since = ""
+        if one["last_commit"] is not None:
+            age = datetime.now(UTC) - one["last_commit"]
+            since = f"; last commit {timedelta(seconds=round(age.total_seconds()))} ago"
+            quiet = quiet or age > _QUIET
+        st.progress(min(one["share"] or 0.0, 1.0), text=text + failed + since)
+    if quiet:
+        st.caption(
+            "A pass that nothing writes any more goes on where it stopped when its command is run again."
+        )
 
 
 chosen = [run["run_id"] for run in st.session_state["chosen"]]

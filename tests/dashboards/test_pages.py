@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +139,25 @@ def test_of_many_runs_figures_show_the_newest(tmp_path: Path, monkeypatch: pytes
     assert any("The 8 newest of 10 runs" in one.value for one in app.caption)
     app.multiselect(key="runs").set_value(names[:2]).run()
     assert set(table_with(app, "worst")["run"]) == set(names[:2])
+
+
+@pytest.mark.slow
+def test_progress_is_of_the_runs_chosen_and_says_when_the_last_commit_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = filled_store(tmp_path)
+    _, pass_id = register(store, 4, "killed")
+    commit(store, pass_id, range(2))
+    execute(
+        store, f"UPDATE ledger SET committed_at = committed_at - INTERVAL 3 HOUR WHERE pass_id = {pass_id}"
+    )
+    app = opened(store, monkeypatch)
+    (bar,) = app.get("progress")
+    assert re.fullmatch(r"killed, attribute: 2 of 4; last commit 3:00:\d\d ago", bar.proto.text)
+    assert any("nothing writes any more" in one.value for one in app.caption)
+    app.multiselect(key="runs").set_value(["first"]).run()
+    assert list(app.get("progress")) == []
+    assert any("Every pass of these runs is finished." in one.value for one in app.caption)
 
 
 @pytest.mark.slow
