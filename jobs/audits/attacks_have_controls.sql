@@ -1,5 +1,6 @@
 -- name: attacks_have_controls
--- description: Every example that a pattern was inserted into has one answer to it, and to each of its random controls.
+-- description: Every example that a pattern was inserted into has one answer to it, and to each of its random controls, of
+--   which there is at least one.
 WITH answers AS (
     SELECT
         run_id,
@@ -14,4 +15,4 @@ WITH answers AS (
 )
 SELECT *, max(controls) OVER (PARTITION BY run_id, job) AS controls_elsewhere
 FROM answers
-QUALIFY patterns <> 1 OR controls <> controls_elsewhere
+QUALIFY patterns <> 1 OR controls < 1 OR controls <> controls_elsewhere

@@ -38,3 +38,11 @@ UNION ALL BY NAME
 SELECT 'layer_edges' AS table_name, run_id, example_id, layer, target
 FROM layer_edges_stored
 WHERE NOT isfinite(attr)
+UNION ALL BY NAME
+SELECT 'mask_outcomes' AS table_name, run_id, job, example_id, mask AS name
+FROM mask_outcomes
+WHERE NOT isfinite(prob_gold)
+UNION ALL BY NAME
+SELECT 'attack_outcomes' AS table_name, run_id, job, example_id, attack AS name
+FROM attack_outcomes
+WHERE NOT isfinite(prob_gold)

@@ -1,29 +1,65 @@
 -- name: unique_keys
 -- description: Every key has one row; facts carry no index that would refuse a second one.
 -- grain: table_name and the key
--- Of head_scores only the layers in which a bit for every head gives fewer bits than rows are looked at: that is
--- so wherever a head comes twice, and takes a tenth of the memory that all keys at once would.
-WITH suspicious AS (
-    SELECT run_id, example_id, layer, target
-    FROM head_scores
+-- Of the large tables only the groups in which a bit for every head, layer or position gives fewer bits than rows are
+-- looked at: that is so wherever one comes twice, and takes a tenth of the memory that all keys at once would.
+WITH suspicious_heads AS (
+    SELECT run_id, example_id, layer
+    FROM head_scores_stored
     GROUP BY ALL
-    HAVING count(*) > bit_count(bit_or(1::HUGEINT << (head % 126)))
+    HAVING count(*) FILTER (target <> 'predicted')
+            > bit_count(bit_or(1::HUGEINT << (head % 126)) FILTER (target <> 'predicted'))
+        OR count(*) FILTER (target <> 'gold') > bit_count(bit_or(1::HUGEINT << (head % 126)) FILTER (target <> 'gold'))
 ),
-keys AS (
-    SELECT 'predictions' AS table_name, run_id, example_id, NULL AS layer, NULL AS head, NULL AS target
-    FROM predictions
-    UNION ALL BY NAME
-    SELECT 'examples' AS table_name, run_id, example_id FROM examples
-    UNION ALL BY NAME
-    SELECT 'target_scores' AS table_name, run_id, example_id, target FROM target_scores
-    UNION ALL BY NAME
-    SELECT 'layer_scores' AS table_name, run_id, example_id, layer, target FROM layer_scores
-    UNION ALL BY NAME
-    SELECT 'head_scores' AS table_name, run_id, example_id, layer, head, target
-    FROM head_scores
-    SEMI JOIN suspicious USING (run_id, example_id, layer, target)
+suspicious_layers AS (
+    SELECT run_id, example_id
+    FROM layer_scores_stored
+    GROUP BY ALL
+    HAVING count(*) FILTER (target <> 'predicted')
+            > bit_count(bit_or(1::HUGEINT << (layer % 126)) FILTER (target <> 'predicted'))
+        OR count(*) FILTER (target <> 'gold') > bit_count(bit_or(1::HUGEINT << (layer % 126)) FILTER (target <> 'gold'))
+),
+suspicious_tokens AS (
+    SELECT run_id, example_id, position // 126 AS stretch
+    FROM tokens
+    GROUP BY ALL
+    HAVING count(*) > bit_count(bit_or(1::HUGEINT << (position % 126)))
 )
-SELECT table_name, run_id, example_id, layer, head, target, count(*) AS n
-FROM keys
+SELECT 'predictions' AS table_name, run_id, example_id, count(*) AS n FROM predictions GROUP BY ALL HAVING n > 1
+UNION ALL BY NAME
+SELECT 'examples' AS table_name, run_id, example_id, count(*) AS n FROM examples GROUP BY ALL HAVING n > 1
+UNION ALL BY NAME
+SELECT 'target_scores' AS table_name, run_id, example_id, target, count(*) AS n
+FROM target_scores
 GROUP BY ALL
-HAVING count(*) > 1
+HAVING n > 1
+UNION ALL BY NAME
+SELECT 'layer_scores' AS table_name, run_id, example_id, layer, target, count(*) AS n
+FROM layer_scores
+SEMI JOIN suspicious_layers USING (run_id, example_id)
+GROUP BY ALL
+HAVING n > 1
+UNION ALL BY NAME
+SELECT 'head_scores' AS table_name, run_id, example_id, layer, head, target, count(*) AS n
+FROM head_scores
+SEMI JOIN suspicious_heads USING (run_id, example_id, layer)
+GROUP BY ALL
+HAVING n > 1
+UNION ALL BY NAME
+SELECT 'tokens' AS table_name, run_id, example_id, position, count(*) AS n
+FROM tokens
+SEMI JOIN suspicious_tokens USING (run_id, example_id)
+GROUP BY ALL
+HAVING n > 1
+UNION ALL BY NAME
+SELECT 'vocabulary' AS table_name, tokenizer_key, token_id, count(*) AS n FROM vocabulary GROUP BY ALL HAVING n > 1
+UNION ALL BY NAME
+SELECT 'mask_outcomes' AS table_name, run_id, job, example_id, mask AS name, count(*) AS n
+FROM mask_outcomes
+GROUP BY ALL
+HAVING n > 1
+UNION ALL BY NAME
+SELECT 'attack_outcomes' AS table_name, run_id, job, example_id, attack AS name, count(*) AS n
+FROM attack_outcomes
+GROUP BY ALL
+HAVING n > 1

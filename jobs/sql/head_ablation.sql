@@ -4,7 +4,7 @@
 -- grain: run_id, example_id, mask
 -- materialized: masked_accuracy
 -- depends: splits
--- audits: clean_mask_is_prediction
+-- audits: clean_mask_is_prediction, masks_are_answered
 -- column mask: `layer/head` of the head removed, or `clean`.
 WITH sampled AS (
     SELECT run_id, list(DISTINCT example_id ORDER BY example_id) AS example_ids

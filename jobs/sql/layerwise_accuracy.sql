@@ -5,7 +5,7 @@
 -- materialized: masked_accuracy
 -- depends: splits, head_scores
 -- target: gold
--- audits: clean_mask_is_prediction
+-- audits: clean_mask_is_prediction, masks_are_answered
 -- column mask: `criterion/direction/k`.
 WITH scored AS (
     SELECT h.run_id, h.example_id, h.layer, h.head, h.attr_max, h.attn_confidence, r.n_heads

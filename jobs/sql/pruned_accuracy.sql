@@ -4,7 +4,7 @@
 -- grain: run_id, example_id, mask
 -- materialized: masked_accuracy
 -- depends: pruning_order, splits
--- audits: clean_mask_is_prediction
+-- audits: clean_mask_is_prediction, masks_are_answered
 -- param draws: integer from 1 = 5; Random orders of the control.
 -- param seed: integer = 0; Seed of every random choice.
 -- column mask: `criterion/draw/tenths`: the draw is 0 but for `random`; int(tenths / 10 * heads) are removed.

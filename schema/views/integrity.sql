@@ -1,5 +1,6 @@
 -- name: integrity
--- description: For every attribution pass, whether the facts are exactly those of the examples in the ledger.
+-- description: For every attribution pass, whether the facts are as many as the examples in the ledger call for. Which
+--   examples they are of is for the audit ledger_and_facts (`attattr verify`).
 -- grain: pass_id
 -- depends: head_scores, layer_scores, target_scores
 -- column run: Name of the run (runs.name).

@@ -58,7 +58,7 @@ def test_every_audit_of_a_job_has_an_offence() -> None:
     assert about_jobs <= set(AUDITS)
     named = {name for job in CATALOGUE.jobs.values() for name in job.audits}
     # The others are about the store's own tables: tests/store/test_store_audits.py.
-    assert named - set(AUDITS) == {"clean_mask_is_prediction", "attacks_have_controls"}
+    assert named - set(AUDITS) == {"clean_mask_is_prediction", "masks_are_answered", "attacks_have_controls"}
     assert all(audit["offences"] for audit in AUDITS.values())
 
 

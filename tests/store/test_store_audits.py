@@ -35,6 +35,33 @@ ATTACKED = (
     " FROM predictions CROSS JOIN (SELECT unnest(['7/pattern', '7/control/0', '7/control/1']) AS attack)"
     " WHERE run_id = 1 AND (example_id <> 3 OR attack <> '{missing}')"
 )
+# Answers of a pass that removes heads, of two examples of run 1: `{masks}` is a query that gives `mask`.
+MASKS = (
+    "INSERT INTO mask_outcomes SELECT run_id, '{job}', example_id, mask, predicted, prob_gold"
+    " FROM predictions CROSS JOIN ({masks}) WHERE run_id = 1 AND example_id < 2; "
+)
+ABLATED = MASKS.format(
+    job="head_ablation",
+    masks="SELECT 'clean' AS mask"
+    " UNION ALL SELECT layer || '/' || head FROM range(2) AS a(layer), range(3) AS b(head)",
+)
+REMOVED = MASKS.format(
+    job="layerwise_accuracy",
+    masks="SELECT concat_ws('/', criterion, direction, k) AS mask"
+    " FROM (SELECT unnest(['attattr', 'attention']) AS criterion),"
+    " (SELECT unnest(['largest_first', 'smallest_first']) AS direction), range(4) AS a(k)",
+)
+PRUNED = MASKS.format(
+    job="pruned_accuracy",
+    masks="SELECT curve || '/' || tenths AS mask"
+    " FROM (SELECT unnest(['taylor/0', 'random/0', 'random/1']) AS curve), range(11) AS a(tenths)",
+)
+# What the ledger says of those of head_ablation.
+ORDERED = (
+    "INSERT INTO passes SELECT * REPLACE (9 AS pass_id, 'masked_accuracy' AS kind,"
+    ' \'{"job": "head_ablation"}\' AS config, 2 AS n_examples) FROM passes WHERE pass_id = 1; '
+    "INSERT INTO ledger SELECT * REPLACE (9 AS pass_id) FROM ledger WHERE pass_id = 1 AND example_id < 2; "
+)
 
 # By audit: statements that spoil the data, and how many rows the audit then returns (0: it must not mind).
 # ZERO and ONE are examples 0 and 1 of run 1, whose gold and predicted class coincide; its only misclassified
@@ -49,6 +76,38 @@ OFFENCES: dict[str, list[tuple[str, int]]] = {
         ("DELETE FROM head_scores_stored WHERE ZERO AND head = 0", 1),
         ("DELETE FROM ledger WHERE ZERO", 1),
         ("INSERT INTO predictions SELECT * REPLACE (99 AS example_id) FROM predictions", 3),
+        # As many rows as there should be, of other examples or targets.
+        ("UPDATE head_scores_stored SET example_id = 99 WHERE ZERO", 2),
+        ("UPDATE layer_scores_stored SET example_id = 1 WHERE ZERO AND layer = 0", 2),
+        ("UPDATE target_scores_stored SET target = 'gold' WHERE run_id = 3 AND example_id = 1", 1),
+        ("INSERT INTO edges_stored SELECT * REPLACE (99 AS example_id) FROM edges_stored WHERE ZERO", 1),
+        ("INSERT INTO layer_edges_stored SELECT * REPLACE (9 AS run_id) FROM layer_edges_stored", 10),
+    ],
+    "ledger_and_answers": [
+        (ORDERED + ABLATED, 0),
+        (ORDERED, 2),
+        (ABLATED, 2),
+        (ORDERED + ABLATED + "DELETE FROM ledger WHERE pass_id = 9 AND example_id = 1", 1),
+        (ORDERED + ABLATED + "DELETE FROM mask_outcomes WHERE example_id = 1", 1),
+        # Another job's answers are not those ordered.
+        (ORDERED + ABLATED + "UPDATE mask_outcomes SET job = 'pruned_accuracy' WHERE ZERO", 2),
+        (ATTACKED.format(missing="none"), 6),
+    ],
+    "masks_are_answered": [
+        (ABLATED + REMOVED + PRUNED, 0),
+        (ABLATED + "DELETE FROM mask_outcomes WHERE ZERO AND mask = 'clean'", 1),
+        (ABLATED + "DELETE FROM mask_outcomes WHERE mask = '1/2'", 2),
+        (REMOVED + "DELETE FROM mask_outcomes WHERE ZERO AND mask = 'attattr/largest_first/2'", 1),
+        (REMOVED + "DELETE FROM mask_outcomes WHERE mask LIKE 'attention/%/1'", 2),
+        (PRUNED + "DELETE FROM mask_outcomes WHERE ZERO AND mask = 'random/1/10'", 1),
+        (PRUNED + "DELETE FROM mask_outcomes WHERE mask = 'taylor/0/0'", 2),
+        (PRUNED + "INSERT INTO mask_outcomes FROM mask_outcomes WHERE ZERO AND mask = 'taylor/0/3'", 1),
+    ],
+    "tokens_are_complete": [
+        ("DELETE FROM tokens WHERE run_id = 1 AND position = 2", 6),
+        ("DELETE FROM tokens WHERE ZERO", 1),
+        ("UPDATE tokens SET position = 7 WHERE ZERO AND position = 2", 1),
+        ("INSERT INTO tokens FROM tokens WHERE ZERO AND position = 2", 1),
     ],
     "committed_has_prediction": [
         ("DELETE FROM predictions WHERE run_id = 1 AND example_id < 2", 2),
@@ -64,6 +123,13 @@ OFFENCES: dict[str, list[tuple[str, int]]] = {
         ("INSERT INTO target_scores_stored FROM target_scores_stored WHERE example_id = 3", 2),
         ("INSERT INTO predictions FROM predictions WHERE example_id = 3", 1),
         ("INSERT INTO examples FROM examples WHERE run_id = 1 AND example_id = 3", 1),
+        ("INSERT INTO tokens FROM tokens WHERE run_id = 1 AND position = 4", 7),
+        # Beyond the bits of one group of positions.
+        ("UPDATE tokens SET position = position + 126 WHERE run_id = 1 AND position = 4", 0),
+        ("INSERT INTO vocabulary FROM vocabulary WHERE token_id = 3", 1),
+        (ABLATED + REMOVED + PRUNED, 0),
+        (ABLATED + "INSERT INTO mask_outcomes FROM mask_outcomes WHERE ZERO", 7),
+        (ATTACKED.format(missing="none") + "; INSERT INTO attack_outcomes FROM attack_outcomes", 18),
         # The same numbers under `both` and `gold` would be two answers for gold.
         (
             "INSERT INTO target_scores_stored SELECT * REPLACE ('gold' AS target) FROM"
@@ -83,6 +149,8 @@ OFFENCES: dict[str, list[tuple[str, int]]] = {
         ("UPDATE target_scores_stored SET tree_top_mass = 'nan' WHERE example_id = 3", 2),
         ("UPDATE edges_stored SET attr = '-inf' WHERE example_id = 3 AND head = 0 AND rank = 1", 4),
         ("UPDATE layer_edges_stored SET attr = 'nan' WHERE example_id = 3", 4),
+        (MASKED.format(job="head_ablation", mask="3/0", shift="'nan'::FLOAT"), 1),
+        (ATTACKED.format(missing="none") + "; UPDATE attack_outcomes SET prob_gold = 'inf' WHERE ZERO", 3),
     ],
     "probabilities": [
         ("UPDATE predictions SET probabilities = [0.3, 0.8] WHERE ONE", 1),
@@ -114,6 +182,7 @@ OFFENCES: dict[str, list[tuple[str, int]]] = {
         (ATTACKED.format(missing="none"), 0),
         (ATTACKED.format(missing="7/pattern"), 1),
         (ATTACKED.format(missing="7/control/1"), 1),
+        (ATTACKED.format(missing="none") + "; DELETE FROM attack_outcomes WHERE attack LIKE '%control%'", 6),
     ],
     "clean_mask_is_prediction": [
         (MASKED.format(job="head_ablation", mask="clean", shift="0.01"), 1),
