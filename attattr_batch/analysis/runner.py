@@ -78,7 +78,7 @@ def run_jobs(store: Store, request: JobRequest, report: Reporter) -> list[JobRes
     """Builds jobs; one that fails leaves what was there before, and those that depend on it are skipped.
 
     Args:
-        store: The store.
+        store: The store; one of an earlier release is migrated.
         request: What to build.
         report: Told after every commit how far a pass is.
 
@@ -87,6 +87,8 @@ def run_jobs(store: Store, request: JobRequest, report: Reporter) -> list[JobRes
             built.
     """
     catalogue = load_catalogue(request.folder)
+    store.check_ours()  # an empty file stays as it is
+    store.migrate()
     with store.read() as connection:
         runs = _select_runs(connection, request.runs)
         builds = past_builds(connection)

@@ -26,7 +26,7 @@ def snapshot(store: Store, destination: str | Path, *, overwrite: bool = False) 
     """Writes a compact, consistent copy of the store; readers go on meanwhile, writers wait.
 
     Args:
-        store: What to copy.
+        store: What to copy, of this release or an earlier one.
         destination: The copy's path. A store there, of this release or an earlier one, is replaced in one
             step.
         overwrite: Whether to replace a file there that is no store of ours as well.
@@ -38,8 +38,7 @@ def snapshot(store: Store, destination: str | Path, *, overwrite: bool = False) 
         StoreError: the store cannot be read, the destination must not be replaced or cannot be written.
     """
     target = Path(destination)
-    with store.read():
-        pass  # refuses what is no readable store
+    store.check_ours()
     _check_destination(store, target, overwrite)
     unfinished = target.with_name(f".{target.name}.{os.getpid()}.unfinished")
     source = open_duckdb(store.path, read_only=True, timeout_s=store.timeout_s)

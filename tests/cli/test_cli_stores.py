@@ -27,6 +27,7 @@ COMMANDS = (
     "rm first -y",
     "export first --to out",
     "snapshot copy.duckdb",
+    "jobs run splits",
     "migrate",
     "report",
 )

@@ -3,6 +3,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import duckdb
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
@@ -107,6 +108,33 @@ def test_an_older_file_is_migrated_by_the_next_writer(tmp_path: Path, newer_prog
     assert run_command_line(["migrate", "--db", str(store.path)]) == 0
     assert rows(store, "SELECT count(*), count(host) FROM ledger") == [(8, 0)]
     assert rows(store, "SELECT count(*) FROM later") == [(0,)]
+
+
+def test_an_older_store_is_copied_as_it_is_and_migrated_by_jobs(tmp_path: Path) -> None:
+    """The example of `attattr migrate`, and what its help says of `jobs run`."""
+    store, copy = filled_store(tmp_path), tmp_path / "before.duckdb"
+    older = "0002"
+    execute(
+        store,
+        "ALTER TABLE job_runs DROP COLUMN query_key",
+        f"UPDATE {migrate.VERSION_TABLE} SET version_num = '{older}'",
+    )
+    assert run_command_line(["snapshot", str(copy), "--db", str(store.path)]) == 0
+    assert run_command_line(["jobs", "run", "splits", "--db", str(store.path)]) == 0
+    assert rows(store, f"FROM {migrate.VERSION_TABLE}") == [(HEAD,)]
+    assert rows(store, "SELECT count(*) FROM splits") == [(16,)]
+    with pytest.raises(StoreError, match=f"schema {older}"), Store(copy).read():
+        pass
+    assert run_command_line(["migrate", "--db", str(copy)]) == 0
+    assert rows(Store(copy), "SELECT run_id, committed, ok FROM integrity") == [(1, 8, True)]
+
+
+def test_jobs_leave_an_empty_database_as_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    duckdb.connect(tmp_path / "blank.duckdb").close()
+    before = (tmp_path / "blank.duckdb").read_bytes()
+    assert run_command_line(["jobs", "run", "--db", str(tmp_path / "blank.duckdb")]) == 2
+    assert "the database is empty" in capsys.readouterr().err
+    assert (tmp_path / "blank.duckdb").read_bytes() == before
 
 
 def test_a_migration_that_fails_leaves_the_file_as_it_was(
