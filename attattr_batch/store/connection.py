@@ -21,6 +21,7 @@ from attattr_batch.store.opening import (
     concerns_file,
     default_timeout_s,
     explain,
+    is_lock_error,
     keyboard_interrupts,
     open_duckdb,
 )
@@ -98,9 +99,19 @@ class Store:
         return Store(self.path, timeout_s=max(self.timeout_s, _PATIENT_S))
 
     def checkpoint(self) -> None:
-        """Moves the write-ahead log into the database file."""
-        with self._open(read_only=False) as connection:
-            raw(connection).execute("CHECKPOINT")
+        """Moves the write-ahead log into the database file; a later one does if someone holds the file.
+
+        Raises:
+            StoreError: the file is missing or read-only, or the disk is full.
+        """
+        try:
+            with self._open(read_only=False) as connection:
+                raw(connection).execute("CHECKPOINT")
+        except StoreError as error:
+            if error.__cause__ is None or not is_lock_error(error.__cause__):
+                raise
+            # What was committed is safe in the log, and whoever committed it has more to say.
+            log.debug("no checkpoint: %s", error)
 
     def _refresh_views(self) -> None:
         """Brings views that an earlier release has written up to date, once; readers rely on them."""

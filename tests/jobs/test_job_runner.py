@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -321,6 +323,36 @@ def test_rows_of_another_run_do_not_fail_an_audit(store: Store, folder: Path) ->
     write_audit(folder, "few", "SELECT run_id FROM per_run WHERE n > 7")
     result = build(store, "per_run", folder=folder)["per_run"]
     assert "fails its audit few" in str(result.error)
+
+
+READER = """
+import sys, duckdb
+held = duckdb.connect(sys.argv[1], read_only=True)
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_reader_who_holds_the_file_at_the_end_does_not_cost_the_results(
+    store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint, calls = Store.checkpoint, []
+
+    def beside_a_reader(self: Store) -> None:
+        command = [sys.executable, "-c", READER, str(self.path)]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as reader:
+            assert reader.stdout is not None
+            assert reader.stdout.readline() == "held\n"
+            checkpoint(self)
+            calls.append(self.path.with_name(f"{self.path.name}.wal").exists())
+            reader.communicate()
+
+    monkeypatch.setattr(Store, "checkpoint", beside_a_reader)
+    write_job(folder, "per_run", PER_RUN)
+    result = build(Store(store.path, timeout_s=0.5), "per_run", folder=folder)["per_run"]
+    assert (result.status, result.rows) == ("built", 1)
+    assert calls == [True], "the log is still there"
+    assert rows(store, "FROM per_run") == [(1, 8)]
 
 
 def test_rows_of_other_runs_cannot_stay_beside_other_columns(store: Store, folder: Path) -> None:
