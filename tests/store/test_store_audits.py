@@ -81,7 +81,7 @@ OFFENCES: dict[str, list[tuple[str, int]]] = {
         ("UPDATE layer_scores_stored SET example_id = 1 WHERE ZERO AND layer = 0", 2),
         ("UPDATE target_scores_stored SET target = 'gold' WHERE run_id = 3 AND example_id = 1", 1),
         ("INSERT INTO edges_stored SELECT * REPLACE (99 AS example_id) FROM edges_stored WHERE ZERO", 1),
-        ("INSERT INTO layer_edges_stored SELECT * REPLACE (9 AS run_id) FROM layer_edges_stored", 10),
+        ("INSERT INTO layer_edges_stored SELECT * REPLACE (9 AS run_id) FROM layer_edges_stored", 6),
     ],
     "ledger_and_answers": [
         (ORDERED + ABLATED, 0),
