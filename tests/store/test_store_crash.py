@@ -6,7 +6,7 @@ import os
 import random
 import subprocess
 import sys
-import threading
+import time
 from pathlib import Path
 
 from fabricate import commit, filled_store, new_store, register, rows
@@ -16,7 +16,7 @@ from attattr_batch.store.runs import seal_pass
 
 HERE = Path(__file__).resolve().parent
 ENVIRONMENT = os.environ | {"PYTHONPATH": f"{HERE.parents[1]}{os.pathsep}{HERE}"}
-N_EXAMPLES = 36
+N_EXAMPLES = 48
 
 WORKER = """
 import sys
@@ -33,16 +33,25 @@ for start in range(0, len(pending), 3):
 """
 
 
-def work_until_killed(path: Path, delay_s: float | None) -> list[int]:
-    """Runs a worker, killed `delay_s` after it is ready; returns what it acknowledged."""
+def work_until_killed(path: Path, commits: int | None, moment: float = 0.0) -> list[int]:
+    """Runs a worker, killed in the commit after so many; returns what it acknowledged.
+
+    `moment` is when in that commit, as a share of the time that the one before it took.
+    """
     command = [sys.executable, "-c", WORKER, str(path)]
     with subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True) as worker:
         assert worker.stdout is not None
         assert worker.stdout.readline() == "ready\n"
-        if delay_s is not None:
-            threading.Timer(delay_s, worker.kill).start()
-        lines = worker.stdout.read()
-    assert worker.returncode == (0 if delay_s is None else -9)
+        lines, took_s = "", 0.0
+        for _ in range(commits or 0):
+            started = time.monotonic()
+            lines += worker.stdout.readline()
+            took_s = time.monotonic() - started
+        if commits is not None:
+            time.sleep(moment * took_s)
+            worker.kill()
+        lines += worker.stdout.read()
+    assert worker.returncode == (0 if commits is None else -9)
     return [int(word) for word in lines.split()]
 
 
@@ -52,11 +61,11 @@ def test_killed_and_resumed_equals_undisturbed(tmp_path: Path) -> None:
     register(store, N_EXAMPLES)
     acknowledged: set[int] = set()
     for _ in range(3):
-        acknowledged.update(work_until_killed(store.path, chance.uniform(0.05, 0.3)))
+        acknowledged.update(work_until_killed(store.path, chance.randint(1, 3), chance.random()))
         committed = {row[0] for row in rows(store, "SELECT example_id FROM ledger")}
         assert acknowledged <= committed
         assert rows(store, "SELECT ok, committed % 3 FROM integrity") == [(True, 0)]
-    assert len(acknowledged) < N_EXAMPLES, "the worker was never killed in its work"
+    assert len(acknowledged) < N_EXAMPLES
     acknowledged.update(work_until_killed(store.path, None))
     seal_pass(store, 1)
     assert rows(store, "SELECT committed, ok FROM integrity") == [(N_EXAMPLES, True)]
