@@ -14,7 +14,7 @@ from transformers import BertConfig, BertForSequenceClassification
 from attattr_batch.engine.attribution import Method
 from attattr_batch.engine.families import encoder_for
 from attattr_batch.engine.families._layered import LayeredEncoder
-from attattr_batch.engine.models import ModelSource
+from attattr_batch.engine.model_source import ModelSource
 from attattr_batch.engine.statistics import Keep
 from attattr_batch.passes.attribute import AttributeWork, AttributeWorker
 from attattr_batch.passes.plan import default_batch_tokens, plan_attribution

@@ -46,7 +46,7 @@ def _package(name: str) -> tuple[str, str, str]:
 
 
 def _devices() -> tuple[str, str, str]:
-    from attattr_batch.engine.models import gpu_names
+    from attattr_batch.engine.devices import gpu_names
 
     gpus = gpu_names()
     memory = shutil.disk_usage(".").free / 2**30

@@ -25,7 +25,8 @@ from transformers import (
 )
 
 from attattr_batch.engine.families import collate
-from attattr_batch.engine.models import ModelSource, quiet_transformers
+from attattr_batch.engine.model_source import ModelSource
+from attattr_batch.engine.models import quiet_transformers
 from attattr_batch.errors import UserError
 from attattr_batch.records import EncodedExample
 

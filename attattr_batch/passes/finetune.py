@@ -9,7 +9,8 @@ from attattr_batch.data.encoding import encode
 from attattr_batch.data.sources import load_dataset_for
 from attattr_batch.engine.families import check_family
 from attattr_batch.engine.finetune import TrainingSettings, train_classifier
-from attattr_batch.engine.models import find_model, load_config, load_tokenizer, token_limit
+from attattr_batch.engine.model_source import find_model
+from attattr_batch.engine.models import load_config, load_tokenizer, token_limit
 from attattr_batch.errors import UserError
 from attattr_batch.spec import make_spec
 

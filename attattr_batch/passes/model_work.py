@@ -13,8 +13,10 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
+from attattr_batch.engine.devices import choose_device
 from attattr_batch.engine.families import Encoder, encoder_for
-from attattr_batch.engine.models import ModelSource, choose_device, load_model
+from attattr_batch.engine.model_source import ModelSource
+from attattr_batch.engine.models import load_model
 from attattr_batch.errors import UserError
 from attattr_batch.passes._protocols import Worker
 from attattr_batch.records import EncodedExample

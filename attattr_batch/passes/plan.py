@@ -19,16 +19,10 @@ from attattr_batch.data.labels import LabelMatch, match_labels
 from attattr_batch.data.planning import plan_chunks
 from attattr_batch.data.sources import load_dataset_for
 from attattr_batch.engine.attribution import Method
+from attattr_batch.engine.devices import choose_device
 from attattr_batch.engine.families import check_family
-from attattr_batch.engine.models import (
-    ModelSource,
-    check_outputs,
-    choose_device,
-    find_model,
-    load_config,
-    load_tokenizer,
-    token_limit,
-)
+from attattr_batch.engine.model_source import ModelSource, find_model
+from attattr_batch.engine.models import check_outputs, load_config, load_tokenizer, token_limit
 from attattr_batch.engine.statistics import Keep
 from attattr_batch.identity import content_key, run_key
 from attattr_batch.passes.attribute import AttributeWork

@@ -11,13 +11,8 @@ from sqlalchemy import Connection, Row
 
 from attattr_batch.data.encoding import encode
 from attattr_batch.data.planning import plan_chunks
-from attattr_batch.engine.models import (
-    ModelSource,
-    find_model,
-    load_config,
-    load_tokenizer,
-    token_limit,
-)
+from attattr_batch.engine.model_source import ModelSource, find_model
+from attattr_batch.engine.models import load_config, load_tokenizer, token_limit
 from attattr_batch.errors import ModelGoneError, UserError
 from attattr_batch.passes.attack import AttackWork
 from attattr_batch.passes.masked_accuracy import MaskedAccuracyWork

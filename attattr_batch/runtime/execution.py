@@ -8,7 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 
 from attattr_batch.cpus import usable_cpus
-from attattr_batch.engine.models import gpu_names
+from attattr_batch.engine.devices import gpu_names
 from attattr_batch.passes import Plan
 from attattr_batch.passes.model_work import ModelWork
 from attattr_batch.passes.plan import default_batch_tokens

@@ -9,11 +9,9 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from attattr_batch.errors import UserError
+from attattr_batch.files import user_path
 
 log = logging.getLogger(__name__)
-
-# What `engine.models` loads a model from; that module is not asked, for it imports torch.
-MODEL_FILES = ("*.json", "*.safetensors", "*.txt", "*.model")
 
 # Any of them; a training script writes them after the weights.
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.*", "*.model")
@@ -27,7 +25,7 @@ def newest_checkpoint(pattern: str) -> Path:
     Raises:
         UserError: none is complete.
     """
-    where = Path(pattern).expanduser()
+    where = user_path(pattern)
     anchor = Path(where.anchor)
     found = [path for path in anchor.glob(str(where.relative_to(anchor))) if _weights(path)]
     passed_over = []
@@ -43,11 +41,6 @@ def newest_checkpoint(pattern: str) -> Path:
         allowed=_ALLOWED,
         hint="the next tick looks again",
     )
-
-
-def model_files(folder: Path) -> list[Path]:
-    """The files of a checkpoint that decide what it computes."""
-    return sorted(path for pattern in MODEL_FILES for path in folder.glob(pattern) if path.is_file())
 
 
 def _lack(folder: Path) -> str | None:

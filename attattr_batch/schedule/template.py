@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from attattr_batch.data.sources import local_files
-from attattr_batch.schedule.checkpoints import model_files, newest_checkpoint
+from attattr_batch.engine.model_source import model_files
+from attattr_batch.schedule.checkpoints import newest_checkpoint
 from attattr_batch.spec import RunSpec, load_spec, make_spec
 
 _TICK = re.compile(r"\{tick:([^{}]+)\}")

@@ -15,7 +15,8 @@ from attattr_batch.data.tasks import glue_task
 from attattr_batch.data.tsv import read_glue
 from attattr_batch.engine.families import Batch, collate, encoder_for
 from attattr_batch.engine.masking import masked_logits
-from attattr_batch.engine.models import ModelSource, load_model, load_tokenizer
+from attattr_batch.engine.model_source import ModelSource
+from attattr_batch.engine.models import load_model, load_tokenizer
 from attattr_batch.records import Dataset
 
 PATHS = [

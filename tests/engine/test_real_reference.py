@@ -17,7 +17,8 @@ from attattr_batch.data.tasks import glue_task
 from attattr_batch.data.tsv import read_glue
 from attattr_batch.engine.attribution import LayerAttribution, Method, attribute_layers
 from attattr_batch.engine.families import Encoder, collate, encoder_for
-from attattr_batch.engine.models import ModelSource, load_model, load_tokenizer
+from attattr_batch.engine.model_source import ModelSource
+from attattr_batch.engine.models import load_model, load_tokenizer
 from attattr_batch.engine.path import Items
 from attattr_batch.engine.statistics import full_scores
 from attattr_batch.records import Dataset, EncodedExample

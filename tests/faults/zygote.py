@@ -170,7 +170,8 @@ def _warm_up() -> None:
     import torch
 
     import attattr_batch.store.connection  # noqa: F401
-    from attattr_batch.engine.models import find_model, load_model
+    from attattr_batch.engine.model_source import find_model
+    from attattr_batch.engine.models import load_model
     from attattr_batch.passes.plan import plan_attribution
     from attattr_batch.spec import make_spec
 

@@ -18,7 +18,7 @@ from attattr_batch.choices import Target
 from attattr_batch.engine.attribution import Method
 from attattr_batch.engine.families import collate, encoder_for
 from attattr_batch.engine.families.bert import BertEncoder
-from attattr_batch.engine.models import ModelSource
+from attattr_batch.engine.model_source import ModelSource
 from attattr_batch.engine.path import Items
 from attattr_batch.engine.statistics import Keep, full_scores, tree_tops
 from attattr_batch.errors import TerminalError

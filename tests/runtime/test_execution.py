@@ -11,7 +11,7 @@ import pytest
 from fabricate import facts, new_store, register, rows
 from toy_work import ToyWork, chunks
 
-from attattr_batch.engine.models import find_model
+from attattr_batch.engine.model_source import find_model
 from attattr_batch.errors import UserError
 from attattr_batch.passes import Work
 from attattr_batch.passes.masked_accuracy import MaskedAccuracyWork

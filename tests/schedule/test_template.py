@@ -15,7 +15,6 @@ from safetensors.numpy import save_file
 from scheduling import Bench
 
 from attattr_batch.errors import UserError
-from attattr_batch.schedule.checkpoints import MODEL_FILES
 from attattr_batch.schedule.template import Resolved, resolve
 
 TICK = datetime(2026, 3, 1, 1, 30, tzinfo=ZoneInfo("Asia/Tokyo"))
@@ -125,12 +124,6 @@ def test_a_checkpoint_in_shards_is_complete_with_the_last_one(tmp_path: Path) ->
     weights(folder / "model-00002-of-00002.safetensors", 301)
     (spec,) = resolve(path, TICK, "n").specs
     assert spec.model == str(folder)
-
-
-def test_the_files_watched_are_those_a_model_is_loaded_from() -> None:
-    from attattr_batch.engine import models
-
-    assert sorted(MODEL_FILES) == sorted(models._FILES)
 
 
 @pytest.mark.parametrize(

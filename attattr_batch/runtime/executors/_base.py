@@ -112,6 +112,6 @@ def run_chunk(worker: Worker, chunk: Chunk, name: str) -> Outcome:
 def _gpu_lost() -> bool:
     if "torch" not in sys.modules:  # its import takes seconds, and nobody has used a GPU
         return False
-    from attattr_batch.engine.gpu import gpu_lost
+    from attattr_batch.engine.devices import gpu_lost
 
     return gpu_lost()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from attattr_batch.engine.gpu import gpu_lost
+from attattr_batch.engine.devices import gpu_lost
 
 
 def refuse() -> None:

@@ -1,0 +1,190 @@
+"""Where a model is: a folder, the hub, or the bundled set. Safetensors only; nothing here loads torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError
+from huggingface_hub.errors import HTTPError as ClientError  # type: ignore[attr-defined]
+from huggingface_hub.errors import RevisionNotFoundError as RevisionNotFound
+
+from attattr_batch.errors import UserError, unknown_name
+from attattr_batch.files import user_path
+from attattr_batch.resources import bundled_folder
+from attattr_batch.spec import BUNDLED
+
+MODEL_FILES = ("*.json", "*.safetensors", "*.txt", "*.model")
+"""All that a model is loaded from; beside it checkpoints have optimizer states, pickles and logs."""
+_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack", "*.pkl")
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """Where a model is, settled once by the driver and sent to every worker.
+
+    Attributes:
+        name: As the user wrote it.
+        folder: Local folder with its files.
+        hub_id: Hub repository, or None for a local folder.
+        commit: Commit hash of the hub repository, or None.
+        sha256: Hash of configuration and weights in a local folder, once they are pinned.
+    """
+
+    name: str
+    folder: Path
+    hub_id: str | None = None
+    commit: str | None = None
+    sha256: str | None = None
+
+    @property
+    def address(self) -> str:
+        """A name under which the model is found from any working folder."""
+        return self.name if self.name == BUNDLED or self.hub_id is not None else str(self.folder)
+
+    def pinned(self) -> ModelSource:
+        """The same model, and no other that its folder may hold later, or on another machine."""
+        return self if self.hub_id is not None else replace(self, sha256=self._hash())
+
+    def identity(self) -> dict[str, str]:
+        """What makes this model the same model: the commit, or the hash of configuration and weights."""
+        if self.hub_id is not None and self.commit is not None:
+            return {"hub": self.hub_id, "commit": self.commit}
+        return {"sha256": self.sha256 or self._hash()}
+
+    def is_here(self) -> bool:
+        """Whether this machine has the model: its folder, with the very files if it is pinned."""
+        if self.hub_id is not None:
+            return True  # `settled` fetches it
+        try:
+            return self.folder.is_dir() and self.sha256 in (None, self._hash())
+        except (OSError, ValueError):
+            return False
+
+    def files(self) -> list[Path]:
+        """Its files here, for a machine that lacks them; none of a hub model, which machines fetch."""
+        if self.hub_id is not None:
+            return []
+        return model_files(self.folder)
+
+    def _hash(self) -> str:
+        return _hash_files([self.folder / "config.json", *_weight_files(self.folder)])
+
+    def settled(self) -> ModelSource:
+        """The same model on this machine: a hub model is fetched here if its folder is elsewhere."""
+        if self.folder.is_dir() or self.hub_id is None:
+            return self
+        return ModelSource(self.name, _download(self.hub_id, self.commit), self.hub_id, self.commit)
+
+
+def find_model(name: str, *, task: str | None = None, revision: str | None = None) -> ModelSource:
+    """Finds a model by folder, hub id, or `bundled` (the tiny model of the task).
+
+    Raises:
+        UserError: there is no such model, or it has no safetensors weights.
+    """
+    if name == BUNDLED:
+        if revision is not None:
+            raise UserError("only a hub model has a revision", got=f"{revision} of the bundled model")
+        folders = bundled_folder() / "models"
+        tasks = [path.name for path in folders.iterdir()]
+        if task is None:
+            allowed = ", ".join(sorted(tasks))
+            raise UserError("a bundled model needs its task", got="no `task`", allowed=allowed)
+        if not (folders / task).is_dir():
+            raise unknown_name("bundled model for task", task, tasks)
+        return ModelSource(name, folders / task)
+    path = user_path(name)
+    if path.exists() or name.startswith((".", "/", "~")):
+        if revision is not None:
+            raise UserError("only a hub model has a revision", got=f"{revision} of the folder {path}")
+        source = ModelSource(name, path.resolve())
+    else:
+        folder = _download(name, revision)
+        source = ModelSource(name, folder, name, folder.name)
+    _check_folder(source)
+    return source
+
+
+def model_files(folder: Path) -> list[Path]:
+    """The files of a folder that a model is loaded from."""
+    return sorted(path for pattern in MODEL_FILES for path in folder.glob(pattern) if path.is_file())
+
+
+def _download(hub_id: str, revision: str | None) -> Path:
+    try:
+        # Sub-folders hold the same model in other formats, or earlier checkpoints.
+        return Path(
+            snapshot_download(
+                hub_id, revision=revision, allow_patterns=list(MODEL_FILES), ignore_patterns=["*/*"]
+            )
+        )
+    except HFValidationError as error:
+        raise UserError("not a folder and not a hub id", got=hub_id, allowed="DIR or org/name") from error
+    except RevisionNotFound as error:
+        raise UserError("the hub has no such revision of the model", got=f"{hub_id}@{revision}") from error
+    except GatedRepoError as error:
+        hint = "ask for access on the model's page and log in (`hf auth login`)"
+        raise UserError("the model is gated on the hub", got=hub_id, hint=hint) from error
+    except RepositoryNotFoundError as error:
+        raise UserError("no such folder, and no such model on the hub", got=hub_id) from error
+    except (OSError, ClientError) as error:
+        raise UserError(
+            "no such folder, and the hub cannot be reached for it",
+            got=f"{hub_id}: {str(error.__cause__ or error).splitlines()[0]}",
+            hint="check the path; offline, only models in the hub's cache can be used",
+        ) from error
+
+
+def _check_folder(source: ModelSource) -> None:
+    folder = source.folder
+    if not folder.is_dir():
+        raise UserError("no such model folder", got=folder, allowed="a folder, or a hub id: org/name")
+    if not (folder / "config.json").is_file():
+        raise UserError(
+            "the model folder has no config.json", got=folder, hint="give a transformers model folder"
+        )
+    if _weight_files(folder):
+        return
+    pickles = [path.name for pattern in _PICKLES for path in folder.glob(pattern)]
+    if pickles:
+        raise UserError(
+            "the model has pickled weights only, and unpickling runs code",
+            got=f"{folder}: {', '.join(pickles)}",
+            allowed="safetensors",
+            hint="load it where you trust it and `model.save_pretrained(folder)`, which writes safetensors",
+        )
+    if source.hub_id is not None:
+        raise UserError(
+            "the model on the hub has no safetensors weights, and unpickling others would run code",
+            got=f"{source.hub_id}@{source.commit}",
+            hint="its page may offer a converted copy as a pull request: `--revision refs/pr/N`",
+        )
+    raise UserError("the model folder has no weights", got=folder, allowed="*.safetensors")
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.safetensors"))
+
+
+def _in_one_spelling(document: bytes) -> bytes:
+    """JSON with sorted keys; as it stands where it is none, of which whoever loads it will say more."""
+    try:
+        return json.dumps(json.loads(document), sort_keys=True).encode()
+    except (ValueError, RecursionError):
+        return document
+
+
+def _hash_files(paths: list[Path]) -> str:
+    digest = hashlib.sha256()
+    for path in paths:
+        if path.suffix == ".json":
+            digest.update(_in_one_spelling(path.read_bytes()))
+            continue
+        with path.open("rb") as file:
+            while block := file.read(1 << 22):
+                digest.update(block)
+    return digest.hexdigest()
