@@ -36,7 +36,7 @@ _SETTINGS = {
 _MAGIC = slice(8, 12)
 
 _HELD_BY_OTHER = "Could not set lock on file"
-_INTERRUPTED = "Query interrupted"
+_INTERRUPTED = ("Query interrupted", "failed: KeyboardInterrupt: ")
 _HELD_BY_US = "with a different configuration than existing connections"
 
 
@@ -149,11 +149,14 @@ def _inode(path: Path) -> int | None:
 
 @contextmanager
 def keyboard_interrupts() -> Iterator[None]:
-    """Raises KeyboardInterrupt where DuckDB has made an error of its own of a Ctrl-C during a statement."""
+    """Raises KeyboardInterrupt where DuckDB has made an error of its own of a Ctrl-C.
+
+    During a statement, that is, or while it reads the Arrow data that it is given.
+    """
     try:
         yield
-    except RuntimeError as error:
-        if _INTERRUPTED in str(error):
+    except (RuntimeError, duckdb.Error) as error:
+        if any(fragment in str(error) for fragment in _INTERRUPTED):
             raise KeyboardInterrupt from error
         raise
 

@@ -15,12 +15,13 @@ from pathlib import Path
 from types import FrameType
 from typing import NamedTuple
 
+import duckdb
 import pytest
 from calling import Cli
 from toy import rows_of, toy_model, toy_rows, write_sst2
 
 from attattr_batch.cli.main import run_command_line
-from attattr_batch.store.connection import Store
+from attattr_batch.store.connection import Store, raw
 
 N_DEV = 500
 SMALL_BATCHES = ["--batch-tokens", "128", "--name", "toy"]  # a dozen chunks
@@ -121,6 +122,20 @@ def test_interrupts_at_many_moments(cli: Cli, arguments: list[str], undisturbed:
     assert counts == sorted(counts)
     assert len(set(counts)) >= 3
     assert_completes(cli, arguments, undisturbed)
+
+
+class _Interrupted:
+    """Rows during whose reading Ctrl-C is pressed."""
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        raise KeyboardInterrupt
+
+
+def test_an_interrupt_while_rows_are_handed_over(empty: Path) -> None:
+    """DuckDB makes an error of its own of it too."""
+    with pytest.raises(KeyboardInterrupt) as caught, Store(empty).write() as connection:
+        raw(connection).register("rows", _Interrupted())
+    assert isinstance(caught.value.__cause__, duckdb.InvalidInputException)
 
 
 def test_an_interrupt_during_a_statement(empty: Path) -> None:
