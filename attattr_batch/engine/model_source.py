@@ -71,7 +71,7 @@ class ModelSource:
         return model_files(self.folder)
 
     def _hash(self) -> str:
-        return _hash_files([self.folder / "config.json", *_weight_files(self.folder)])
+        return _hash_files([self.folder / "config.json", *weight_files(self.folder)])
 
     def settled(self) -> ModelSource:
         """The same model on this machine: a hub model is fetched here if its folder is elsewhere."""
@@ -147,7 +147,7 @@ def _check_folder(source: ModelSource) -> None:
         raise UserError(
             "the model folder has no config.json", got=folder, hint="give a transformers model folder"
         )
-    if _weight_files(folder):
+    if weight_files(folder):
         return
     pickles = [path.name for pattern in _PICKLES for path in folder.glob(pattern)]
     if pickles:
@@ -166,7 +166,8 @@ def _check_folder(source: ModelSource) -> None:
     raise UserError("the model folder has no weights", got=folder, allowed="*.safetensors")
 
 
-def _weight_files(folder: Path) -> list[Path]:
+def weight_files(folder: Path) -> list[Path]:
+    """The files of a folder that hold a model's weights."""
     return sorted(folder.glob("*.safetensors"))
 
 

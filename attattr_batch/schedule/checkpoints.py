@@ -8,6 +8,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
+from attattr_batch.engine.model_source import weight_files
 from attattr_batch.errors import UserError
 from attattr_batch.files import user_path
 
@@ -27,7 +28,7 @@ def newest_checkpoint(pattern: str) -> Path:
     """
     where = user_path(pattern)
     anchor = Path(where.anchor)
-    found = [path for path in anchor.glob(str(where.relative_to(anchor))) if _weights(path)]
+    found = [path for path in anchor.glob(str(where.relative_to(anchor))) if weight_files(path)]
     passed_over = []
     for folder in sorted(found, key=lambda path: (_last_written(path), path), reverse=True):
         lack = _lack(folder)
@@ -53,7 +54,7 @@ def _lack(folder: Path) -> str | None:
         path = folder / name
         if path.is_file() and not isinstance(_read_json(path), dict):
             return f"{name} is broken off"
-    for path in _weights(folder):
+    for path in weight_files(folder):
         try:
             # The header says how long the file is; one that is being written is shorter.
             with safe_open(path, "numpy"):
@@ -66,7 +67,7 @@ def _lack(folder: Path) -> str | None:
 def _lacking_shard(folder: Path) -> str | None:
     path = folder / _INDEX
     if not path.is_file():  # written after the last shard
-        return f"shards without {_INDEX}" if any("-of-" in one.stem for one in _weights(folder)) else None
+        return f"shards without {_INDEX}" if any("-of-" in one.stem for one in weight_files(folder)) else None
     index = _read_json(path)
     shards = index.get("weight_map") if isinstance(index, dict) else None
     if not isinstance(shards, dict):
@@ -84,8 +85,4 @@ def _read_json(path: Path) -> object:
 
 
 def _last_written(folder: Path) -> int:
-    return max(one.stat().st_mtime_ns for one in _weights(folder))
-
-
-def _weights(folder: Path) -> list[Path]:
-    return sorted(folder.glob("*.safetensors"))
+    return max(one.stat().st_mtime_ns for one in weight_files(folder))
