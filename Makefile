@@ -50,12 +50,14 @@ docs: $(STAMP)  ## write the generated documents
 notebook: $(STAMP)  ## execute docs/example.ipynb again
 	$(BIN)/python tools/run_notebook.py docs/example.ipynb
 
-bench: $(STAMP)  ## run every benchmark; writes benchmarks/results and BENCHMARKS.md (an hour; ATTATTR_REAL_DATA)
-	$(BIN)/python benchmarks/main_job.py
+bench: $(STAMP)  ## run every benchmark; with ATTATTR_REAL_DATA writes benchmarks/results and BENCHMARKS.md (two hours)
+	$(BIN)/python benchmarks/main_job.py --task sst2 --task rte --task mrpc
+	$(BIN)/python benchmarks/main_job.py --task mnli --limit 1000
 	$(BIN)/python benchmarks/engine.py
 	$(BIN)/python benchmarks/scheduler.py
+	$(BIN)/python benchmarks/scheduler.py --scale
 	$(BIN)/python benchmarks/readers.py
-	$(BIN)/python benchmarks/store.py
+	$(BIN)/python benchmarks/store.py --large
 	$(BIN)/python benchmarks/dashboard.py
 	$(BIN)/python benchmarks/load.py
 

@@ -1,7 +1,9 @@
 """What the engine is compared with: the authors' released procedure, and Captum's integrated gradients.
 
-Both are written here straight from their definitions, on explicit attention matrices; no code is shared with
-`attattr_batch.engine`.
+Both are written here straight from their definitions, on explicit attention matrices of a BERT classifier of
+transformers; no code is shared with `attattr_batch.engine`. Both put the scaled matrices where the authors'
+model does: in front of the values of the attributed layer. So one row runs up to there, and its scaled copies
+run only from there upward. A test counts the matrix products of both.
 """
 
 from __future__ import annotations
@@ -19,8 +21,8 @@ from transformers.masking_utils import AttentionMaskInterface, eager_mask
 
 RELEASED_LENGTH, RELEASED_STEPS = 128, 20
 
-Substitute = Callable[[int, Tensor], Tensor]
-"""Called once a layer with (layer, attention matrices); returns those to use."""
+Substitute = Callable[[int, Tensor, Tensor], Tensor]
+"""Called once for each layer with (layer, attention matrices, values); returns the context vectors."""
 
 
 def released(model: Any, input_ids: list[int], segments: list[int], label: int) -> list[Tensor]:
@@ -28,8 +30,8 @@ def released(model: Any, input_ids: list[int], segments: list[int], label: int) 
 
     (To the model's own limit where that is less.)
 
-    For every layer: one forward for the attention, a whole forward for 20 scaled copies of it, a backward
-    down to them, and the mean of the gradients (left Riemann sum).
+    For every layer: one forward for the attention; another in which 20 scaled copies of it meet the values of
+    the layer; a backward down to the copies; and the mean of the gradients (left Riemann sum).
 
     Returns:
         Attribution by layer [head, query, key].
@@ -76,10 +78,10 @@ def captum(model: Any, input_ids: list[int], segments: list[int], label: int, st
 def _clean_attention(model: Any, inputs: dict[str, Tensor], layer: int) -> Tensor:
     found: list[Tensor] = []
 
-    def record(at: int, attention: Tensor) -> Tensor:
+    def record(at: int, attention: Tensor, value: Tensor) -> Tensor:
         if at == layer:
             found.append(attention)
-        return attention
+        return attention @ value
 
     with torch.no_grad(), _attention(model, record):
         model(**inputs)
@@ -87,10 +89,28 @@ def _clean_attention(model: Any, inputs: dict[str, Tensor], layer: int) -> Tenso
 
 
 def _probability(model: Any, inputs: dict[str, Tensor], layer: int, attention: Tensor, label: int) -> Tensor:
-    """Class probability of each matrix [pass, head, query, key] put in the place of a layer's attention."""
-    copies = {name: tensor.expand(len(attention), -1) for name, tensor in inputs.items()}
-    with _attention(model, lambda at, clean: attention if at == layer else clean):
-        logits: Tensor = model(**copies).logits
+    """Class probability of each matrix [pass, head, query, key] put in the place of a layer's attention.
+
+    Layers below run on the one row, and so do queries, keys and values of this layer; its context, and all
+    above, have a copy for each pass.
+    """
+    context: list[Tensor] = []
+
+    def at_values(at: int, clean: Tensor, value: Tensor) -> Tensor:
+        if at == layer:
+            context.append((attention @ value).transpose(1, 2).flatten(2))
+            return value  # has the shape that the module expects; `spread` replaces it
+        return clean @ value
+
+    def spread(module: nn.Module, args: Any, output: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        return context[0], output[1]
+
+    handle = model.bert.encoder.layer[layer].attention.self.register_forward_hook(spread)
+    try:
+        with _attention(model, at_values):
+            logits: Tensor = model(**inputs).logits
+    finally:
+        handle.remove()
     return logits.softmax(-1)[:, label]
 
 
@@ -104,8 +124,8 @@ def _attention(model: Any, use: Substitute) -> Iterator[None]:
         scores = query @ key.transpose(2, 3) * query.shape[-1] ** -0.5
         if mask is not None:
             scores = scores + mask
-        weights = use(next(layers), scores.softmax(-1))
-        return (weights @ value).transpose(1, 2).contiguous(), weights
+        weights = scores.softmax(-1)
+        return use(next(layers), weights, value).transpose(1, 2).contiguous(), weights
 
     AttentionInterface.register("baseline", attend)
     AttentionMaskInterface.register("baseline", eager_mask)

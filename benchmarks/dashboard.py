@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import median
 
-from document import RESULTS, ROOT, provenance, save, table
+from document import ROOT, add_out, out_folder, provenance, save, table
 from job_tables import JOB_TABLES
 from made_up import N_TOKENS, VOCABULARY, Facts
 from store import MNLI, fill
@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3, help="times that every page is opened")
     parser.add_argument("--page", action="append", choices=PAGES, help="only this page; repeatable")
     parser.add_argument("--folder", type=Path, help="where the store is made, and left")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="folder for dashboard.json")
+    add_out(parser)
     options = parser.parse_args()
     where = provenance()
     with tempfile.TemporaryDirectory() as scratch:
@@ -63,7 +63,7 @@ def main() -> None:
     )
     columns = ("page", "every run, anew", "again", "one run, anew", "again")
     result = {"title": "The dashboard", "command": command, **where}
-    save(options.out, "dashboard", {**result, "tables": [table("Pages", columns, rows, note)]})
+    save(out_folder(options.out), "dashboard", {**result, "tables": [table("Pages", columns, rows, note)]})
 
 
 def make(store: Store, n_runs: int, n_examples: int) -> None:

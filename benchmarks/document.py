@@ -1,13 +1,17 @@
 """Results of benchmarks: kept as JSON in benchmarks/results/, shown together in BENCHMARKS.md.
 
-`python benchmarks/document.py` writes BENCHMARKS.md again from the results.
+`python benchmarks/document.py` writes BENCHMARKS.md again from the results. Only results of real data get
+there: without ATTATTR_REAL_DATA, and with `--smoke`, results go to benchmarks/results-bundled/, which git
+ignores, and BENCHMARKS.md is left as it is.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
+import subprocess
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -15,8 +19,11 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from attattr_batch.identity import IDENTITY_VERSION
+
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
+UNDOCUMENTED = ROOT / "benchmarks" / "results-bundled"
 VERSIONS = ("torch", "transformers", "duckdb", "ray")
 ENGINE = ("sst2", "mnli", "rte", "shapes", "growth", "memory")
 PARTS = ("scheduler", "scheduler-scale", "store", "store-large", "load", "dashboard", "readers")
@@ -26,13 +33,15 @@ ORDER = (*(f"engine-{part}" for part in ENGINE), *PARTS)
 INTRODUCTION = (
     "# Measurements",
     "",
-    "Made by `make bench` from the files in `benchmarks/results/`. No GPU was at hand: every number is from"
-    " CPUs, and the CUDA path is tested for what it shares with them alone.",
+    "Made by `ATTATTR_REAL_DATA=DIR make bench` from the files in `benchmarks/results/`. Each section names"
+    " the command, the commit, the identity version of the runs, the date and the load average just before."
+    " No GPU was at hand: every number is from CPUs, and the CUDA path is tested for what it shares with them"
+    " alone.",
     "",
     "## The main job",
     "",
     "By `benchmarks/main_job.py`. Wall time includes start-up; memory is the largest resident sum of the"
-    " whole process tree; the load average before the run says how quiet the machine was.",
+    " whole process tree.",
     "",
 )
 MAIN_COLUMNS = (
@@ -46,13 +55,37 @@ MAIN_COLUMNS = (
     "rows/s",
     "peak MiB",
     "store MiB",
-    "load before",
+    "made",
 )
 
 
+def add_out(parser: argparse.ArgumentParser) -> None:
+    """Adds the option that says where results go."""
+    parser.add_argument("--out", type=Path, help="folder for the results (default: benchmarks/results)")
+
+
+def out_folder(out: Path | None, *, smoke: bool = False) -> Path:
+    """The folder of the results: as told, else the documented one, if these results are of real data."""
+    return out or (RESULTS if "ATTATTR_REAL_DATA" in os.environ and not smoke else UNDOCUMENTED)
+
+
+def commit() -> str:
+    """The commit that is measured; says so where files that could matter differ from it."""
+    changed = ["status", "--porcelain", "--untracked-files=no", "--", "attattr_batch", "benchmarks/*.py"]
+    changes = _git(*changed, "jobs", "schema", "dashboards", "constraints.txt")
+    return _git("rev-parse", "--short=10", "HEAD") + (" with changes" if changes else "")
+
+
+def _git(*arguments: str) -> str:
+    command = ["git", "-C", str(ROOT), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
 def provenance() -> dict[str, Any]:
-    """Where and when: machine, versions, load and date."""
+    """What was measured, where and when: commit, identity version, machine, versions, load and date."""
     return {
+        "commit": commit(),
+        "identity_version": IDENTITY_VERSION,
         "machine": f"{os.cpu_count()} CPUs, {platform.machine()}, no GPU used",
         "load_before": os.getloadavg()[0],
         "versions": {name: version(name) for name in VERSIONS},
@@ -70,15 +103,16 @@ def table(title: str, columns: Sequence[str], rows: Rows, note: str = "") -> dic
 
 
 def save(folder: Path, name: str, result: dict[str, Any]) -> None:
-    """Writes a result; in the repository's own folder BENCHMARKS.md is written again as well."""
+    """Writes a result; in the documented folder BENCHMARKS.md is written again as well."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print("\n".join(_section(result) if "tables" in result else _main_table([result])))
     if folder == RESULTS:
-        write_markdown()
+        (ROOT / "BENCHMARKS.md").write_text(markdown(), encoding="utf-8")
 
 
-def write_markdown() -> None:
+def markdown() -> str:
+    """BENCHMARKS.md, from the documented results."""
     main, *others = (
         [json.loads(path.read_text()) for path in sorted(RESULTS.glob(f"{name}.json"))]
         for name in ("main-*", *ORDER)
@@ -88,11 +122,18 @@ def write_markdown() -> None:
         lines += ["", *_section(result)]
     machines = sorted({_machine(result) for result in chain(main, *others)})
     lines += ["", "## Machines", "", *(f"- {line}" for line in machines)]
-    (ROOT / "BENCHMARKS.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return "\n".join(lines) + "\n"
+
+
+def _made(result: dict[str, Any]) -> str:
+    return (
+        f"commit {result['commit']}, identity version {result['identity_version']}, {result['date']}, load"
+        f" {result['load_before']:.1f}"
+    )
 
 
 def _section(result: dict[str, Any]) -> list[str]:
-    lines = [f"## {result['title']}", "", f"`{result['command']}`, load before {result['load_before']:.1f}."]
+    lines = [f"## {result['title']}", "", f"`{result['command']}` ({_made(result)})"]
     for part in result["tables"]:
         lines += ["", f"**{part['title']}** {part['note']}".rstrip(), ""]
         lines += _grid(part["columns"], part["rows"])
@@ -118,7 +159,7 @@ def _main_row(result: dict[str, Any]) -> list[str]:
         f"{summary['committed'] / result['wall_seconds']:.1f}",
         "" if result["peak_mib"] is None else f"{result['peak_mib']:.0f}",
         f"{result['store_mib']:.0f}",
-        f"{result['load_before']:.1f}",
+        _made(result),
     ]
 
 
@@ -133,4 +174,4 @@ def _machine(result: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    write_markdown()
+    (ROOT / "BENCHMARKS.md").write_text(markdown(), encoding="utf-8")

@@ -4,28 +4,29 @@
     ATTATTR_REAL_DATA=DIR python benchmarks/engine.py      # real checkpoints and random shapes
     python benchmarks/engine.py --smoke --out FOLDER       # a few rows, to see that it works
 
-Each round runs every implementation once; ratios are taken within a round, in processor time of one thread,
-and the median of the rounds is shown, so that they hold on a noisy machine. `released` costs the same for
-every row (it pads to 128), so one row stands for all.
+Each round runs every implementation once. Ratios are taken within a round, in processor time of one thread;
+their median and their spread over the rounds are shown. The compared implementations are too slow for all
+rows in each round, so each round gives them a few whose lengths are spread as those of all rows are, and
+other ones than the round before. Everything timed for a ratio computes the attribution matrices alone,
+without statistics for the store.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from arithmetic import DTYPES, DType
+from arithmetic import DTYPES
 from baselines import captum, released
-from document import RESULTS, provenance, save, table
+from document import add_out, out_folder, provenance, save, table
 from growth import growth_of_time, memory
-from ours import Attributed, attribute, attribute_for_the_store
+from ours import Attributed, attribute, attribute_for_the_store, timed
 from timing import Timings, Way, time_rounds
 from workloads import SHAPES, Workload, random_workload, task_workload
 
@@ -52,8 +53,10 @@ CANDIDATES = (
 )
 """Fixed rules, cheapest first."""
 
+COMPARED = ("released", "Captum, 20 nodes", "Captum, 50 nodes")
 TASK_COLUMNS = (
     "implementation",
+    "tokens a row, mean",
     "CPU s a row",
     "x released",
     "x Captum 20",
@@ -66,20 +69,26 @@ TASK_COLUMNS = (
 
 @dataclass(frozen=True)
 class Size:
-    """How much is measured: chunks of a task, rows of each, rounds, rows of the slow comparisons, seconds.
+    """How much is measured.
 
-    The seconds are those of the matrix-product rate.
+    Attributes:
+        chunks: Chunks of a task.
+        rows: Rows of each chunk, by task; a run hands out 64, so batches are a little smaller here.
+        rounds: Rounds of a task.
+        rate_s: Seconds in which the matrix-product rate is taken.
+        shape_rounds: Rounds of the random shapes.
+        shapes: Name, tokens a row, rows.
     """
 
     chunks: int = 2
-    rows: int = 64  # as a run hands them out
-    rounds: int = 2
-    slow_rows: int = 1
-    rate_s: float = 0.5
+    rows: Mapping[str, int] = field(default_factory=lambda: {"sst2": 32, "mnli": 16, "rte": 6})
+    rounds: int = 7
+    rate_s: float = 0.3
+    shape_rounds: int = 3
     shapes: tuple[tuple[str, int, int], ...] = (("BERT-base", 128, 4), ("BERT-large", 64, 1))
 
 
-SMOKE = Size(chunks=1, rows=2, rounds=1, slow_rows=1, rate_s=0.05, shapes=())
+SMOKE = Size(chunks=1, rows=dict.fromkeys(("sst2", "mnli", "rte"), 2), rounds=1, rate_s=0.05, shapes=())
 
 
 def main() -> None:
@@ -88,31 +97,31 @@ def main() -> None:
     )
     parser.add_argument("--smoke", action="store_true", help="a few rows, one round")
     parser.add_argument("--part", action="append", choices=PARTS, help="may be repeated; default: all")
-    parser.add_argument(
-        "--rows", type=int, help="rows of each of a task's two chunks (a quarter for RTE), or of a shape"
-    )
-    parser.add_argument("--rounds", type=int, help="rounds")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="folder for the results")
+    parser.add_argument("--rows", type=int, help="rows of each of a task's two chunks, or of a shape")
+    parser.add_argument("--rounds", type=int, help="rounds (default: 7 for a task, 3 for a shape)")
+    add_out(parser)
     options = parser.parse_args()
     size, flags = SMOKE if options.smoke else Size(), " --smoke" if options.smoke else ""
     if options.rows:
         shapes = tuple((name, length, options.rows) for name, length, _ in size.shapes)
-        size, flags = replace(size, rows=options.rows, shapes=shapes), f"{flags} --rows {options.rows}"
+        rows = dict.fromkeys(size.rows, options.rows)
+        size, flags = replace(size, rows=rows, shapes=shapes), f"{flags} --rows {options.rows}"
     if options.rounds:
-        size, flags = replace(size, rounds=options.rounds), f"{flags} --rounds {options.rounds}"
+        size = replace(size, rounds=options.rounds, shape_rounds=options.rounds)
+        flags = f"{flags} --rounds {options.rounds}"
     for part in options.part or PARTS:
         where = provenance()
         real = "ATTATTR_REAL_DATA=DIR " if "ATTATTR_REAL_DATA" in os.environ else ""
         command = f"{real}python benchmarks/engine.py --part {part}{flags}"
         tables = measure(part, size, smoke=options.smoke)
         result = {"title": f"The engine: {part}", "command": command, **where, "tables": tables}
-        save(options.out, f"engine-{part}", result)
+        save(out_folder(options.out, smoke=options.smoke), f"engine-{part}", result)
 
 
 def measure(part: str, size: Size, *, smoke: bool) -> list[dict[str, Any]]:
     """The tables of one part."""
     if part == "shapes":
-        return [shape_table(name, length, rows, size.rounds) for name, length, rows in size.shapes]
+        return [shape_table(name, length, rows, size.shape_rounds) for name, length, rows in size.shapes]
     if part == "growth":
         return [growth_of_time(size.rate_s, smoke=smoke)]
     if part == "memory":
@@ -122,57 +131,83 @@ def measure(part: str, size: Size, *, smoke: bool) -> list[dict[str, Any]]:
 
 def task_table(task: str, size: Size) -> dict[str, Any]:
     """All implementations on one task."""
-    work = task_workload(task, size.chunks, size.rows // 4 if task == "rte" else size.rows)
-    bound, slow = attribute(work, LEFT_RIEMANN), _spread(work.rows, size.slow_rows)
+    work = task_workload(task, size.chunks, size.rows[task])
+    bound, default = attribute(work, LEFT_RIEMANN), work.method
+    slow = [rows_of_round(work.rows, number, size.rounds) for number in range(size.rounds)]
     found = {"released": bound}
     ways = {
-        "released": Way(len(slow), partial(one_by_one, released, work, slow)),
-        "Captum, 20 nodes": Way(len(slow), partial(one_by_one, captum, work, slow, 20)),
-        "Captum, 50 nodes": Way(len(slow), partial(one_by_one, captum, work, slow, 50)),
+        name: Way(2, partial(one_by_one, way, work, slow, steps))
+        for name, way, steps in (
+            ("released", released, ()),
+            ("Captum, 20 nodes", captum, (20,)),
+            ("Captum, 50 nodes", captum, (50,)),
+        )
     }
-    default = work.method
-    for dtype in DTYPES:
-        method, attributed = cheapest_rule(work, bound, dtype)
-        if method is not None:
-            name = f"ours, {method.quadrature} {method.nodes}, {dtype}"
-            found[name], ways[name] = attributed, Way(len(work.rows), partial(attribute, work, method))
-        name, loose = f"ours, tolerance {LOOSE:g}, {dtype}", replace(default, tolerance=LOOSE, dtype=dtype)
-        found[name] = attribute(work, loose)
-        ways[name] = Way(len(work.rows), partial(attribute, work, loose))
-    name = f"ours, tolerance {default.tolerance:g}, with all rows for the store, float32"
-    found[name] = attribute(work, default)
-    ways[name] = Way(len(work.rows), partial(attribute_for_the_store, work))
+    rule = cheapest_rule(work, bound)
+    mine = {
+        f"ours, {rule.quadrature} {rule.nodes}, float32": rule,
+        f"ours, tolerance {LOOSE:g}, float32": replace(default, tolerance=LOOSE),
+        f"ours, tolerance {LOOSE:g}, bfloat16": replace(default, tolerance=LOOSE, dtype="bfloat16"),
+        f"ours, tolerance {default.tolerance:g}, float32": default,
+    }
+    for name, method in mine.items():
+        found[name] = attribute(work, method)
+        ways[name] = timed(work, method)
+    whole = f"ours, tolerance {default.tolerance:g}, float32, with all rows for the store"
+    ways[whole] = Way(len(work.rows), lambda _: attribute_for_the_store(work))
     timings = time_rounds(ways, work.shape, size.rounds, size.rate_s)
+    rows = {name: [row for few in slow for row in few] if name in COMPARED else work.rows for name in ways}
+    shown = [_task_row(name, timings, found.get(name), mean_length(rows[name])) for name in ways]
     lengths = [row.n_tokens for row in work.rows]
     return table(
         work.name,
         TASK_COLUMNS,
-        [_task_row(name, timings, found.get(name)) for name in ways],
-        f"{len(work.rows)} rows of {min(lengths)} to {max(lengths)} tokens, the slow ones on {len(slow)} of"
-        " them. The fixed rules are the cheapest whose mean and largest completeness error are those of left"
-        f" Riemann 20 (`released`) at most. {timings.rates_shown()}",
+        shown,
+        f"{len(work.rows)} rows of {min(lengths)} to {max(lengths)} tokens in {size.chunks} chunks; of the"
+        f" compared implementations two of them a round, in {size.rounds} rounds. `released` pads to 128"
+        " tokens. Shown are medians over the rounds (smallest to largest). The fixed rule is the"
+        " cheapest whose mean and largest completeness error are those of left Riemann 20 (`released`) at"
+        " most. The last row computes what the compared implementations do not, so it has no ratios."
+        f" {timings.rates_shown()}",
     )
 
 
-def one_by_one(way: Callable[..., Any], work: Workload, rows: list[EncodedExample], *steps: int) -> None:
-    """Attributes row by row, as the compared implementations do."""
-    for row in rows:
+def rows_of_round(rows: Sequence[EncodedExample], number: int, rounds: int) -> list[EncodedExample]:
+    """Two rows for a round: one as many places from the shortest as the other is from the longest.
+
+    So the mean length of each round is about that of all rows, and the rounds together cover all lengths.
+    """
+    ordered = sorted(rows, key=lambda row: row.n_tokens)
+    place = (2 * number + 1) * len(ordered) // (4 * rounds)
+    return [ordered[place], ordered[-1 - place]]
+
+
+def mean_length(rows: Sequence[EncodedExample]) -> float:
+    """Tokens a row, on average."""
+    return float(np.mean([row.n_tokens for row in rows]))
+
+
+def one_by_one(
+    way: Callable[..., Any],
+    work: Workload,
+    rows: list[list[EncodedExample]],
+    steps: tuple[int, ...],
+    number: int,
+) -> None:
+    """Attributes the rows of a round one by one, as the compared implementations do."""
+    for row in rows[number]:
         segments = list(row.token_type_ids or [0] * row.n_tokens)
         way(work.model, list(row.input_ids), segments, work.label(row), *steps)
 
 
-def cheapest_rule(work: Workload, bound: Attributed, dtype: DType) -> tuple[Method | None, Attributed]:
-    """The first candidate whose completeness errors, mean and largest, are at most those of `bound`.
-
-    In bfloat16 there may be none: rounding alone can exceed them.
-    """
-    default = work.method
+def cheapest_rule(work: Workload, bound: Attributed) -> Method:
+    """The first candidate whose completeness errors, mean and largest, are at most those of `bound`."""
     for quadrature, nodes in CANDIDATES:
-        method = Method(quadrature, nodes, dtype=dtype, batch_tokens=default.batch_tokens)
+        method = Method(quadrature, nodes, batch_tokens=work.method.batch_tokens)
         attributed = attribute(work, method)
         if attributed.mean_error <= bound.mean_error and attributed.largest_error <= bound.largest_error:
-            return method, attributed
-    return None, bound
+            return method
+    raise SystemExit("No fixed rule is as exact as left Riemann with 20 steps; got none of CANDIDATES.")
 
 
 def shape_table(name: str, length: int, n_rows: int, rounds: int) -> dict[str, Any]:
@@ -181,9 +216,7 @@ def shape_table(name: str, length: int, n_rows: int, rounds: int) -> dict[str, A
     tokens = work.method.batch_tokens
     methods = {dtype: Method("gauss-lobatto", 4, dtype=dtype, batch_tokens=tokens) for dtype in DTYPES}
     found = attribute(work, methods["float32"])
-    ways: dict[str, Way] = {
-        dtype: Way(n_rows, partial(attribute, work, method)) for dtype, method in methods.items()
-    }
+    ways: dict[str, Way] = {dtype: timed(work, method) for dtype, method in methods.items()}
     timings = time_rounds(ways, work.shape, rounds)
     return table(
         f"{name}, random weights, gauss-lobatto 4",
@@ -191,7 +224,7 @@ def shape_table(name: str, length: int, n_rows: int, rounds: int) -> dict[str, A
         [
             [
                 dtype,
-                f"{timings.seconds_a_row(dtype):.2f}",
+                timings.spread(dtype),
                 f"{found.operations / 1e9:.0f}",
                 f"{timings.share(dtype, dtype, found.operations):.0%}",
             ]
@@ -201,24 +234,18 @@ def shape_table(name: str, length: int, n_rows: int, rounds: int) -> dict[str, A
     )
 
 
-def _task_row(name: str, timings: Timings, attributed: Attributed | None) -> list[str]:
-    mine = name.startswith("ours")
-    row = [name, f"{timings.seconds_a_row(name):.3f}"]
-    row += [
-        f"{timings.ratio(base, name):.1f}" for base in ("released", "Captum, 20 nodes", "Captum, 50 nodes")
-    ]
+def _task_row(name: str, timings: Timings, attributed: Attributed | None, tokens: float) -> list[str]:
+    row = [name, f"{tokens:.1f}", timings.spread(name)]
+    if name.endswith("store"):
+        return [*row, *[""] * (len(TASK_COLUMNS) - len(row))]
+    row += [timings.ratio(base, name) for base in COMPARED]
     if attributed is None:
         return [*row, "", "", ""]
     row.append(f"{attributed.mean_error:.1e} / {attributed.largest_error:.1e}")
-    if not mine:
+    if not name.startswith("ours"):
         return [*row, "", ""]
     share = timings.share(name, name.rsplit(", ", 1)[1], attributed.operations)
     return [*row, f"{attributed.operations / 1e9:.1f}", f"{share:.0%}"]
-
-
-def _spread(rows: list[EncodedExample], count: int) -> list[EncodedExample]:
-    """`count` rows, evenly spaced."""
-    return [rows[i] for i in np.linspace(0, len(rows) - 1, count + 2).astype(int)[1:-1]]
 
 
 if __name__ == "__main__":

@@ -5,14 +5,13 @@ from __future__ import annotations
 import resource
 import subprocess
 import sys
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from arithmetic import Shape
 from document import table
-from ours import attribute, attribute_for_the_store
-from timing import Way, time_rounds
+from ours import attribute, attribute_for_the_store, timed
+from timing import time_rounds
 from workloads import SHAPES, random_workload
 
 from attattr_batch.engine.attribution import Method
@@ -52,7 +51,7 @@ def growth_of_time(rate_s: float, *, smoke: bool) -> dict[str, Any]:
         tokens = work.method.batch_tokens
         method = Method("gauss-lobatto", nodes, batch_tokens=tokens)
         found = attribute(work, method)
-        timings = time_rounds({name: Way(n_rows, partial(attribute, work, method))}, shape, 1, rate_s)
+        timings = time_rounds({name: timed(work, method)}, shape, 1, rate_s)
         milliseconds = 1e3 * timings.seconds_a_row(name)
         share = timings.share(name, "float32", found.operations)
         rows.append([name, n_rows, length, f"{milliseconds:.1f}", f"{share:.0%}"])

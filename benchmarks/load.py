@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from document import RESULTS, provenance, save, table
+from document import add_out, out_folder, provenance, save, table
 from made_up import Facts
 from store import MNLI, fill
 
@@ -67,7 +67,7 @@ def main() -> None:
     )
     parser.add_argument("--runs", type=int, default=71, help="runs in the store")
     parser.add_argument("--examples", type=int, default=MNLI, help="examples of each run")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="folder for load.json")
+    add_out(parser)
     options = parser.parse_args()
     where = provenance()
     with tempfile.TemporaryDirectory() as scratch:
@@ -84,7 +84,7 @@ def main() -> None:
     )
     command = f"python benchmarks/load.py --runs {options.runs} --examples {options.examples}"
     result = {"title": "Commands on a large store", "command": command, **where}
-    save(options.out, "load", {**result, "tables": [table("Commands", COLUMNS, rows, note)]})
+    save(out_folder(options.out), "load", {**result, "tables": [table("Commands", COLUMNS, rows, note)]})
 
 
 def make(folder: Path, n_runs: int, n_examples: int) -> Store:

@@ -4,7 +4,7 @@
     ATTATTR_REAL_DATA=DIR python benchmarks/main_job.py --task sst2 --task rte
 
 With ATTATTR_REAL_DATA (models/, data/glue/) the tasks are real; each run is timed from an empty store, its
-process tree sampled for memory, and its results read back. Results are kept in benchmarks/results/.
+process tree sampled for memory, and its results read back.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from document import RESULTS, provenance, save
+from document import out_folder, provenance, save
 
-MODELS = {"sst2": "SST-2", "rte": "RTE", "mnli": "MNLI"}
+MODELS = {"sst2": "SST-2", "rte": "RTE", "mrpc": "MRPC", "mnli": "MNLI"}
 
 
 def main() -> None:
@@ -40,7 +40,7 @@ def main() -> None:
         name = (
             f"main-{'real' if real else 'bundled'}-{task}{'-' + str(options.limit) if options.limit else ''}"
         )
-        save(RESULTS, name, result)
+        save(out_folder(None), name, result)
 
 
 def time_run(task: str, real: Path | None, options: argparse.Namespace) -> dict[str, Any]:

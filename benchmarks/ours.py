@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from arithmetic import clean, replay
+from timing import Way
 from workloads import Workload
 
 from attattr_batch.engine.attribution import Method, attribute_layers
@@ -38,6 +39,11 @@ def attribute(work: Workload, method: Method) -> Attributed:
                 operations += _replays(work, method, nodes, result.layer, length)
     found = np.concatenate(errors)
     return Attributed(float(found.mean()), float(found.max()), operations / len(work.rows))
+
+
+def timed(work: Workload, method: Method) -> Way:
+    """`attribute`, to be timed."""
+    return Way(len(work.rows), lambda number: attribute(work, method))
 
 
 def attribute_for_the_store(work: Workload) -> None:

@@ -26,7 +26,7 @@ from typing import Any
 
 import made_up
 import numpy as np
-from document import RESULTS, ROOT, provenance, save, table
+from document import ROOT, add_out, out_folder, provenance, save, table
 from scheduler import CHUNK, SleepingWorkers
 
 from attattr_batch.errors import StoreError
@@ -106,7 +106,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--smoke", action="store_true")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="folder for readers.json")
+    add_out(parser)
     options = parser.parse_args()
     where = provenance()
     load = Load(2, 4, 2, 0.2) if options.smoke else Load(30, 120, 4, 1.0)
@@ -124,7 +124,7 @@ def main() -> None:
     command = "python benchmarks/readers.py" + (" --smoke" if options.smoke else "")
     tables = [shown(load, measured)]
     save(
-        options.out,
+        out_folder(options.out, smoke=options.smoke),
         "readers",
         {"title": "Readers beside a run", "command": command, **where, "tables": tables},
     )

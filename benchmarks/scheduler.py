@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 import made_up
 import numpy as np
 import pyarrow as pa
-from document import RESULTS, provenance, save, table
+from document import add_out, out_folder, provenance, save, table
 
 from attattr_batch.records import Chunk
 from attattr_batch.runtime.driver import Driver, Progress
@@ -93,7 +93,7 @@ def main() -> None:
     parser.add_argument("--scale", action="store_true", help="a million examples, 200 logical workers")
     parser.add_argument("--keep", type=Path, help="with --scale: keep the store here")
     parser.add_argument("--rows", type=int, default=512, help="rows of the real work")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="folder for scheduler.json")
+    add_out(parser)
     options = parser.parse_args()
     where = provenance()
     if options.smoke:
@@ -105,7 +105,7 @@ def main() -> None:
     flags = "".join(f" --{flag}" for flag in ("smoke", "scale") if getattr(options, flag))
     result = {"title": "The scheduler", "command": f"python benchmarks/scheduler.py{flags}", **where}
     name = "scheduler-scale" if options.scale else "scheduler"
-    save(options.out, name, {**result, "tables": tables})
+    save(out_folder(options.out, smoke=options.smoke), name, {**result, "tables": tables})
 
 
 def throughput(n_chunks: int) -> dict[str, Any]:

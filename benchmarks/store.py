@@ -18,7 +18,7 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-from document import RESULTS, provenance, save, table
+from document import add_out, out_folder, provenance, save, table
 from made_up import Facts, chunk_facts, register
 
 from attattr_batch.store.connection import Store
@@ -70,7 +70,7 @@ def main() -> None:
     )
     parser.add_argument("--large", action="store_true", help="100 million head_scores rows as well")
     parser.add_argument("--smoke", action="store_true", help="two commits, to see that it works")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="folder for store.json")
+    add_out(parser)
     options = parser.parse_args()
     where = provenance()
     examples = 2 * CHUNK if options.smoke else MNLI
@@ -80,7 +80,11 @@ def main() -> None:
         tables += measure(Facts(edges=False), n_runs=71, n_examples=MNLI, chunk=1024)
     flags = "".join(f" --{flag}" for flag in ("large", "smoke") if getattr(options, flag))
     result = {"title": "The store", "command": f"python benchmarks/store.py{flags}", **where}
-    save(options.out, "store-large" if options.large else "store", {**result, "tables": tables})
+    save(
+        out_folder(options.out, smoke=options.smoke),
+        "store-large" if options.large else "store",
+        {**result, "tables": tables},
+    )
 
 
 def measure(facts: Facts, n_runs: int, n_examples: int, chunk: int) -> list[dict[str, Any]]:

@@ -13,10 +13,10 @@ from arithmetic import DTYPES, Shape, matrix_rate
 
 @dataclass(frozen=True)
 class Way:
-    """Something to time: how many rows a call attributes, and the call."""
+    """Something to time: how many rows a call attributes, and the call, which is given the round's number."""
 
     rows: int
-    call: Callable[[], Any]
+    call: Callable[[int], Any]
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,16 @@ class Timings:
         """Median over rounds."""
         return median(self.seconds[name])
 
-    def ratio(self, slow: str, fast: str) -> float:
-        """How many times as long `slow` takes, median over rounds."""
+    def spread(self, name: str) -> str:
+        """CPU seconds a row as `median (smallest to largest)` over rounds."""
+        seconds = self.seconds[name]
+        return f"{median(seconds):.3f} ({min(seconds):.3f} to {max(seconds):.3f})"
+
+    def ratio(self, slow: str, fast: str) -> str:
+        """How many times as long `slow` takes, within a round: `median (smallest to largest)`."""
         pairs = zip(self.seconds[slow], self.seconds[fast], strict=True)
-        return median(one / other for one, other in pairs)
+        ratios = [one / other for one, other in pairs]
+        return f"{median(ratios):.1f} ({min(ratios):.1f} to {max(ratios):.1f})"
 
     def share(self, name: str, dtype: str, operations: float) -> float:
         """Operations needed a row, over time, over the rate; median over rounds."""
@@ -52,11 +58,11 @@ def time_rounds(ways: Mapping[str, Way], shape: Shape, rounds: int, rate_s: floa
     In processor time of one thread, which other programs on the machine change little.
     """
     timings = Timings({name: [] for name in ways}, {dtype: [] for dtype in DTYPES})
-    for _ in range(rounds):
+    for number in range(rounds):
         before = {name: matrix_rate(shape, dtype, seconds=rate_s) for name, dtype in DTYPES.items()}
         for name, way in ways.items():
             started = time.process_time()
-            way.call()
+            way.call(number)
             timings.seconds[name].append((time.process_time() - started) / way.rows)
         for name, dtype in DTYPES.items():
             timings.rates[name].append(max(before[name], matrix_rate(shape, dtype, seconds=rate_s)))
