@@ -4,6 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEMO := demo
+# Where torch comes from; empty: the index that pip is set to. Linux gets CUDA from an ordinary one; without it:
+#   make demo TORCH_INDEX=https://download.pytorch.org/whl/cpu
+TORCH_INDEX ?=
+FROM := $(if $(TORCH_INDEX), --index-url $(TORCH_INDEX))
 export UV_NO_CONFIG := 1
 # Where this is set, every process that tests start would compile all it imports.
 export PYTHONDONTWRITEBYTECODE :=
@@ -13,12 +17,12 @@ export PYTHONDONTWRITEBYTECODE :=
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
-# torch first and alone: the release pinned here is the CPU build where one is offered.
+# torch first and alone, so that it may come from another index than everything else, what it needs included.
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "attattr_batch needs Python >= 3.11, got $$($(PYTHON) --version); set PYTHON=..."; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0 -c constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps torch -c constraints.txt$(FROM)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,bench]' -c constraints.txt
 	touch $@
 

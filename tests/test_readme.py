@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -40,6 +41,29 @@ def test_the_readme_is_short_and_its_links_lead_somewhere() -> None:
     assert len(README.splitlines()) <= 120
     for target in re.findall(r"\]\(([^)]+)\)", README):
         assert target.startswith("http") or (ROOT / target).exists(), target
+
+
+def test_the_tests_that_need_chromium_are_named() -> None:
+    (line,) = (line for line in README.splitlines() if line.startswith("- Without the command `chromium`"))
+    skipped = [
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / "tests").rglob("test_*.py")
+        if "no chromium on this machine" in path.read_text(encoding="utf-8") and path != Path(__file__)
+    ]
+    assert sorted(re.findall(r"`(tests/[^`]+)`", line)) == sorted(skipped)
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="no make on this machine")
+def test_what_is_said_for_a_machine_without_make_is_what_make_does() -> None:
+    (line,) = (line for line in README.splitlines() if line.startswith("- Without `make`"))
+    quiet = "python -m pip install --quiet --disable-pip-version-check"
+    make = ["make", "--dry-run", "--always-make", "demo", "test"]
+    done = subprocess.run(make, cwd=ROOT, capture_output=True, text=True, check=True)
+    script = done.stdout.replace(quiet, "pip install")
+    said = [one for one in re.findall(r"`([^`]+)`", line) if one.startswith((".venv", "attattr", "python3"))]
+    assert len(said) == 8
+    for command in said:
+        assert command.removesuffix(" -o demo/report.html") in script, command
 
 
 def test_the_yaml_example_is_a_valid_spec(tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
-"""The wheel alone is enough: data folders travel in it, and the quickstart runs from any folder."""
+"""The wheel alone is enough for use, from any folder, and the source archive for building and testing it."""
 
 import os
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -28,8 +29,14 @@ def call(*command: str, cwd: Path, **environment: str) -> str:
 @pytest.mark.slow
 def test_the_quickstart_runs_from_a_bare_wheel(tmp_path: Path) -> None:
     python = sys.executable
-    call(python, "-m", "build", "--wheel", "--outdir", str(tmp_path), str(ROOT), cwd=tmp_path)
-    (wheel,) = tmp_path.glob("*.whl")
+    # The source archive, and from it the wheel.
+    call(python, "-m", "build", "--outdir", str(tmp_path), str(ROOT), cwd=tmp_path)
+    (archive,), (wheel,) = tmp_path.glob("*.tar.gz"), tmp_path.glob("*.whl")
+    if (ROOT / ".git").exists():
+        tracked = call("git", "-C", str(ROOT), "ls-files", "-z", cwd=tmp_path).rstrip("\0").split("\0")
+        with tarfile.open(archive) as packed:
+            inside = {name.partition("/")[2] for name in packed.getnames()}
+        assert set(tracked) - inside == set()
     names = zipfile.ZipFile(wheel).namelist()
     assert any(name.startswith("attattr_batch/_data/schema/versions/") for name in names)
     assert "attattr_batch/_data/jobs/runs/quickstart.yaml" in names

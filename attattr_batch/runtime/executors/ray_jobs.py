@@ -76,7 +76,7 @@ class Jobs:
         except AuthenticationError as error:
             raise token_refused(address, error) from error
         except (RuntimeError, ConnectionError, ValueError) as error:
-            hint = "`pip install 'attattr-batch[cluster]'` where Ray's job client is missing"
+            hint = "`pip install 'ray[default]'` where Ray's job client is missing"
             raise UserError(
                 "the cluster's job server cannot be used", got=f"{address}: {first_line(error)}", hint=hint
             ) from error
