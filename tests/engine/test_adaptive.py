@@ -208,7 +208,7 @@ def test_bfloat16_is_certified_row_by_row(kind: str) -> None:
     for result in half:
         missing = result.scores.sum((1, 2, 3)) - (result.f_full - result.f_zero)
         assert missing.abs().max() <= 4e-4
-        assert result.scores.dtype == result.f_zero.dtype == torch.float32
+        assert result.scores.dtype == torch.float32
     by_item = (scores(half) - scores(single)).abs().amax((2, 3, 4)) / scores(single).abs().amax((2, 3, 4))
     assert by_item.max() < 3e-2
     assert (by_item > 1e-4).any(), "no pair was accepted in bfloat16"
