@@ -75,22 +75,23 @@ def main() -> None:
     )
     parser.add_argument("--task", choices=MODELS, default="sst2")
     parser.add_argument("--rows", type=int, default=100)
+    parser.add_argument("--and-row", type=int, action="append", default=[], help="these dev rows as well")
     options = parser.parse_args()
-    pairs = list(measure(options.task, options.rows))
+    pairs = list(measure(options.task, options.rows, options.and_row))
     print(f"{options.task}: {len(pairs)} (row, layer) pairs")
     for ladder in LADDERS:
         for name, accepts in CRITERIA.items():
             print(f"{ladder:16} {name:54}", judge(pairs, ladder, accepts))
 
 
-def measure(task: str, n_rows: int) -> Iterator[Pair]:
+def measure(task: str, n_rows: int, named: list[int]) -> Iterator[Pair]:
     real = Path(os.environ["ATTATTR_REAL_DATA"])
     spec = make_spec(
         {"task": task, "model": str(real / "models" / MODELS[task]), "data_dir": str(real / "data" / "glue")}
     )
     plan = plan_attribution(spec)
     encoder = plan.work.load()
-    chosen = np.random.default_rng(1).permutation(len(plan.encoded))[:n_rows]
+    chosen = {*np.random.default_rng(1).permutation(len(plan.encoded))[:n_rows].tolist(), *named}
     examples = sorted((plan.encoded[i] for i in chosen), key=lambda example: example.n_tokens)
     outputs = torch.tensor(plan.work.outputs)
     for start in range(0, len(examples), 4):
@@ -141,6 +142,7 @@ def judge(pairs: list[Pair], ladder: str, accepts: Callable[[Estimate], bool]) -
     }
     passes, cost = [], []
     errors: dict[str, list[float]] = {"maxima": [], "sums": []}
+    of_layer = [0.0]
     for pair in pairs:
         size = next((n for n in SIZES[1:] if accepts(pair.estimates[ladder, n])), SIZES[-1])
         passes.append(size - 1)  # the node at 1 is the clean pass
@@ -148,8 +150,14 @@ def judge(pairs: list[Pair], ladder: str, accepts: Callable[[Estimate], bool]) -
         for kind, found in errors.items():
             estimate = getattr(pair.estimates[ladder, size], kind)
             found.append(abs(estimate - getattr(pair, kind)).max() / largest[kind, pair.row])
+        if (layer_largest := abs(pair.maxima).max()) > 1e-6:
+            off = abs(pair.estimates[ladder, size].maxima - pair.maxima).max()
+            of_layer.append(off / layer_largest)
     worst = ", ".join(f"{kind} {max(found):.1e}" for kind, found in errors.items())
-    return f"passes {np.average(passes, weights=cost):.2f}, largest error: {worst}"
+    return (
+        f"passes {np.average(passes, weights=cost):.2f}, largest error: {worst};"
+        f" maxima relative to their own layer's largest {max(of_layer):.1e}"
+    )
 
 
 if __name__ == "__main__":

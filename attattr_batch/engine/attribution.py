@@ -64,7 +64,8 @@ class Method:
         tolerance: For `adaptive`: bound on the completeness error of every (item, layer) pair; `PATH_SHARE`
             of it is what is asked for, `AGREEMENT` times it of the scores, and `RISE_SHARE` times it of what
             the layer does.
-        dtype: Arithmetic of the replays; the clean pass and the statistics are float32 in any case.
+        dtype: Arithmetic of the replays; the clean pass and the statistics are float32 in any case. bfloat16
+            meets the same criteria, and single heads are less exact (docs/attribution.md).
         batch_tokens: Tokens in one replay pass; bounds memory, changes no result beyond rounding.
     """
 
