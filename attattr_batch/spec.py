@@ -132,7 +132,8 @@ class RunSpec(Machine):
     tolerance: Annotated[float, Field(gt=0, lt=1)] = 1e-3
     """Largest integration error of any row and layer: of completeness, and along the path."""
     dtype: DType = "float32"
-    """Arithmetic."""
+    """Arithmetic of the replays. What `bfloat16` cannot certify is computed again in `float32`; single heads
+    are less exact in it (docs/attribution.md)."""
     top_k: Annotated[int, Field(ge=1, le=1000)] = 5
     """Edges kept in `edges`, per head."""
     edge_floor: Annotated[float, Field(ge=0, le=1)] = 0.05

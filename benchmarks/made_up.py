@@ -97,12 +97,12 @@ class Facts:
         n = len(example_ids) * self.n_layers
         names = ("f_full", "f_zero", "completeness_error", "path_error", "agreement_error", "off_first_max")
         values = {name: _random(n, draw) for name in (*names, "edge_floor", "kept_mass")}
-        return pa.table({**keys, **values, "nodes": np.full(n, 5, np.uint16)})
+        return pa.table({**keys, **values, "nodes": np.full(n, 5, np.uint16), "certified": np.ones(n, bool)})
 
     def _head_scores(self, example_ids: np.ndarray[Any, Any], draw: np.random.Generator) -> pa.Table:
         n = len(example_ids) * self.n_layers * self.n_heads
         names = ("attr_max", "attr_second", "attr_sum", "attr_positive_sum", "attn_max", "attn_confidence")
-        values = {name: _random(n, draw) for name in (*names, "taylor", "kept_mass")}
+        values = {name: _random(n, draw) for name in (*names, "taylor", "taylor_released", "kept_mass")}
         places = {
             f"attr_{which}_{end}": draw.integers(0, N_TOKENS, n, dtype=np.uint16)
             for which in ("max", "second")

@@ -1,23 +1,215 @@
-"""The identity of a run: golden hash per version, order of keys, refusal of NaN."""
+"""The identity of a run: the key of a real one, and of every setting whether it makes another run."""
 
+from __future__ import annotations
+
+import json
 import math
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from attattr_batch.data.sources import load_dataset_for
+from attattr_batch.engine.model_source import ModelSource, find_model
 from attattr_batch.identity import IDENTITY_VERSION, canonical_json, content_key, run_key
+from attattr_batch.passes import plan
+from attattr_batch.passes.plan import AttributionPlan, plan_attribution
+from attattr_batch.resources import bundled_folder
+from attattr_batch.spec import RunSpec, make_spec
 
-GOLDEN = {
-    1: "08304bb679490c440bc8963fd6828a6b5d171086906d158f45ed04b2376f461e",
-    2: "2003fac1e01837dcc945f6570c7d048185c7740672a9f8d903b75bfda6a66d0e",
-    3: "7cbf7498823ea2fd1e6257213ac9e073ee1566cb35e3bf736a1b208e59ed84fb",
-    4: "ce1ca35da0321a5df947ed03fbb96b933642c8fc69676f14f43d477a4e34dabd",
+BUNDLED_SST2 = "fcc4575b33939f1f42fc26ec2a01ddc227510e6d821ccd5636514f37873afa5e"
+"""Run key of the first twenty rows of the bundled SST-2; changes with the identity version, and only then."""
+
+BUNDLED = {"task": "sst2", "model": "bundled", "data_dir": "bundled", "limit": 20, "device": "cpu"}
+
+MIDPOINT = {"quadrature": "midpoint", "nodes": 4}
+
+ANOTHER_RUN: dict[str, dict[str, Any]] = {
+    "split": {"split": "train"},
+    "limit": {"limit": 7},
+    "max_length": {"max_length": 8},
+    "label_map": {"label_map": {"negative": "positive", "positive": "negative"}},
+    "target": {"target": "predicted"},
+    "quadrature": MIDPOINT,
+    "quadrature again": {**MIDPOINT, "quadrature": "trapezoid"},
+    "nodes": {**MIDPOINT, "nodes": 5},
+    "tolerance": {"tolerance": 2e-3},
+    "dtype": {"dtype": "bfloat16"},
+    "top_k": {"top_k": 4},
+    "edge_floor": {"edge_floor": 0.04},
+    "edge_cap": {"edge_cap": 511},
+}
+"""Settings that make as many different runs, by what they are about."""
+
+ANOTHER_RUN_OF_OWN_DATA: dict[str, dict[str, Any]] = {
+    "task": {"task": "another"},
+    "labels": {"labels": ["positive", "negative"]},
+    "columns": {"columns": {"text_a": "other", "label": "label"}},
+}
+"""The same, of data in a file of the user's."""
+
+THE_SAME_RUN: dict[str, Any] = {
+    "name": "another",
+    "device": "auto",
+    "executor": "ray",
+    "workers": 3,
+    "address": "ray://somewhere:10001",
+    "batch_tokens": 256,
+    "chunk_deadline": 5.0,
+    "stage": "s3://bucket/stage",
+}
+"""By setting: a value that changes speed or a name alone."""
+
+BY_CONTENT = {"model", "revision", "data_dir", "dataset", "dataset_config", "dataset_revision"}
+"""Settings that say where something is: what is found there decides (tests below)."""
+
+
+@pytest.fixture
+def spec(tmp_path: Path) -> dict[str, Any]:
+    """A run whose model and data are copies that a test may change."""
+    shutil.copytree(bundled_folder() / "models" / "sst2", tmp_path / "model")
+    head, *rows = (bundled_folder() / "data" / "SST-2" / "dev.tsv").read_text(encoding="utf-8").splitlines()
+    (tmp_path / "SST-2").mkdir()
+    for split, chosen in (("dev", rows[:20]), ("train", rows[20:40])):
+        path = tmp_path / "SST-2" / f"{split}.tsv"
+        path.write_text("\n".join([head, *chosen]) + "\n", encoding="utf-8")
+    return {"task": "sst2", "model": str(tmp_path / "model"), "data_dir": str(tmp_path), "device": "cpu"}
+
+
+def planned(spec: dict[str, Any], **changes: Any) -> AttributionPlan:
+    return plan_attribution(make_spec({**spec, **changes}))
+
+
+def test_the_key_of_a_real_run() -> None:
+    assert IDENTITY_VERSION == 5
+    assert planned(BUNDLED).run_key == BUNDLED_SST2
+
+
+def test_every_setting_is_known_to_make_another_run_or_not() -> None:
+    known = {*ANOTHER_RUN, *ANOTHER_RUN_OF_OWN_DATA, *THE_SAME_RUN, *BY_CONTENT} - {"quadrature again"}
+    assert known == set(RunSpec.model_fields)
+
+
+def assert_all_differ(spec: dict[str, Any], settings: dict[str, dict[str, Any]]) -> None:
+    keys = {planned(spec).run_key}
+    for name, changes in settings.items():
+        key = planned(spec, **changes).run_key
+        assert key not in keys, name
+        keys.add(key)
+
+
+def test_settings_that_change_numbers_make_another_run(spec: dict[str, Any]) -> None:
+    assert_all_differ(spec, ANOTHER_RUN)
+
+
+def test_settings_of_own_data_make_another_run(spec: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "mine.csv"
+    path.write_text("text,other,label\nso dull,so good,negative\na joy,a bore,positive\n", encoding="utf-8")
+    columns = {"text_a": "text", "label": "label"}
+    own = {"task": "mine", "dataset": str(path), "columns": columns, "labels": ["negative", "positive"]}
+    assert_all_differ({**own, "model": spec["model"], "device": "cpu"}, ANOTHER_RUN_OF_OWN_DATA)
+
+
+def test_settings_of_the_machine_make_no_other_run(spec: dict[str, Any]) -> None:
+    key = planned(spec).run_key
+    for name, value in THE_SAME_RUN.items():
+        assert planned(spec, **{name: value}).run_key == key, name
+
+
+def test_every_row_makes_the_run(spec: dict[str, Any]) -> None:
+    path = Path(spec["data_dir"]) / "SST-2" / "dev.tsv"
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    text, label = lines[-1].rstrip().split("\t")
+    keys = {planned(spec).run_key}
+    for changed in (
+        [*lines[:-1], f"{text}\t{1 - int(label)}\n"],
+        [*lines[:-1], f"{text} !\t{label}\n"],
+        [lines[0], lines[2], lines[1], *lines[3:]],
+        lines[:-1],
+    ):
+        path.write_text("".join(changed), encoding="utf-8")
+        key = planned(spec).run_key
+        assert key not in keys, changed
+        keys.add(key)
+    path.write_text("".join(lines), encoding="utf-8")
+    assert planned(spec).run_key in keys
+
+
+def _change_json(name: str, change: Callable[[dict[str, Any]], Any]) -> Callable[[Path], None]:
+    def changed(folder: Path) -> None:
+        content = json.loads((folder / name).read_text(encoding="utf-8"))
+        change(content)
+        (folder / name).write_text(json.dumps(content), encoding="utf-8")
+
+    return changed
+
+
+def _change_a_weight(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
+def _swap_two_words(content: dict[str, Any]) -> None:
+    words = content["model"]["vocab"]
+    words["the"], words["but"] = words["but"], words["the"]
+
+
+CHANGED_MODELS = {
+    "a weight": _change_a_weight,
+    "config.json": _change_json("config.json", lambda config: config.update(layer_norm_eps=1e-5)),
+    "the tokenizer": _change_json("tokenizer.json", _swap_two_words),
 }
 
 
-def test_golden_hash() -> None:
-    identity = {"model": {"sha256": "00"}, "tolerance": 1e-3, "task": "sst2", "text": "é 🙂"}
-    assert IDENTITY_VERSION == 4
-    assert run_key(identity) == GOLDEN[IDENTITY_VERSION]
+@pytest.mark.parametrize("what", CHANGED_MODELS)
+def test_every_part_of_a_model_makes_the_run(spec: dict[str, Any], what: str) -> None:
+    key = planned(spec).run_key
+    CHANGED_MODELS[what](Path(spec["model"]))
+    assert planned(spec).run_key != key
+
+
+def test_the_way_config_json_is_written_and_where_things_are_make_no_other_run(
+    spec: dict[str, Any], tmp_path: Path
+) -> None:
+    key = planned(spec).run_key
+    _change_json("config.json", lambda config: config.update(sorted(config.items(), reverse=True)))(
+        Path(spec["model"])
+    )
+    for name in ("model", "data_dir"):
+        copy = tmp_path.parent / f"{tmp_path.name}-{name}"
+        shutil.copytree(spec[name], copy, ignore=shutil.ignore_patterns("model"))
+        spec[name] = str(copy)
+    assert planned(spec).run_key == key
+
+
+def test_the_commit_of_a_model_and_of_a_dataset_make_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = {planned(BUNDLED).run_key}
+    folder = find_model("bundled", task="sst2").folder
+    for hub_id, commit in (("org/one", "a"), ("org/one", "b"), ("org/two", "b")):
+        source = ModelSource(hub_id, folder, hub_id, commit)
+        monkeypatch.setattr(plan, "find_model", lambda *_, found=source, **__: found)
+        keys.add(planned(BUNDLED).run_key)
+    assert len(keys) == 4
+    for commit in ("c", "d"):
+        rows = replace(load_dataset_for(make_spec(BUNDLED)), revision=commit)
+        monkeypatch.setattr(plan, "load_dataset_for", lambda _, found=rows: found)
+        keys.add(planned(BUNDLED).run_key)
+    assert len(keys) == 6
+
+
+def test_every_part_of_the_identity_is_part_of_the_key() -> None:
+    identity = planned(BUNDLED).identity
+    keys = {run_key(identity)} | {
+        run_key({name: value for name, value in identity.items() if name != left_out})
+        for left_out in identity
+    }
+    assert len(keys) == 1 + len(identity)
+    assert set(identity["model"]) == {"sha256"}
 
 
 def test_the_order_of_keys_does_not_matter_and_values_do() -> None:

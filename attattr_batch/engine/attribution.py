@@ -17,13 +17,20 @@ from functools import cache
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
 from attattr_batch.choices import DType
 from attattr_batch.engine.families import Trace
-from attattr_batch.engine.path import Items, Nodes, clean_nodes, removed_value, replayed_nodes
+from attattr_batch.engine.path import (
+    CleanPass,
+    Items,
+    Nodes,
+    clean_passes,
+    removed_value,
+    replayed_nodes,
+)
 from attattr_batch.engine.quadrature import NESTED_SIZES, Rule, fixed_rule, nested, partial_weights
 
 PATH_SHARE = 0.5
@@ -33,6 +40,10 @@ AGREEMENT = 100.0
 """Largest accepted change of a per-head maximum from the rule before, relative to the largest entry, for a
 tolerance of 1: a tenth at the default."""
 
+RISE_SHARE = 50.0
+"""Largest accepted path error relative to the largest |F(alpha) - F(0)| of a layer, for a tolerance of 1: a
+twentieth at the default, so that a layer that does little is not certified by doing little."""
+
 _COARSE = 1e-2
 """Tolerance from which on three nodes may do: they let errors of 0.4 % of the largest head pass."""
 
@@ -40,7 +51,7 @@ _BFLOAT16_ROUNDING, _BFLOAT16_NODES = 0.02, 9
 """Path error that bfloat16 may cause by itself, and the largest rule tried in it where more is accepted."""
 
 _ROUNDING = 1e-6
-"""Scores below this, where F is saturated, are rounding noise of float32 probabilities."""
+"""Scores and errors below this, where F is saturated, are rounding noise of float32 class scores."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +62,10 @@ class Method:
         quadrature: `adaptive`, or the name of a fixed rule.
         nodes: Size of a fixed rule.
         tolerance: For `adaptive`: bound on the completeness error of every (item, layer) pair; `PATH_SHARE`
-            of it is what is asked for, and `AGREEMENT` times it of the scores.
-        dtype: Arithmetic of the replays; the clean pass and the statistics are float32 in any case.
+            of it is what is asked for, `AGREEMENT` times it of the scores, and `RISE_SHARE` times it of what
+            the layer does.
+        dtype: Arithmetic of the replays; the clean pass and the statistics are float32 in any case. bfloat16
+            meets the same criteria, and single heads are less exact (docs/attribution.md).
         batch_tokens: Tokens in one replay pass; bounds memory, changes no result beyond rounding.
     """
 
@@ -77,7 +90,10 @@ class LayerAttribution:
         attention: Clean attention probabilities of the batch's rows.
         scores: Attribution; query positions that cannot reach the classifier are left out (they are
             exactly zero).
-        inner: A_h . dF/dA_h at alpha = 1, which equals ctx_h . dF/dctx_h.
+        taylor: |A_h . dL/dA_h| at alpha = 1, which equals |ctx_h . dL/dctx_h|, where L = -log F is the
+            cross-entropy (Michel et al. 2019, equation 3).
+        taylor_released: What the authors' pruning script takes instead: of the sum of class scores, not of L,
+            the absolute value for each query position, summed over positions.
         f_full: F(A), the clean probability.
         f_zero: F(0), the probability with the layer's attention scaled to zero.
         completeness_error: sum(scores) - (f_full - f_zero).
@@ -86,18 +102,21 @@ class LayerAttribution:
         agreement_error: Largest change of a per-head maximum from the rule before, relative to the largest
             entry; NaN for a fixed rule.
         nodes: Nodes of the rule that was accepted.
+        certified: Whether it met all that the adaptive rule asks for; False where even the largest did not.
     """
 
     layer: int
     attention: Float[Tensor, "row head query key"]
     scores: Float[Tensor, "item head reach key"]
-    inner: Float[Tensor, "item head"]
+    taylor: Float[Tensor, "item head"]
+    taylor_released: Float[Tensor, "item head"]
     f_full: Float[Tensor, " item"]
     f_zero: Float[Tensor, " item"]
     completeness_error: Float[Tensor, " item"]
     path_error: Float[Tensor, " item"]
     agreement_error: Float[Tensor, " item"]
     nodes: Int[Tensor, " item"]
+    certified: Bool[Tensor, " item"]
 
 
 def attribute_layers(trace: Trace, items: Items, method: Method) -> Iterator[LayerAttribution]:
@@ -108,7 +127,7 @@ def attribute_layers(trace: Trace, items: Items, method: Method) -> Iterator[Lay
         items: Rows and classes to attribute.
         method: How to integrate.
     """
-    for layer, clean in enumerate(clean_nodes(trace, items)):
+    for layer, clean in enumerate(clean_passes(trace, items)):
         integral = _LayerIntegral(trace, layer, items, clean, method)
         yield integral.adaptive() if method.quadrature == "adaptive" else integral.fixed()
 
@@ -116,8 +135,9 @@ def attribute_layers(trace: Trace, items: Items, method: Method) -> Iterator[Lay
 class _LayerIntegral:
     """One layer's integral over alpha for all items."""
 
-    def __init__(self, trace: Trace, layer: int, items: Items, clean: Nodes, method: Method):
-        self.trace, self.layer, self.items, self.clean, self.method = trace, layer, items, clean, method
+    def __init__(self, trace: Trace, layer: int, items: Items, clean: CleanPass, method: Method):
+        self.trace, self.layer, self.items, self.method = trace, layer, items, method
+        self.at_one, self.clean = clean, clean.nodes()
         self.attention, self.values = trace.attention(layer)
         self.context = trace.contexts[layer].detach()
         self.everything = torch.arange(len(items), device=items.rows.device)
@@ -163,27 +183,38 @@ class _LayerIntegral:
             known.add(missing, self._replay(missing, active, dtype))
             if before is None:
                 before = self._scores(known.integral(nested(coarsest)), active)
-            scores = self._scores(known.integral(rule), active)
-            f_zero, change = known.value_at_zero(), _change(before, scores)
-            error = scores.sum((1, 2, 3)) - (result.f_full[active] - f_zero)
-            path_error = known.path_error(rule, self.context[self.items.rows[active]])
-            # The path's end is completeness itself, so this bounds |error| as well.
-            accept = (path_error <= PATH_SHARE * method.tolerance) & (change <= AGREEMENT * method.tolerance)
-            if size == levels[-1]:
-                accept = torch.ones_like(accept)
+            found = self._estimate(known, rule, active, before)
+            accept = found.certified | (size == levels[-1])
             done = active[accept]
-            result.scores[done], result.f_zero[done] = scores[accept], f_zero[accept]
-            result.completeness_error[done], result.path_error[done] = error[accept], path_error[accept]
-            result.agreement_error[done], result.nodes[done] = change[accept], size
+            for name, values in vars(found).items():
+                getattr(result, name)[done] = values[accept]
+            result.nodes[done] = size
             if len(done) == len(active):
                 break
-            active, before = active[~accept], scores[~accept]
+            active, before = active[~accept], found.scores[~accept]
             loose = size < _BFLOAT16_NODES and PATH_SHARE * method.tolerance >= _BFLOAT16_ROUNDING
             if dtype == "float32" or loose:
                 known.keep(~accept)
             else:  # what bfloat16 could not certify starts again in float32
                 known, dtype = _KnownNodes(_select(self.clean, active)), "float32"
         return result
+
+    def _estimate(self, known: _KnownNodes, rule: Rule, active: Tensor, before: Tensor) -> _Estimate:
+        """Applies a rule to the active items and judges it by F along the path and by the rule before."""
+        tolerance = self.method.tolerance
+        scores, f_zero = self._scores(known.integral(rule), active), known.value_at_zero()
+        path_error, rise = known.path_error(rule, self.context[self.items.rows[active]])
+        change = _change(before, scores).to(path_error)
+        asked = (RISE_SHARE * tolerance * rise).clamp(_ROUNDING, max(PATH_SHARE * tolerance, _ROUNDING))
+        return _Estimate(
+            scores=scores,
+            f_zero=f_zero,
+            # The path's end is completeness itself, so what is asked of the path bounds this as well.
+            completeness_error=scores.sum((1, 2, 3)) - (self.at_one.value[active] - f_zero),
+            path_error=path_error,
+            agreement_error=change,
+            certified=(path_error <= asked) & (change <= AGREEMENT * tolerance),
+        )
 
     def _replay(self, alphas: list[float], index: Tensor, dtype: str) -> Nodes:
         items = Items(self.items.rows[index], self.items.classes[index])
@@ -198,21 +229,38 @@ class _LayerIntegral:
         return products.mul_(self.attention[rows, :, : gradient.shape[1]])
 
     def _empty_result(self) -> LayerAttribution:
-        full, context = self.clean.value[0], self.context[self.items.rows]
+        full, rows, context = self.at_one.value, self.items.rows, self.context
         n_heads, n_keys = self.attention.shape[1], self.attention.shape[3]
-        inner = (context * self.clean.gradient[0]).unflatten(-1, (n_heads, -1)).sum((1, 3))
+
+        def by_head(products: Tensor) -> Float[Tensor, "item reach head"]:
+            return products.unflatten(-1, (n_heads, -1)).sum(-1)
+
         return LayerAttribution(
             layer=self.layer,
             attention=self.attention,
             scores=self.attention.new_zeros((len(self.items), n_heads, context.shape[1], n_keys)),
-            inner=inner,
+            taylor=by_head(context[rows] * self.at_one.log_gradient).sum(1).abs(),
+            taylor_released=by_head(context * self.at_one.logit_gradient).abs().sum(1)[rows],
             f_full=full,
             f_zero=torch.zeros_like(full),
             completeness_error=torch.zeros_like(full),
             path_error=torch.full_like(full, torch.nan),
             agreement_error=torch.full_like(full, torch.nan),
             nodes=torch.zeros_like(self.everything),
+            certified=torch.zeros_like(self.everything, dtype=torch.bool),
         )
+
+
+@dataclass(frozen=True)
+class _Estimate:
+    """What one rule gives for the active items; the fields are those of `LayerAttribution`."""
+
+    scores: Tensor
+    f_zero: Tensor
+    completeness_error: Tensor
+    path_error: Tensor
+    agreement_error: Tensor
+    certified: Tensor
 
 
 class _KnownNodes:
@@ -246,13 +294,19 @@ class _KnownNodes:
     def value_at_zero(self) -> Float[Tensor, " item"]:
         return self._values[0.0]
 
-    def path_error(self, rule: Rule, context: Float[Tensor, "item reach width"]) -> Float[Tensor, " item"]:
-        """Compares F(alpha) - F(0) with the integral of dF/dalpha up to alpha, at every node."""
+    def path_error(
+        self, rule: Rule, context: Float[Tensor, "item reach width"]
+    ) -> tuple[Float[Tensor, " item"], Float[Tensor, " item"]]:
+        """Compares F(alpha) - F(0) with the integral of dF/dalpha up to alpha, at every node.
+
+        Returns:
+            The largest difference, and the largest |F(alpha) - F(0)|.
+        """
         alphas = rule.nodes.tolist()
         slopes = torch.stack([(self._gradients[alpha] * context).sum((1, 2)) for alpha in alphas])
         rises = torch.stack([self._values[alpha] for alpha in alphas]) - self._values[0.0]
-        weights = torch.from_numpy(_partial_weights(len(rule))).to(slopes)
-        return (weights @ slopes - rises).abs().amax(0)
+        weights = torch.from_numpy(_partial_weights(len(rule))).to(rises)
+        return (weights @ slopes.to(rises) - rises).abs().amax(0), rises.abs().amax(0)
 
 
 @cache

@@ -32,9 +32,9 @@ class Keep:
 
     Attributes:
         top_k: Edges per (item, layer, head).
-        floor: Edges of the head-summed matrix below this share of the layer's scale are dropped; the
-            last layer keeps every positive edge (the tree of the paper starts there with threshold 0).
-        cap: Edges of the head-summed matrix per (item, layer) at most.
+        floor: Edges of the head-summed matrix below this share of the layer's scale are dropped, and none of
+            the positive ones in the last layer (the tree of the paper starts there with threshold 0).
+        cap: Edges of the head-summed matrix per (item, layer) at most, in the last layer too.
     """
 
     top_k: int = 5
@@ -87,8 +87,7 @@ def head_rows(
     flat = scores.flatten(2)
     positive_sum = flat.clamp_min(0).sum(-1)
     ranked = _without_padding(scores, batch.keep[names.rows][:, None]).flatten(2)
-    values, places = ranked.topk(min(max(keep.top_k, 2), flat.shape[-1]), dim=-1)
-    values, places = _in_order(values, places)
+    values, places = _largest(ranked, max(keep.top_k, 2))
     if n_tokens == 1:
         values, places = pad(values, (0, 1)), pad(places, (0, 1))
     values = _or_zero(values)
@@ -102,8 +101,8 @@ def head_rows(
         "attr_positive_sum": positive_sum,
         "attn_max": attn_max[names.rows],
         "attn_confidence": attn_confidence[names.rows],
-        # |A_h . dL/dA_h| with L the cross-entropy, so dL = -dF / F (Michel et al. 2019, equation 3).
-        "taylor": (result.inner / result.f_full.clamp_min(1e-30)[:, None]).abs(),
+        "taylor": result.taylor,
+        "taylor_released": result.taylor_released,
         "kept_mass": _share(top.sum(-1), positive_sum),
     }
     heads = names.columns(index, result.layer)
@@ -144,8 +143,7 @@ def layer_rows(
     scale = torch.where(off_first_max > 0, off_first_max, summed.amax((1, 2)))
     floor = scale.clamp_min(0) * (0.0 if last else keep.floor)
     flat = summed.flatten(1)
-    values, places = flat.topk(min(keep.cap, flat.shape[1]), dim=1)
-    values, places = _in_order(values, places)
+    values, places = _largest(flat, keep.cap)
     kept = (values > 0) & (values >= floor[:, None])
     kept_mass = _share((values * kept).sum(1), flat.clamp_min(0).sum(1))
     layers = names.columns(np.arange(n_items), result.layer)
@@ -156,6 +154,7 @@ def layer_rows(
         "path_error": _or_null(result.path_error),
         "agreement_error": _or_null(result.agreement_error),
         "nodes": _numpy(result.nodes).astype(np.uint16),
+        "certified": np.ma.masked_array(_numpy(result.certified), mask=_numpy(result.path_error.isnan())),
         "off_first_max": _numpy(off_first_max),
         "edge_floor": _numpy(floor),
         "kept_mass": _numpy(kept_mass),
@@ -226,8 +225,24 @@ def _or_zero(maxima: Tensor) -> Tensor:
     return maxima.masked_fill(maxima.isneginf(), 0.0)
 
 
+def _largest(entries: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The k largest entries of each line (all of a shorter one) and their places, largest first.
+
+    Of equal ones the first in place comes first, and is kept where not all are. topk leaves both open: only
+    lines whose positive entries tie at the cut, which are rare, are sorted whole for it.
+    """
+    k = min(k, entries.shape[-1])
+    values, places = entries.topk(min(k + 1, entries.shape[-1]), dim=-1)
+    cut = (values[..., -1] == values[..., k - 1]) & (values[..., k - 1] > 0)
+    values, places = _in_order(values[..., :k], places[..., :k])
+    if values.shape[-1] < entries.shape[-1] and cut.any():
+        whole_values, whole_places = entries[cut].sort(dim=-1, descending=True, stable=True)
+        values[cut], places[cut] = whole_values[:, :k], whole_places[:, :k]
+    return values, places
+
+
 def _in_order(values: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
-    """Orders equal values by place, which topk leaves open: the same rows on every machine."""
+    """Orders equal values by place."""
     by_place = places.argsort(dim=-1, stable=True)
     values, places = values.gather(-1, by_place), places.gather(-1, by_place)
     by_value = values.argsort(dim=-1, descending=True, stable=True)

@@ -20,7 +20,7 @@ from attattr_batch.data.planning import plan_chunks
 from attattr_batch.data.sources import load_dataset_for
 from attattr_batch.engine.attribution import Method
 from attattr_batch.engine.devices import choose_device
-from attattr_batch.engine.families import check_family
+from attattr_batch.engine.families import check_family, layers_run
 from attattr_batch.engine.model_source import ModelSource, find_model
 from attattr_batch.engine.models import check_outputs, load_config, load_tokenizer, token_limit
 from attattr_batch.engine.statistics import Keep
@@ -137,7 +137,7 @@ def plan_attribution(spec: RunSpec) -> AttributionPlan:
         work=_work(spec, source, config.hidden_size, target, match),
         unfit=_unfit(dataset, encoded, target),
         warnings=(*warnings, *_label_warnings(match, dataset)),
-        architecture=(config.model_type, _n_layers(config), config.num_attention_heads),
+        architecture=(config.model_type, layers_run(config), config.num_attention_heads),
         hidden_size=config.hidden_size,
         tokenizer_key=tokenizer_key,
         vocabulary=vocabulary,
@@ -171,11 +171,6 @@ def device_for(machine: Machine) -> str:
     if wanted == "cuda" and machine.address is not None:
         return wanted  # a cluster's GPUs are not seen from here
     return choose_device(wanted).type
-
-
-def _n_layers(config: Any) -> int:
-    """Layers as they are run; ALBERT may repeat several in each step."""
-    return int(config.num_hidden_layers) * int(getattr(config, "inner_group_num", 1))
 
 
 def default_batch_tokens(device: str, hidden_size: int) -> int:

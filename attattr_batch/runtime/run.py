@@ -45,8 +45,8 @@ class RunSummary:
         labelled: Committed examples with a gold label.
         accuracy: correct / labelled; None without labels.
         truncated: Committed examples of which tokens were cut to fit the length limit.
-        uncertified: Stored (example, layer, target) rows of an adaptive run whose completeness or path error
-            exceeds the tolerance even with the largest rule.
+        uncertified: Stored (example, layer, target) rows of an adaptive run that miss what it asks for (see
+            `layer_scores.certified`) even with the largest rule.
         worst_completeness_error: Largest absolute completeness error of the run.
         seconds: Wall time of this call's computation.
         resumed: Whether the run was in the store before.

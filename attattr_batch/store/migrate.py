@@ -25,7 +25,7 @@ from attattr_batch.resources import data_folder
 from attattr_batch.store.sqlfile import SqlFile, load_folder
 from attattr_batch.store.tables import metadata
 
-SCHEMA_VERSION = "0003"
+SCHEMA_VERSION = "0004"
 """Newest migration in schema/versions; what this program reads and writes."""
 
 VERSION_TABLE = "attattr_schema"

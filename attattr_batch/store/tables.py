@@ -58,7 +58,7 @@ runs = _table(
     c.column("quadrature", c.TEXT, "Rule of the integral over alpha: `adaptive` or a fixed rule's name."),
     c.column("nodes", c.SMALL, "Nodes of a fixed rule; null for `adaptive`.", nullable=True),
     c.column("tolerance", DOUBLE(), "Largest accepted |completeness_error| of an `adaptive` run."),
-    c.column("dtype", c.TEXT, "Number format of the model's computation: `float32` or `bfloat16`."),
+    c.column("dtype", c.TEXT, "Number format of the replays (docs/attribution.md): `float32` or `bfloat16`."),
     c.column("status", c.TEXT, "`running`, or `sealed` once every example is committed or quarantined."),
     c.column("tokenizer_key", c.TEXT, "Which vocabulary the token ids belong to (vocabulary.tokenizer_key)."),
     c.column("config", c.TEXT, "The full run spec (JSON)."),
@@ -194,6 +194,15 @@ head_scores = _table(
     c.column("attn_max", c.FLOAT, "Largest entry of A."),
     c.column("attn_confidence", c.FLOAT, "Mean over query rows of the row's largest attention weight."),
     c.column("taylor", c.FLOAT, "|sum of A * dL/dA| of the head, L = cross-entropy of the attributed class."),
+    c.column(
+        "taylor_released",
+        c.FLOAT,
+        "What the authors' script takes instead: the sum of all class scores (logits) in place of L, and the"
+        " absolute value for each query position, summed over positions; the same for either target. Their"
+        " importance of a head is its mean over examples, divided by the layer's L2 norm of those means. Null"
+        " in runs of an earlier release.",
+        nullable=True,
+    ),
     c.column("kept_mass", c.FLOAT, "Share of attr_positive_sum that the stored top-k edges hold, 0 to 1."),
     key="run_id example_id layer head target",
     written_by="chunk",
@@ -225,6 +234,13 @@ layer_scores = _table(
         nullable=True,
     ),
     c.column("nodes", c.SMALL, "Nodes of the rule that was accepted."),
+    c.column(
+        "certified",
+        Boolean(),
+        "Whether it met all that the adaptive rule asks for (docs/attribution.md); null for a fixed rule and"
+        " in runs of an earlier release.",
+        nullable=True,
+    ),
     c.column(
         "off_first_max", c.FLOAT, "Largest entry of the head-summed matrix over query rows >= 1 (tree scale)."
     ),

@@ -11,6 +11,7 @@ WHERE NOT (
     AND isfinite(attn_max)
     AND isfinite(attn_confidence)
     AND isfinite(taylor)
+    AND coalesce(isfinite(taylor_released), true)
     AND isfinite(kept_mass)
 )
 UNION ALL BY NAME

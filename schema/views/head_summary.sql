@@ -9,6 +9,7 @@
 -- column attn_max: Mean of head_scores.attn_max.
 -- column attn_confidence: Mean of head_scores.attn_confidence.
 -- column taylor: Mean of head_scores.taylor.
+-- column taylor_released: Mean of head_scores.taylor_released; null in a run of an earlier release.
 SELECT
     run_id,
     target,
@@ -19,6 +20,7 @@ SELECT
     avg(attr_sum) AS attr_sum,
     avg(attn_max) AS attn_max,
     avg(attn_confidence) AS attn_confidence,
-    avg(taylor) AS taylor
+    avg(taylor) AS taylor,
+    avg(taylor_released) AS taylor_released
 FROM head_scores
 GROUP BY run_id, target, layer, head

@@ -11,7 +11,8 @@
 -- column accuracy: correct / labelled; null without labels.
 -- column truncated: Committed examples of which tokens were cut to fit the length limit.
 -- column worst_completeness_error: Largest |completeness_error| of any example, layer and target.
--- column uncertified: Stored (example, layer, target) rows of an adaptive run whose completeness or path error exceeds its tolerance.
+-- column uncertified: Stored (example, layer, target) rows of an adaptive run that are not certified, or whose
+--   completeness or path error exceeds its tolerance.
 WITH answers AS (
     SELECT
         run_id,
@@ -27,7 +28,8 @@ errors AS (
         s.run_id,
         max(abs(s.completeness_error)) AS worst_completeness_error,
         count(*) FILTER (
-            r.quadrature = 'adaptive' AND greatest(abs(s.completeness_error), s.path_error) > r.tolerance
+            r.quadrature = 'adaptive'
+            AND (NOT coalesce(s.certified, true) OR greatest(abs(s.completeness_error), s.path_error) > r.tolerance)
         ) AS uncertified
     FROM layer_scores_stored AS s
     JOIN runs AS r USING (run_id)

@@ -58,13 +58,15 @@ def made(
         layer=3,
         attention=attention,
         scores=scores[:, :, :reach],
-        inner=per_item(n_heads) - 0.5,
+        taylor=per_item(n_heads),
+        taylor_released=per_item(n_heads),
         f_full=per_item(),
         f_zero=per_item(),
         completeness_error=per_item() - 0.5,
         path_error=torch.full((len(rows),), torch.nan) if seed % 2 else per_item(),
         agreement_error=torch.full((len(rows),), torch.nan) if seed % 2 else per_item(),
         nodes=torch.arange(len(rows)) + 5,
+        certified=torch.arange(len(rows)) % 2 == 0,
     )
     ids = torch.randint(0, 100, (n_rows, n_tokens), generator=generator)
     names = ItemNames(np.arange(70, 70 + len(rows), dtype=np.uint32), ["gold"] * n_rows + ["predicted"], rows)
@@ -113,7 +115,8 @@ def slow_head_rows(case: Case, top_k: int) -> tuple[list[Row], list[Row]]:
                     "attr_positive_sum": positive_sum,
                     "attn_max": max(max(line) for line in weights),
                     "attn_confidence": sum(max(line) for line in weights) / n,
-                    "taylor": abs(float(case.result.inner[item, head]) / float(case.result.f_full[item])),
+                    "taylor": float(case.result.taylor[item, head]),
+                    "taylor_released": float(case.result.taylor_released[item, head]),
                     "kept_mass": sum(value for value, _, _ in top) / positive_sum if positive else 1.0,
                 }
             )
@@ -154,6 +157,7 @@ def slow_layer_rows(case: Case, keep: Keep, last: bool) -> tuple[list[Row], list
                 "path_error": float(result.path_error[item]) if known else None,
                 "agreement_error": float(result.agreement_error[item]) if known else None,
                 "nodes": int(result.nodes[item]),
+                "certified": bool(result.certified[item]) if known else None,
                 "off_first_max": off_first,
                 "edge_floor": floor,
                 "kept_mass": sum(v for v, _, _ in kept) / positive_sum if positive_sum > 0 else 1.0,

@@ -100,7 +100,8 @@ def test_order_of_items_and_rows(kind: str) -> None:
     for one, other in zip(backwards, expected, strict=True):
         torch.testing.assert_close(one.f_full, other.f_full, rtol=1e-5, atol=1e-6)
         torch.testing.assert_close(one.f_zero, other.f_zero, rtol=1e-5, atol=1e-6)
-        torch.testing.assert_close(one.inner, other.inner, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(one.taylor, other.taylor, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(one.taylor_released, other.taylor_released, rtol=1e-4, atol=1e-6)
 
 
 def test_one_row_for_all_classes_at_once() -> None:

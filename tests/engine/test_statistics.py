@@ -17,6 +17,7 @@ from slow_statistics import Row, as_rows, made, slow_head_rows, slow_layer_rows,
 from torch import Tensor
 
 from attattr_batch.engine.attribution import Method
+from attattr_batch.engine.path import Items
 from attattr_batch.engine.statistics import (
     ItemNames,
     Keep,
@@ -118,6 +119,21 @@ def test_matrices_without_a_positive_entry() -> None:
     assert (layers["edge_floor"] == 0).all()
 
 
+@pytest.mark.parametrize("top_k", [1, 2, 3])
+def test_of_equal_entries_at_the_cut_the_first_in_place_are_kept(top_k: int) -> None:
+    """torch's topk takes any of them, and others for another k or on another device."""
+    case = made((64,), n_heads=1)
+    case.result.scores[:] = -1.0
+    case.result.scores[0, 0, 5:, ::7] = 0.5
+    scores = full_scores(case.result)
+    _, edges = head_rows(case.result, scores, case.batch, case.names, Keep(top_k=top_k))
+    places = list(zip(edges["query_pos"].tolist(), edges["key_pos"].tolist(), strict=True))
+    assert places == [(5, 7 * place) for place in range(top_k)]
+    _, edges = layer_rows(case.result, scores.sum(1), case.batch, case.names, Keep(cap=20), last=False)
+    places = list(zip(edges["query_pos"].tolist(), edges["key_pos"].tolist(), strict=True))
+    assert places == [(5 + place // 10, 7 * (place % 10)) for place in range(20)]
+
+
 @pytest.mark.parametrize("kind", ["bert", "albert", "distilbert", "modernbert", "deberta-v2"])
 def test_taylor_is_attention_times_the_gradient_of_the_cross_entropy(kind: str) -> None:
     model, batch = tiny.classifier(kind), tiny.batch(kind)
@@ -132,6 +148,39 @@ def test_taylor_is_attention_times_the_gradient_of_the_cross_entropy(kind: str) 
         heads, _ = head_rows(result, full_scores(result), batch, names, Keep())
         expected = (attention * gradient).sum((2, 3)).abs().flatten().numpy()
         np.testing.assert_allclose(heads["taylor"], expected, rtol=1e-3, atol=1e-5 * expected.max())
+
+
+@pytest.mark.parametrize("kind", ["bert", "albert", "modernbert", "deberta-v2"])
+def test_taylor_as_released_takes_absolute_values_by_query_of_the_sum_of_class_scores(kind: str) -> None:
+    model, batch = tiny.classifier(kind), tiny.batch(kind)
+    items = gold_and_predicted(model, batch)
+    slow = reference_gradient(model, batch.model_inputs(), torch.Tensor.sum)
+    results = attribute(model, batch, items, Method("gauss-legendre", 1))
+    for result, (attention, gradient) in zip(results, slow, strict=True):
+        expected = (attention * gradient).sum(3).abs().sum(2)[items.rows]
+        torch.testing.assert_close(
+            result.taylor_released, expected, rtol=1e-3, atol=1e-5 * float(expected.max())
+        )
+
+
+def test_taylor_of_a_saturated_class_keeps_its_digits() -> None:
+    """At 1 - F = 4e-7 a float32 softmax has 1 - F to seven percent; at 1e-10 it has 0."""
+    for shift in (14.7, 23.0):
+        small, large = (
+            tiny.classifier("bert", num_labels=2, dtype=dtype) for dtype in (torch.float32, torch.float64)
+        )
+        batch = tiny.batch("bert", (9,))
+        for model in (small, large):
+            with torch.no_grad():
+                logits = model(**batch.model_inputs()).logits[0]
+                model.classifier.bias[0] += shift - (logits[0] - logits[1])
+        item = Items(torch.tensor([0]), torch.tensor([0]))
+        for one, other in zip(
+            *(attribute(model, batch, item, Method("gauss-legendre", 1)) for model in (small, large)),
+            strict=True,
+        ):
+            assert 1 - float(other.f_full) < 5e-7
+            torch.testing.assert_close(one.taylor.double(), other.taylor, rtol=1e-3, atol=0)
 
 
 def cross_entropy(logits: Tensor, classes: Tensor) -> Tensor:

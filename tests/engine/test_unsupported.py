@@ -119,11 +119,11 @@ def test_heads_that_share_values_are_refused() -> None:
 
 
 def test_attention_that_is_not_called_once_a_layer_is_refused() -> None:
-    # Two attention layers to each layer that ALBERT's configuration counts: only the fast path knows.
-    encoder = encoder_for(tiny.classifier("albert-inner"), generic=True)
-    with pytest.raises(UserError, match="'albert' does not expose its attention") as caught:
-        encoder.trace(tiny.batch("albert-inner"))
-    assert "4 of 2 layers" in str(caught.value)
+    encoder = encoder_for(tiny.classifier("bert"), generic=True)
+    encoder.n_layers += 1
+    with pytest.raises(UserError, match="'bert' does not expose its attention") as caught:
+        encoder.trace(tiny.batch("bert"))
+    assert "3 of 4 layers" in str(caught.value)
 
 
 def test_eurobert_with_a_value_per_head_is_served() -> None:

@@ -41,6 +41,10 @@ _QUANTITIES = {
     "Taylor score": (
         "SELECT taylor FROM head_scores WHERE run_id = ? AND target = 'gold' ORDER BY example_id, layer, head"
     ),
+    "Taylor score as released": (
+        "SELECT taylor_released FROM head_scores WHERE run_id = ? AND target = 'gold'"
+        " ORDER BY example_id, layer, head"
+    ),
 }
 
 

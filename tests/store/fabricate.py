@@ -139,6 +139,7 @@ def _layer_row(key: dict[str, Any], probability: float) -> dict[str, Any]:
         "path_error": 1e-4,
         "agreement_error": 1e-4,
         "nodes": 5,
+        "certified": True,
         "off_first_max": 0.1 + _value(key),
         "edge_floor": 0.05,
         "kept_mass": 0.9,
@@ -159,6 +160,7 @@ def _head_row(key: dict[str, Any]) -> dict[str, Any]:
         "attn_max": 0.5,
         "attn_confidence": 0.4,
         "taylor": value,
+        "taylor_released": value * 4,
         "kept_mass": 0.8,
     }
 

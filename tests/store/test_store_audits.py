@@ -69,6 +69,8 @@ ORDERED = (
 OFFENCES: dict[str, list[tuple[str, int]]] = {
     "completeness": [
         ("UPDATE layer_scores_stored SET completeness_error = -0.002 WHERE example_id = 3", 4),
+        ("UPDATE layer_scores_stored SET certified = false WHERE example_id = 3", 4),
+        ("UPDATE layer_scores_stored SET certified = NULL", 0),
         # Errors along the path that cancel at its end.
         ("UPDATE layer_scores_stored SET path_error = 0.002 WHERE example_id = 3", 4),
     ],
@@ -144,6 +146,8 @@ OFFENCES: dict[str, list[tuple[str, int]]] = {
     ],
     "finite_numbers": [
         ("UPDATE head_scores_stored SET taylor = 'nan' WHERE example_id = 3 AND head = 1", 4),
+        ("UPDATE head_scores_stored SET taylor_released = 'nan' WHERE example_id = 3 AND head = 1", 4),
+        ("UPDATE head_scores_stored SET taylor_released = NULL", 0),
         ("UPDATE head_scores_stored SET attr_second = 'inf' WHERE example_id = 3 AND head = 1", 4),
         ("UPDATE layer_scores_stored SET agreement_error = 'nan' WHERE example_id = 3", 4),
         ("UPDATE target_scores_stored SET tree_top_mass = 'nan' WHERE example_id = 3", 2),

@@ -117,12 +117,17 @@ def test_an_older_store_is_copied_as_it_is_and_migrated_by_jobs(tmp_path: Path) 
     execute(
         store,
         "ALTER TABLE job_runs DROP COLUMN query_key",
+        "ALTER TABLE head_scores_stored DROP COLUMN taylor_released",
+        "ALTER TABLE layer_scores_stored DROP COLUMN certified",
         f"UPDATE {migrate.VERSION_TABLE} SET version_num = '{older}'",
     )
     assert run_command_line(["snapshot", str(copy), "--db", str(store.path)]) == 0
     assert run_command_line(["jobs", "run", "splits", "--db", str(store.path)]) == 0
     assert rows(store, f"FROM {migrate.VERSION_TABLE}") == [(HEAD,)]
     assert rows(store, "SELECT count(*) FROM splits") == [(16,)]
+    unknown = "SELECT count(*) > 0, count(taylor_released) FROM head_scores"
+    assert rows(store, unknown) == [(True, 0)]
+    assert rows(store, "SELECT uncertified FROM run_summary") == [(0,)]
     with pytest.raises(StoreError, match=f"schema {older}"), Store(copy).read():
         pass
     assert run_command_line(["migrate", "--db", str(copy)]) == 0

@@ -12,6 +12,7 @@ from attattr_batch.engine.families._base import Batch as Batch
 from attattr_batch.engine.families._base import Encoder as Encoder
 from attattr_batch.engine.families._base import Trace as Trace
 from attattr_batch.engine.families._base import collate as collate
+from attattr_batch.engine.families._base import layers_run as layers_run
 from attattr_batch.engine.families._intercepted import DebertaEncoder, InterfaceEncoder
 from attattr_batch.engine.families._layered import LayeredEncoder
 from attattr_batch.errors import TerminalError, UserError

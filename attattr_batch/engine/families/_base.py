@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -44,6 +45,11 @@ class Batch:
         if self.token_type_ids is not None:
             inputs["token_type_ids"] = self.token_type_ids
         return inputs
+
+
+def layers_run(config: Any) -> int:
+    """Layers as they are run; ALBERT may repeat several in each step."""
+    return int(config.num_hidden_layers) * int(getattr(config, "inner_group_num", 1))
 
 
 def collate(examples: Sequence[EncodedExample], pad_token_id: int, device: torch.device) -> Batch:

@@ -20,7 +20,7 @@ from transformers import PreTrainedModel
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from attattr_batch.engine.families._base import Batch, Encoder, Trace
+from attattr_batch.engine.families._base import Batch, Encoder, Trace, layers_run
 from attattr_batch.errors import UserError
 
 _INTERFACE = "attattr_intercepted"
@@ -36,7 +36,7 @@ class InterceptedEncoder(Encoder):
         self.model = model
         config = model.config
         self.family = config.model_type
-        self.n_layers = config.num_hidden_layers
+        self.n_layers = layers_run(config)
         self.n_heads = config.num_attention_heads
         self.n_labels = config.num_labels
         self.pad_token_id = config.pad_token_id or 0

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import PreTrainedModel
 
-from attattr_batch.engine.families._base import Batch, Encoder, Trace
+from attattr_batch.engine.families._base import Batch, Encoder, Trace, layers_run
 
 
 class LayeredEncoder(Encoder):
@@ -24,7 +24,7 @@ class LayeredEncoder(Encoder):
         self.model = model
         config = model.config
         self.family = config.model_type
-        self.n_layers = config.num_hidden_layers
+        self.n_layers = layers_run(config)
         self.n_heads = config.num_attention_heads
         self.n_labels = config.num_labels
         self.pad_token_id = config.pad_token_id or 0

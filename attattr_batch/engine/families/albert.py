@@ -25,7 +25,6 @@ class AlbertEncoder(LayeredEncoder):
         self._blocks: list[Any] = []
         for step in range(config.num_hidden_layers):
             self._blocks.extend(stack.albert_layer_groups[int(step / per_group)].albert_layers)
-        self.n_layers = len(self._blocks)
 
     def embed(self, batch: Batch) -> Tensor:
         """Input of layer 0."""
