@@ -93,7 +93,7 @@ def _token(*, fresh: bool) -> Iterator[None]:
 
 def _read_token_again() -> None:
     """Of mode and token Ray keeps the first that it sees in a process, unless it is told to look again."""
-    from ray._raylet import AuthenticationTokenLoader, Config
+    from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]  # compiled
 
     Config.initialize("")  # the mode first: without it, threads that still end would miss the token
     AuthenticationTokenLoader.instance().reset_cache()
