@@ -141,7 +141,8 @@ def attribute(
 ) -> Attribution:
     """Attributes the probability of one class to the attention between tokens.
 
-    The model is left as it was found: same mode, same parameters requiring gradients, no hooks.
+    The model is left as it was found: same mode, same parameters requiring gradients, no hooks. Threads may
+    attribute side by side, each with a model of its own.
 
     Args:
         model: A `*ForSequenceClassification` of transformers, or a folder or hub id to load it from.

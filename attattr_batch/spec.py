@@ -267,8 +267,10 @@ def _resolve(key: str, value: Any, folder: Path) -> Any:
         return value
     try:
         candidate = folder / Path(value).expanduser()
-        # A `*` watches a folder of checkpoints (schedules).
+        # A `*` watches a folder of checkpoints (schedules). A stage is a folder or an address, and is made.
         looks_like_path = value.startswith((".", "/", "~")) or "*" in value or candidate.exists()
+        if key == "stage":
+            looks_like_path = "://" not in value
         return str(candidate.resolve()) if looks_like_path else value
     except (OSError, ValueError, RuntimeError) as error:  # too long, a null character, nobody's home
         got = f"{key}: {reprlib.repr(value):.200}: {error}"

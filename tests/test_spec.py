@@ -37,6 +37,21 @@ def test_paths_are_relative_to_the_file_but_hub_ids_stay(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
+    ("stage", "found"),
+    [
+        ("staged", "{folder}/staged"),
+        ("shared/staged", "{folder}/shared/staged"),
+        ("../staged", "{above}/staged"),
+        ("/mnt/staged", "/mnt/staged"),
+        ("s3://bucket/staged", "s3://bucket/staged"),
+    ],
+)
+def test_a_stage_need_not_be_there_to_be_relative_to_the_file(tmp_path: Path, stage: str, found: str) -> None:
+    (spec,) = load_spec(written(tmp_path, f"{{task: sst2, model: bundled, stage: '{stage}'}}"))
+    assert spec.stage == found.format(folder=tmp_path, above=tmp_path.parent)
+
+
+@pytest.mark.parametrize(
     ("values", "message"),
     [
         ({"task": "sst2", "model": "m", "tolerence": 1}, "did you mean 'tolerance'"),

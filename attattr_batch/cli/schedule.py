@@ -177,7 +177,7 @@ def run_due(
 def serve(
     schedules: StateOption = DEFAULT_STATE, quiet: QuietOption = False, verbose: VerboseOption = False
 ) -> None:
-    """Call `run-due` again and again, in processes of their own, until interrupted."""
+    """Call `run-due` for each schedule that is due, in a process of its own, until interrupted."""
     from attattr_batch.schedule.due import pending
     from attattr_batch.schedule.state import State
 
@@ -186,17 +186,18 @@ def serve(
         stderr.print(f"serving {len(transaction.schedules())} schedules of {schedules}; Ctrl-C ends it")
     command = [sys.executable, "-m", "attattr_batch", "schedule", "run-due", "--schedules", str(schedules)]
     command += ["--quiet"] * quiet + ["--verbose"] * verbose
-    children: list[subprocess.Popen[bytes]] = []
+    children: dict[str, subprocess.Popen[bytes]] = {}
     try:
         while True:
-            children = [child for child in children if child.poll() is None]
-            if pending(state, _now()):
-                children.append(subprocess.Popen(command))
+            children = {name: child for name, child in children.items() if child.poll() is None}
+            # One that still loads torch has no lock yet: only its process says that the schedule is seen to.
+            for name in set(pending(state, _now())) - children.keys():
+                children[name] = subprocess.Popen([*command, "--only", name])
             time.sleep(_SERVE_EVERY_S)
     finally:
-        for child in children:
+        for child in children.values():
             child.terminate()
-        for child in children:
+        for child in children.values():
             child.wait()
 
 

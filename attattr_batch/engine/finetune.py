@@ -12,9 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from transformers import (
-    AutoModelForSequenceClassification,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     PrinterCallback,
@@ -26,7 +24,7 @@ from transformers import (
 
 from attattr_batch.engine.families import collate
 from attattr_batch.engine.model_source import ModelSource
-from attattr_batch.engine.models import quiet_transformers
+from attattr_batch.engine.models import load_config, quiet_transformers, read_weights
 from attattr_batch.errors import UserError
 from attattr_batch.records import EncodedExample
 
@@ -110,20 +108,10 @@ class _Report(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
 
 
 def _load_base(source: ModelSource, labels: Sequence[str]) -> PreTrainedModel:
-    names = dict(enumerate(labels))
-    try:
-        model, info = AutoModelForSequenceClassification.from_pretrained(
-            source.folder,
-            num_labels=len(names),
-            id2label=names,
-            label2id={name: index for index, name in names.items()},
-            dtype=torch.float32,
-            trust_remote_code=False,
-            use_safetensors=True,
-            output_loading_info=True,
-        )
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise UserError("the base model cannot be loaded", got=f"{source.folder}: {error}") from error
+    config = load_config(source)
+    config.id2label = dict(enumerate(labels))
+    config.label2id = {name: index for index, name in enumerate(labels)}
+    model, info = read_weights(source, config)
     # A new head is meant to be random, and checkpoints of language models lack the pooler.
     body = f"{model.base_model_prefix}."
     missing = sorted(key for key in info["missing_keys"] if key.startswith(body) and "pooler" not in key)

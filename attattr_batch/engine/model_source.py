@@ -139,10 +139,39 @@ def _download(hub_id: str, revision: str | None) -> Path:
         ) from error
 
 
+def refuse_unhashed_weights(folder: Path) -> None:
+    """Refuses a folder by which transformers would load weights from elsewhere, which nobody hashes.
+
+    Raises:
+        UserError: it holds an adapter, whose base model lies elsewhere, or an index whose shards do.
+    """
+    adapter = folder / "adapter_config.json"
+    if adapter.exists():
+        raise UserError(
+            "the model folder holds an adapter (LoRA, say), which changes a base model that lies elsewhere",
+            got=adapter,
+            allowed="a whole model, with all its weights in the folder",
+            hint="merge it: `merge_and_unload()` of peft, then `save_pretrained(folder)` into a new folder",
+        )
+    for index in sorted(folder.glob("*.safetensors.index.json")):
+        try:
+            shards = set(json.loads(index.read_bytes())["weight_map"].values())
+            elsewhere = sorted(name for name in shards if Path(name).name != name)
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+            raise UserError("the model's index of weights is broken", got=f"{index}: {error!r}") from error
+        if elsewhere:
+            raise UserError(
+                "the model's index of weights names files that lie elsewhere",
+                got=f"{index}: {elsewhere[0]}",
+                allowed="names of *.safetensors in the folder itself",
+            )
+
+
 def _check_folder(source: ModelSource) -> None:
     folder = source.folder
     if not folder.is_dir():
         raise UserError("no such model folder", got=folder, allowed="a folder, or a hub id: org/name")
+    refuse_unhashed_weights(folder)  # before anything is missed that an adapter's folder lacks
     if not (folder / "config.json").is_file():
         raise UserError(
             "the model folder has no config.json", got=folder, hint="give a transformers model folder"

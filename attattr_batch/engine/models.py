@@ -20,7 +20,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from attattr_batch.engine.model_source import ModelSource
+from attattr_batch.engine.model_source import ModelSource, refuse_unhashed_weights
 from attattr_batch.errors import UserError
 
 # Beyond what any classifier has; a configuration may ask for more to exhaust memory or time.
@@ -33,6 +33,8 @@ _LARGEST = {
     "max_position_embeddings": 2**22,
     "num_labels": 2**12,
 }
+_ATTENTION_KEYS = ("attn_implementation", "_attn_implementation")
+_ATTENTION_CODE = (None, "eager", "sdpa")
 _IN_A_LAYER = re.compile(r"\.\d+\.")
 # Families that count positions from padding_idx + 1.
 _COUNTED_FROM_PADDING = {
@@ -44,14 +46,19 @@ _COUNTED_FROM_PADDING = {
 def load_config(source: ModelSource) -> Any:
     """Reads and checks the configuration of a classifier without loading weights.
 
+    Whatever loads a tokenizer or weights begins here, so that no road to a model goes round these checks.
+
     Raises:
         UserError: not a configuration transformers knows, one that needs code of its own, or one of a model
-            larger than any.
+            larger than any; or the folder names weights that lie elsewhere, an adapter's say.
     """
+    refuse_unhashed_weights(source.folder)
     path = source.folder / "config.json"
     try:
         # First as it stands there: transformers makes a name for each of as many labels as it says.
-        _check_sizes(json.loads(path.read_text(encoding="utf-8")).get, path)
+        text = path.read_text(encoding="utf-8")
+        settings = json.loads(text, object_hook=lambda part: _without_things_elsewhere(part, path))
+        _check_sizes(settings.get, path)
         config = AutoConfig.from_pretrained(source.folder, trust_remote_code=False)
     except UserError:
         raise
@@ -65,6 +72,23 @@ def load_config(source: ModelSource) -> Any:
     if not all(isinstance(name, str) for name in config.id2label.values()):
         raise UserError("the model's configuration cannot be used", got=f"{path}: id2label", allowed="texts")
     return config
+
+
+def _without_things_elsewhere(settings: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Refuses names by which transformers would read weights that nobody hashes, or run code of the hub."""
+    for key, value in settings.items():
+        if key in _ATTENTION_KEYS and value not in _ATTENTION_CODE:
+            allowed = "eager, sdpa or null: other attention code may be fetched from the hub and run"
+        elif key == "transformers_weights" and Path(str(value)).name != value:
+            allowed = "the name of a *.safetensors beside it"
+        else:
+            continue
+        raise UserError(
+            "the model's configuration cannot be used",
+            got=f"{path}: {key} is {reprlib.repr(value):.100}",
+            allowed=allowed,
+        )
+    return settings
 
 
 def _check_sizes(setting: Callable[[str], Any], path: Path) -> None:
@@ -105,8 +129,9 @@ def load_tokenizer(source: ModelSource) -> PreTrainedTokenizerBase:
     """Loads the model's tokenizer.
 
     Raises:
-        UserError: the folder holds none, or only a slow one.
+        UserError: the folder holds none, or only a slow one; or `load_config` refuses the model.
     """
+    load_config(source)  # transformers reads the configuration for a tokenizer too
     try:
         tokenizer = AutoTokenizer.from_pretrained(source.folder, trust_remote_code=False)
     except Exception as error:  # of any kind: the library of fast tokenizers raises bare ones
@@ -132,19 +157,9 @@ def load_model(source: ModelSource, device: torch.device) -> PreTrainedModel:
     Raises:
         UserError: weights are missing (a classifier head, above all), broken, or do not fit the
             configuration: those of a layer that the architecture has no use for among them. (An unused head
-            or pooler is common and does no harm.)
+            or pooler is common and does no harm.) Or `load_config` refuses the model.
     """
-    try:
-        with quiet_transformers():
-            model, info = AutoModelForSequenceClassification.from_pretrained(
-                source.folder,
-                dtype=torch.float32,
-                use_safetensors=True,
-                trust_remote_code=False,
-                output_loading_info=True,
-            )
-    except Exception as error:  # of any kind: each architecture fails in its own way on odd settings
-        raise UserError("the model cannot be loaded", got=f"{source.folder}: {error}") from error
+    model, info = read_weights(source, load_config(source))
     missing = sorted(info["missing_keys"])
     if missing:
         raise UserError(
@@ -167,6 +182,34 @@ def load_model(source: ModelSource, device: torch.device) -> PreTrainedModel:
     if broken:
         raise UserError("the model has weights that are no numbers", got=f"{source.folder}: {broken[0]}")
     return model.to(device).eval()
+
+
+def read_weights(source: ModelSource, config: Any) -> tuple[PreTrainedModel, dict[str, Any]]:
+    """Makes a classifier in float32 and fills it from the folder: the only place where weights are read.
+
+    Args:
+        source: The model.
+        config: From `load_config`, with other labels if the classifier is to have others.
+
+    Returns:
+        The model, and transformers' lists of the weights that were missing or not used.
+
+    Raises:
+        UserError: the weights cannot be read, or do not fit the configuration.
+    """
+    try:
+        with quiet_transformers():
+            model, info = AutoModelForSequenceClassification.from_pretrained(
+                source.folder,
+                config=config,
+                dtype=torch.float32,
+                use_safetensors=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+            )
+    except Exception as error:  # of any kind: each architecture fails in its own way on odd settings
+        raise UserError("the model cannot be loaded", got=f"{source.folder}: {error}") from error
+    return model, info
 
 
 @contextmanager

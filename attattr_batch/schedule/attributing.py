@@ -23,6 +23,7 @@ from attattr_batch.schedule.state import TickRow
 from attattr_batch.schedule.timing import stamp
 from attattr_batch.spec import Machine, RunSpec
 from attattr_batch.store.connection import Store
+from attattr_batch.store.runs import list_runs
 
 log = logging.getLogger(__name__)
 
@@ -87,6 +88,8 @@ class Attributing:
         request = JobRequest(names=names, runs=[str(run_id) for run_id in machines], machines=machines)
         try:
             results = run_jobs(store, request, self._report)
+        except StoreError:  # locked for too long, or a full disk: nothing after this would do better
+            raise
         except UserError as error:  # a job that is gone, say: the runs themselves are good
             return [f"jobs: {' '.join(str(error).split())}"]
         findings = [f"job {one.job} {one.status}: {one.error}" for one in results if one.status != "built"]
@@ -97,12 +100,13 @@ class Attributing:
 
 def _drift(store: Store, schedule: Schedule, pairs: Sequence[tuple[int, int]]) -> list[str]:
     findings = []
+    with store.read() as connection:
+        there = {run.run_id for run in list_runs(connection)}
     for before, now in pairs:
-        try:
-            rows = diff_runs(store, before, now, top=0).to_pylist()
-        except StoreError as error:  # the run before was deleted, say
-            log.info("run %d cannot be compared with run %d: %s", now, before, error)
+        if before not in there:
+            log.info("run %d cannot be compared with run %d, which is gone", now, before)
             continue
+        rows = diff_runs(store, before, now, top=0).to_pylist()
         changes = {(row["part"], row["name"]): row["value"] for row in rows}
         rank = changes.get(("correlation", "attattr spearman"))
         gain = next((value for (part, _), value in changes.items() if part == "accuracy"), None)

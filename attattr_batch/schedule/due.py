@@ -46,12 +46,13 @@ def claimed(state: State, schedule: Schedule, now: datetime) -> Iterator[TickRow
         yield claim
 
 
-def pending(state: State, now: datetime, only: str | None = None) -> bool:
-    """Whether a tick is due, or interrupted, of a schedule (of all by default) that nobody runs.
+def pending(state: State, now: datetime, only: str | None = None) -> list[str]:
+    """Names of the schedules (of all by default) with a tick that is due or interrupted and that nobody runs.
 
     Raises:
         UserError: there is no such schedule, or the file cannot be used.
     """
+    names = []
     with state.transaction() as transaction:
         schedules = transaction.schedules() if only is None else [transaction.find(only)]
         for schedule in schedules:
@@ -61,8 +62,8 @@ def pending(state: State, now: datetime, only: str | None = None) -> bool:
                 lock = state.lock(schedule.name)
                 if lock is not None:
                     os.close(lock)
-                    return True
-    return False
+                    names.append(schedule.name)
+    return names
 
 
 def _next_claim(transaction: Transaction, schedule: Schedule, now: datetime) -> TickRow | None:

@@ -2,6 +2,7 @@
 
 The pods share a volume with the schedules file, the specs and the stores. Whatever starts the RayJob, its
 entrypoint is `attattr schedule run-due`, so a tick is run once even where two RayJobs are started for it.
+Ray's ports are open to other pods (KubeRay asks the head from outside), so every cluster has a token.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from attattr_batch.errors import UserError
@@ -197,7 +199,15 @@ def _cluster(place: Place) -> Document:
         "rayStartParams": {},
         "template": _pod("ray-worker", place, resources),
     }
-    return {"enableInTreeAutoscaling": True, "headGroupSpec": head, "workerGroupSpecs": [group]}
+    return {
+        "rayVersion": version("ray"),
+        # KubeRay (1.5.1 or newer) makes a Secret with a fresh token for each cluster, and gives it to every
+        # container of Ray. An older one does not know the field, and kubectl refuses the document.
+        "authOptions": {"mode": "token"},
+        "enableInTreeAutoscaling": True,
+        "headGroupSpec": head,
+        "workerGroupSpecs": [group],
+    }
 
 
 def _pod(name: str, place: Place, resources: Mapping[str, str]) -> Document:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -159,6 +160,39 @@ def test_after_a_forward_that_cannot_run(kind: str) -> None:
     with pytest.raises(IndexError):
         encoder.trace(batch)
     assert state(model) == before
+
+
+@pytest.mark.parametrize("kind", INTERCEPTED)
+@pytest.mark.parametrize("same", [False, True], ids=["two models", "one model"])
+def test_two_threads_do_not_mix(kind: str, same: bool) -> None:
+    """The second thread comes while the first is between two layers."""
+    one = encoder_for(tiny.classifier(kind), generic=True)
+    two = one if same else encoder_for(tiny.classifier(kind, seed=1), generic=True)
+    assert isinstance(one, InterceptedEncoder) and isinstance(two, InterceptedEncoder)
+    inputs, batch = tiny.batch(kind).model_inputs(), tiny.batch(kind)
+    alone = one.logits(batch), two.logits(batch)
+    seen, answers = list[int](), list[Tensor]()
+
+    def second() -> None:
+        answers.append(two.logits(batch))
+        answers.append(two.run(inputs, lambda layer, context, attention, value: context))
+
+    other = Thread(target=second)
+
+    def first(layer: int, context: Tensor, attention: Tensor, value: Tensor) -> Tensor:
+        if layer == 0:
+            other.start()
+            other.join(0.3)  # time enough for its forward, were it not made to wait
+        seen.append(layer)
+        return context
+
+    answer = one.run(inputs, first)
+    other.join()
+    assert seen == [0, 1, 2]
+    torch.testing.assert_close(answer, alone[0])
+    assert len(answers) == 2
+    for found in answers:
+        torch.testing.assert_close(found, alone[1])
 
 
 @pytest.mark.parametrize("kind", ["bert", "distilbert", "albert"])

@@ -245,6 +245,17 @@ def test_a_worker_starts_from_a_folder(model: Any, tmp_path: Path) -> None:
         assert_equal(keyed(found[name], name), keyed(table, name))
 
 
+def test_a_worker_sets_its_threads_where_it_has_a_number(
+    model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model.save_pretrained(tmp_path)
+    asked: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", asked.append)
+    for threads in (3, None):
+        replace(work("gold"), source=ModelSource("saved", tmp_path), threads=threads).start()
+    assert asked == [3]
+
+
 def test_a_worker_takes_the_model_that_was_planned_and_no_other(model: Any, tmp_path: Path) -> None:
     """A folder of the same name on another machine, or written over since, holds another model."""
     model.save_pretrained(tmp_path)

@@ -87,6 +87,14 @@ def test_no_more_workers_than_chunks(load: Load) -> None:
     assert [one.workers for one in pools(few, workers=[{"count": 9}, {"count": 1}])] == [2, 1]
 
 
+def test_a_worker_computes_with_as_many_threads_as_it_has_cpus(load: Load) -> None:
+    shapes = [{"cpus": 3}, {"cpus": 2, "gpus": 1}]
+    executor: Any = choose_executor(make_machine({"workers": shapes}), load)
+    assert [work.threads for work in executor.work] == [3, 2]
+    here: Any = choose_executor(make_machine({}), load)
+    assert here._work.threads is None, "in this process torch's choice, or the caller's, stays"
+
+
 @dataclass
 class ToyPlan:
     """A pass over some examples of `toy_work`, in chunks of four."""

@@ -15,17 +15,22 @@ from attattr_batch.runtime.executors.ray_session import ray_session
 
 
 class Ray(SimpleNamespace):
-    """A Ray that notes what is done to it."""
+    """A Ray that notes what is done to it, and keeps its first mode and token until told to look again."""
 
     def __init__(self, initialized: bool, trouble: Exception | None = None):
         super().__init__(exceptions=SimpleNamespace(AuthenticationError=PermissionError))
-        self.initialized, self.trouble, self.modes = initialized, trouble, list[str | None]()
+        self.initialized, self.trouble = initialized, trouble
+        self.seen = list[tuple[str | None, str | None]]()
+        self.reread()
+
+    def reread(self, *_: Any) -> None:
+        self.mode, self.token = os.environ.get("RAY_AUTH_MODE"), os.environ.get("RAY_AUTH_TOKEN")
 
     def is_initialized(self) -> bool:
         return self.initialized
 
     def init(self, **_: Any) -> None:
-        self.modes.append(os.environ.get("RAY_AUTH_MODE"))
+        self.seen.append((self.mode, self.token))
         if self.trouble is not None:
             raise self.trouble
         self.initialized = True
@@ -37,7 +42,9 @@ class Ray(SimpleNamespace):
 def install(ray: Ray, patch: pytest.MonkeyPatch) -> Ray:
     patch.setitem(sys.modules, "ray", ray)
     patch.setitem(sys.modules, "ray.exceptions", ray.exceptions)
-    patch.setenv("RAY_AUTH_TOKEN", os.environ.get("RAY_AUTH_TOKEN", "t"))
+    loader = SimpleNamespace(instance=lambda: SimpleNamespace(reset_cache=ray.reread))
+    raylet = SimpleNamespace(AuthenticationTokenLoader=loader, Config=SimpleNamespace(initialize=ray.reread))
+    patch.setitem(sys.modules, "ray._raylet", raylet)
     return ray
 
 
@@ -46,24 +53,34 @@ def test_a_session_of_the_caller_s_stays(monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises(UserError, match="uses Ray already"), ray_session([Pool(1)], None):
         pass
     assert ray.initialized
-    assert ray.modes == []
+    assert ray.seen == []
 
 
-@pytest.mark.parametrize("mode", [None, "disabled"])
+@pytest.mark.parametrize("before", [(None, None), ("disabled", None), ("token", "of-a-cluster")])
 @pytest.mark.parametrize("trouble", [None, RuntimeError("no node")])
-def test_the_environment_is_put_back(
-    monkeypatch: pytest.MonkeyPatch, mode: str | None, trouble: Exception | None
+def test_every_session_has_a_token_of_its_own_and_the_environment_is_put_back(
+    monkeypatch: pytest.MonkeyPatch, before: tuple[str | None, str | None], trouble: Exception | None
 ) -> None:
-    if mode is None:
-        monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
-    else:
-        monkeypatch.setenv("RAY_AUTH_MODE", mode)
+    for name, value in zip(("RAY_AUTH_MODE", "RAY_AUTH_TOKEN"), before, strict=True):
+        monkeypatch.setenv(name, value) if value else monkeypatch.delenv(name, raising=False)
     ray = install(Ray(initialized=False, trouble=trouble), monkeypatch)
-    try:
-        with ray_session([Pool(1)], None):
-            assert ray.initialized
-    except UserError as error:
-        assert "no node" in str(error)
-    assert ray.modes == ["token"]
-    assert not ray.initialized
-    assert os.environ.get("RAY_AUTH_MODE") == mode
+    for _ in range(2):
+        try:
+            with ray_session([Pool(1)], None):
+                assert ray.initialized
+        except UserError as error:
+            assert "no node" in str(error)
+        assert not ray.initialized
+        assert (os.environ.get("RAY_AUTH_MODE"), os.environ.get("RAY_AUTH_TOKEN")) == before
+        assert (ray.mode, ray.token) == before, "a session of the caller's own has the caller's token"
+    assert [mode for mode, _ in ray.seen] == ["token", "token"]
+    tokens = {token for _, token in ray.seen}
+    assert len(tokens) == 2 and all(token and len(token) == 64 for token in tokens)
+
+
+def test_a_cluster_at_an_address_has_the_environment_s_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = install(Ray(initialized=False), monkeypatch)
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "of-a-cluster")  # set after Ray was imported
+    with ray_session([Pool(1)], "auto"):
+        assert ray.seen == [("token", "of-a-cluster")]

@@ -1,4 +1,4 @@
-"""Which id a Ray job is submitted under, and when none is; the job server is a fake with Ray's own words."""
+"""Which id a Ray job is submitted under, when none is, and its log; the server is a fake with Ray's words."""
 
 from __future__ import annotations
 
@@ -42,11 +42,15 @@ class _Status(str):
         return self in ("STOPPED", "SUCCEEDED", "FAILED")
 
 
-def submit(server: Server, monkeypatch: pytest.MonkeyPatch) -> Submission:
+def jobs(server: Server, monkeypatch: pytest.MonkeyPatch) -> Jobs:
     monkeypatch.setattr("ray.job_submission.JobSubmissionClient", lambda address: server)
     monkeypatch.setattr(ray_jobs, "check_reachable", lambda *_: None)
+    return Jobs("http://head:8265")
+
+
+def submit(server: Server, monkeypatch: pytest.MonkeyPatch) -> Submission:
     monkeypatch.setattr(ray_jobs, "_key", lambda specs, db: "0" * 64)
-    return Jobs("http://head:8265").submit([], Path("/store.duckdb"))
+    return jobs(server, monkeypatch).submit([], Path("/store.duckdb"))
 
 
 @pytest.mark.parametrize(
@@ -68,6 +72,31 @@ def test_the_same_work_is_submitted_once_and_again_only_after_a_failure(
     server = Server(listed)
     assert submit(server, monkeypatch) == expected
     assert server.new == [expected.submission_id] * expected.new
+
+
+def test_a_long_log_is_fetched_rarely_and_shown_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray gives it as a whole; here a fetch takes two seconds, and the job an hour."""
+    clock, shown, fetched = SimpleNamespace(now=0.0), list[str](), list[float]()
+
+    class Running(Server):
+        def get_job_info(self, _: str) -> Any:
+            status = _Status("SUCCEEDED" if clock.now > 3600 else "RUNNING")
+            return SimpleNamespace(status=status, driver_exit_code=0)
+
+        def get_job_logs(self, _: str) -> str:
+            fetched.append(clock.now)
+            log = "".join(f"line {second}\n" for second in range(int(clock.now)))
+            clock.now += 2.0
+            return log
+
+    def sleep(seconds: float) -> None:
+        clock.now += seconds
+
+    monkeypatch.setattr(ray_jobs, "time", SimpleNamespace(monotonic=lambda: clock.now, sleep=sleep))
+    assert jobs(Running({}), monkeypatch).follow(ID, shown.append) == 0
+    assert "".join(shown) == "".join(f"line {second}\n" for second in range(int(fetched[-1])))
+    assert 3600 < fetched[-1] <= 3602, "the last lines are fetched when the job has ended"
+    assert 2.0 * len(fetched) < 0.06 * 3600
 
 
 def test_who_comes_second_is_told_of_the_first(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ from attattr_batch.schedule import attributing
 from attattr_batch.schedule.attributing import Attributing
 from attattr_batch.schedule.state import TickRow
 from attattr_batch.spec import RunSpec, make_spec
+from attattr_batch.store.connection import Store
 
 
 def spec(**settings: Any) -> RunSpec:
@@ -61,9 +62,7 @@ def test_what_a_tick_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
             run_id=9, quarantined=2, uncertified=3, name="x", committed=4, n_examples=6, accuracy=0.5
         )
 
-    def compare(_store: object, before: int, _now: int, top: int) -> pa.Table:
-        if before == 1:
-            raise StoreError("no such run", got=1)
+    def compare(_store: object, _before: int, _now: int, top: int) -> pa.Table:
         rows = [("correlation", "attattr spearman", 0.95), ("accuracy", "accuracy", -0.03)]
         return pa.Table.from_pylist(
             [{"part": part, "name": name, "value": value} for part, name, value in rows]
@@ -81,7 +80,9 @@ def test_what_a_tick_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(attributing, "run_jobs", lambda *_: jobs)
     monkeypatch.setattr(attributing, "run_audits", lambda store: (audits, []))
     monkeypatch.setattr(attributing, "diff_runs", compare)
+    monkeypatch.setattr(attributing, "list_runs", lambda _: [SimpleNamespace(run_id=2)])
     schedule = Bench(tmp_path).add(jobs=("all",), max_accuracy_drop=0.02, min_rank_correlation=0.9)
+    Store(schedule.db, create=True).migrate()
     work = Attributing(lambda progress: None)
     expected = [
         "run x: 2 examples quarantined",
@@ -94,6 +95,14 @@ def test_what_a_tick_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     *others, drift = work.run(schedule, [spec()], [2]).findings
     assert others == expected
     assert drift == "drift: accuracy is 0.0300 below that of run 2, more than 0.02"
+
+    def locked(*_: object, **__: object) -> None:
+        raise StoreError("the database is locked")
+
+    for name in ("diff_runs", "run_jobs"):
+        with monkeypatch.context() as patch, pytest.raises(StoreError, match="is locked"):
+            patch.setattr(attributing, name, locked)
+            work.run(schedule, [spec()], [2])
 
 
 def test_a_webhook_that_is_away_and_a_command_that_fails_are_logged(

@@ -118,6 +118,19 @@ def test_the_cron_job_creates_a_valid_ray_job(nightly: Schedule, definition: Any
     assert cron["spec"]["concurrencyPolicy"] == "Forbid"
 
 
+@pytest.mark.parametrize("kind", ["cronjob", "rayjob", "raycronjob"])
+def test_whoever_reaches_the_cluster_needs_the_token_of_its_secret(nightly: Schedule, kind: str) -> None:
+    *_, document = [one for one in documents(kind, nightly) if one["kind"] != "CronJob"]
+    if kind == "cronjob":
+        document = json.loads(document["data"]["rayjob.json"])
+    job = document["spec"]["jobTemplate"] if kind == "raycronjob" else document["spec"]
+    cluster = job["rayClusterSpec"]
+    assert cluster["headGroupSpec"]["rayStartParams"]["dashboard-host"] == "0.0.0.0"
+    assert cluster["authOptions"] == {"mode": "token"}
+    # KubeRay refuses a token where it is not told of a Ray that knows tokens.
+    assert [int(part) for part in cluster["rayVersion"].split(".")[:2]] >= [2, 52]
+
+
 def test_the_cluster_scales_to_nothing_and_computes_off_the_head(nightly: Schedule) -> None:
     (document,) = documents("rayjob", nightly)
     cluster = document["spec"]["rayClusterSpec"]

@@ -8,6 +8,7 @@ attention code of its own.
 from __future__ import annotations
 
 import sys
+import threading
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -24,6 +25,9 @@ from attattr_batch.engine.families._base import Batch, Encoder, Trace, layers_ru
 from attattr_batch.errors import UserError
 
 _INTERFACE = "attattr_intercepted"
+# transformers has one table of attention functions for the whole process, and a model one of hooks: what is
+# put there for one thread's forward would catch another's.
+_ONE_FORWARD = threading.Lock()
 
 Visitor = Callable[[int, Tensor, Tensor, Tensor], Tensor]
 """Called once a layer with (layer, context [pass, token, width], A, V); returns the context to use."""
@@ -48,7 +52,7 @@ class InterceptedEncoder(Encoder):
 
     def logits(self, batch: Batch) -> Tensor:
         """Class scores from the model's own unchanged forward, without gradients."""
-        with torch.no_grad():
+        with _ONE_FORWARD, torch.no_grad():
             return self.model(**batch.model_inputs()).logits
 
     def run(self, inputs: dict[str, Tensor], visit: Visitor) -> Tensor:
@@ -64,7 +68,7 @@ class InterceptedEncoder(Encoder):
             calls += 1
             return visit(layer, context, attention, value)
 
-        with self.intercepted(counted):
+        with _ONE_FORWARD, self.intercepted(counted):
             logits: Tensor = self.model(**inputs).logits
         if calls != self.n_layers:
             raise UserError(

@@ -34,6 +34,8 @@ _POLL_S = 1.0
 _NO_AGENT = "No available agent"
 _ID_TAKEN = "already exists"
 _AGENT_S = 120.0
+_LOG_REST = 20
+"""Ray gives a log only as a whole: a fetch is followed by a rest of so many times as long as it took."""
 
 
 @dataclass(frozen=True)
@@ -141,13 +143,16 @@ class Jobs:
         """Writes the job's log as it comes (to stderr), and returns the exit code of `attattr run` there."""
         write = write or sys.stderr.write
         # Asked for again and again: Ray's own stream of the log stays open after a job that failed.
-        shown = 0
+        shown, rested = 0, 0.0
         while True:
             job = self._client.get_job_info(submission_id)
-            text = self._client.get_job_logs(submission_id)
-            write(text[shown:])
-            shown = len(text)
-            if job.status.is_terminal():
+            began, ended = time.monotonic(), job.status.is_terminal()
+            if ended or began >= rested:
+                text = self._client.get_job_logs(submission_id)
+                write(text[shown:])
+                shown, now = len(text), time.monotonic()
+                rested = now + _LOG_REST * (now - began)
+            if ended:
                 break
             time.sleep(_POLL_S)
         if job.status == "SUCCEEDED":

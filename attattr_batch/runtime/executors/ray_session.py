@@ -1,7 +1,7 @@
 """Connecting to Ray: a cluster of our own on this machine, or one at an address.
 
-Ray starts with usage reports off, a fresh token (it listens on all interfaces even locally) and a session
-folder of its own, which is deleted at the end.
+Ray starts with usage reports off. A cluster of our own has a fresh token (Ray listens on all interfaces even
+locally) and a session folder; at the end the folder is deleted and the environment is as it was.
 """
 
 from __future__ import annotations
@@ -38,12 +38,9 @@ def ray_session(pools: Sequence[Pool], address: str | None) -> Iterator[Any]:
     """
     _refuse_a_second_session()
     prepare_environment()
-    folder, auth_mode = None, os.environ.get("RAY_AUTH_MODE")
+    folder = None
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if address is None:
-        os.environ["RAY_AUTH_MODE"] = "token"
-        # One token for the life of the process: Ray keeps the first it has seen.
-        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
         folder = tempfile.mkdtemp(prefix="attattr-ray-")  # short: socket paths have a limit
         options |= {
             "address": "local",
@@ -57,23 +54,49 @@ def ray_session(pools: Sequence[Pool], address: str | None) -> Iterator[Any]:
         if port.isdigit():  # not "auto"
             check_reachable(host, int(port), "HOST:PORT of the head node's GCS, usually port 6379")
         options["address"] = address
-    import ray
-    import ray.exceptions
-
     on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
-        _connect(ray, options)
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, on_sigterm)  # Ray has put its own in place, which exits at once
-        yield ray
+        with _token(fresh=address is None):
+            import ray
+            import ray.exceptions
+
+            try:
+                _connect(ray, options)
+                if threading.current_thread() is threading.main_thread():
+                    signal.signal(
+                        signal.SIGTERM, on_sigterm
+                    )  # Ray has put its own there, which exits at once
+                yield ray
+            finally:
+                ray.shutdown()
     finally:
-        ray.shutdown()
-        if auth_mode is None:
-            os.environ.pop("RAY_AUTH_MODE", None)
-        else:
-            os.environ["RAY_AUTH_MODE"] = auth_mode
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _token(*, fresh: bool) -> Iterator[None]:
+    """Gives Ray a token that nobody has seen, or the environment's; puts the environment back."""
+    before = {name: os.environ.get(name) for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN")}
+    if fresh:
+        os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    try:
+        _read_token_again()
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
+        _read_token_again()
+
+
+def _read_token_again() -> None:
+    """Of mode and token Ray keeps the first that it sees in a process, unless it is told to look again."""
+    from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]  # compiled
+
+    Config.initialize("")  # the mode first: without it, threads that still end would miss the token
+    AuthenticationTokenLoader.instance().reset_cache()
 
 
 def _refuse_a_second_session() -> None:
