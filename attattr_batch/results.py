@@ -104,7 +104,7 @@ class Results:
         Args:
             name: The table.
             run: Name or id of a run; of a table of pairs, the first run.
-            **equal: Wanted value by column.
+            **equal: Wanted value by column; None for rows without one.
 
         Raises:
             UserError: there is no such table, column or run, or a column cannot hold the value.
@@ -123,8 +123,13 @@ class Results:
             for column in wanted:
                 if column not in columns:
                     raise unknown_name(f"column of {name}", column, columns)
-            where = " AND ".join(f'"{column}" = ?' for column in wanted) or "true"
-            return arrow_result(connection, f"SELECT * FROM {name} WHERE {where}", list(wanted.values()))
+            conditions = [
+                f'"{column}" IS NULL' if value is None else f'"{column}" = ?'
+                for column, value in wanted.items()
+            ]
+            values = [value for value in wanted.values() if value is not None]
+            where = " AND ".join(conditions) or "true"
+            return arrow_result(connection, f"SELECT * FROM {name} WHERE {where}", values)
 
     def run_jobs(
         self,

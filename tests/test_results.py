@@ -285,6 +285,8 @@ def test_open(store: Store) -> None:
     assert set(table["run_id"].to_pylist()) == {2} and set(table["layer"].to_pylist()) == {1}
     assert table.num_rows == 4 * 3
     assert results.tree("first", 0).top == 3
+    assert results.table("runs", nodes=None).num_rows == 3
+    assert results.table("runs", nodes=None, name="odd")["family"].to_pylist() == ["albert"]
     with pytest.raises(UserError, match="did you mean 'head_scores'"):
         results.table("head_score")
     with pytest.raises(UserError, match="unknown column of head_scores"):

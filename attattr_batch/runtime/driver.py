@@ -87,7 +87,7 @@ class Driver:
         Raises:
             UserError: no worker can start, or the store cannot be written. What is committed stays.
             TerminalError: nothing is committed, now or earlier, and the first examples and the shortest fail
-                alike; or what no example would escape.
+                alike; or what no example would escape, rows that do not fit their tables among it.
         """
         self._progress = progress
         self._queue.extend(chunks)
@@ -121,8 +121,8 @@ class Driver:
         results = commit_chunks(self._store, [self._facts(one) for one in finished])
         for one, result in zip(finished, results, strict=True):
             if isinstance(result, BadFactsError):
-                if not result.example_ids:
-                    raise result  # the rows are wrong whatever the example: a fault of ours, not of the data
+                if not result.example_ids:  # wrong whatever the example: a fault of ours, not of the data
+                    raise TerminalError(str(result)) from result
                 self._again(one.chunk, type(result).__name__, str(result), "")
             else:
                 # Another driver may have committed some of them; they are done all the same.

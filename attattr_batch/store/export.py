@@ -70,8 +70,8 @@ def export_run(store: Store, name_or_id: str | int, folder: str | Path, form: Fo
     Raises:
         StoreError: there is no such run, the folder holds other things, or it cannot be written.
     """
-    target = Path(folder)
-    with store.read() as connection:
+    target = Path(folder).resolve()
+    with store.read(folder=target) as connection:
         run = resolve_run(connection, name_or_id)
         parts = _parts(connection)
         try:

@@ -84,7 +84,7 @@ def commit_chunk(store: Store, facts: ChunkFacts) -> CommitResult:
 
     Raises:
         BadFactsError: the rows must not be stored (wrong columns, values, counts or examples); nothing was
-            committed, and no other attempt with the same rows will be.
+            committed, and the same rows never will be.
         StoreError: the database cannot be written, or the pass is gone; nothing was committed.
     """
     return _commit(store, [facts])[0]

@@ -13,6 +13,7 @@ import enum
 import functools
 import hashlib
 import json
+import logging
 from pathlib import Path
 
 from alembic import command
@@ -24,6 +25,8 @@ from attattr_batch.errors import StoreError
 from attattr_batch.resources import data_folder
 from attattr_batch.store.sqlfile import SqlFile, load_folder
 from attattr_batch.store.tables import metadata
+
+log = logging.getLogger(__name__)
 
 SCHEMA_VERSION = "0004"
 """Newest migration in schema/versions; what this program reads and writes."""
@@ -85,16 +88,61 @@ def check_ours(connection: Connection, path: Path) -> tuple[SchemaState, str | N
     return state, version
 
 
-def views_are_stale(connection: Connection) -> bool:
-    """Whether the file's views and comments are not those of this version."""
-    with connection.begin():
-        return _stored(connection, _HASH_KEY) != _wanted_hash()
+def other_views(connection: Connection, path: Path) -> list[str]:
+    """Names of this release's views that the file lacks or defines in another way.
+
+    What the file says of itself does not count, for whoever writes the file writes that too.
+
+    Raises:
+        StoreError: a view stands where a table of ours belongs, or tables that our views read are not there.
+    """
+    query = text(
+        "SELECT database_name = 'temp', lower(view_name), sql FROM duckdb_views() WHERE NOT internal"
+    )
+    with connection.begin() as transaction:
+        hide_views(connection)
+        found = connection.execute(query).all()
+        transaction.rollback()
+    stored = {name: sql for temporary, name, sql in found if not temporary}
+    if misplaced := sorted(metadata.tables.keys() & stored.keys()):
+        got = f"{path}: {', '.join(misplaced)}"
+        raise StoreError(
+            "the file has views where a store has tables", got=got, hint="do not trust this file"
+        )
+    ours = {
+        name: sql.replace("CREATE TEMP VIEW", "CREATE VIEW", 1) for temporary, name, sql in found if temporary
+    }
+    return sorted(name for name, sql in ours.items() if stored.get(name) != sql)
 
 
-def bring_up_to_date(connection: Connection, path: Path) -> None:
+def views_are_earlier(connection: Connection) -> bool:
+    """Whether the file says, in a transaction, that its views and comments are not this release's."""
+    return _stored(connection, _HASH_KEY) != _wanted_hash()
+
+
+def hide_views(connection: Connection) -> None:
+    """Puts this release's views before those of the file, for this connection alone.
+
+    Raises:
+        StoreError: the file lacks what they read.
+    """
+    try:
+        for view in view_files():
+            connection.exec_driver_sql(f"CREATE TEMP VIEW {view.name} AS\n{view.query}")
+    except ProgrammingError as error:
+        got = " ".join(str(error.orig).split())
+        raise StoreError("the file has not the tables that it says it has", got=got) from error
+
+
+def bring_up_to_date(connection: Connection, path: Path, *, views_checked: bool) -> None:
     """Migrates a blank or older file to this version and refreshes views and comments; usually a no-op.
 
     The migration is one transaction, followed by a checkpoint.
+
+    Args:
+        connection: Outside a transaction.
+        path: The file.
+        views_checked: Whether the file's views are known to be what it says that they are.
 
     Raises:
         StoreError: the file is not ours, or newer than this program.
@@ -103,8 +151,13 @@ def bring_up_to_date(connection: Connection, path: Path) -> None:
     _refuse_unusable(state, version, path)
     current = state is SchemaState.CURRENT
     with connection.begin():
-        if current and _stored(connection, _HASH_KEY) == _wanted_hash():
-            return
+        current_views = current and _stored(connection, _HASH_KEY) == _wanted_hash()
+    if current_views and not views_checked and (others := other_views(connection, path)):
+        log.warning("written anew: views that are not what this release makes: %s", ", ".join(others))
+        current_views = False
+    if current_views:
+        return
+    with connection.begin():
         if not current:
             command.upgrade(_alembic_config(connection), "head")
         _refresh(connection)
@@ -173,8 +226,11 @@ def _literal(value: str | None) -> str:
 
 
 def _refresh(connection: Connection) -> None:
-    for statement in [f'DROP VIEW "{name}"' for name in _outdated(connection)] + _statements():
-        connection.exec_driver_sql(statement)
+    try:
+        for statement in [f'DROP VIEW "{name}"' for name in _outdated(connection)] + _statements():
+            connection.exec_driver_sql(statement)
+    except ProgrammingError as error:
+        raise StoreError("the views cannot be written", got=" ".join(str(error.orig).split())) from error
     values = {_HASH_KEY: _wanted_hash(), _NAMES_KEY: json.dumps([view.name for view in view_files()])}
     for key, value in values.items():
         insert = text("INSERT OR REPLACE INTO meta VALUES (:key, :value)")

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +31,16 @@ _SETTINGS = {
     "storage_compatibility_version": STORAGE_VERSION,
     "autoinstall_known_extensions": False,
     "autoload_known_extensions": False,
+    "allow_community_extensions": False,
+    "python_enable_replacements": False,
 }
+_SHUT = {"enable_external_access": False}
 
 _MAGIC = slice(8, 12)
+_databases: set[tuple[int, int]] = set()
+_looking = threading.Lock()
 
 _HELD_BY_OTHER = "Could not set lock on file"
-_INTERRUPTED = ("Query interrupted", "failed: KeyboardInterrupt: ")
 _HELD_BY_US = "with a different configuration than existing connections"
 
 
@@ -64,14 +68,21 @@ def open_duckdb(
     read_only: bool,
     timeout_s: float,
     settings: dict[str, Any] | None = None,
+    files: Sequence[Path] = (),
+    folder: Path | None = None,
 ) -> duckdb.DuckDBPyConnection:
     """Opens a database file, waiting up to `timeout_s` seconds while another process holds it.
+
+    Whoever made the file may have put a view into it that reads other files. No statement can therefore reach
+    anything beside the database but what is given here, nor load an extension.
 
     Args:
         path: The file; created when missing and `read_only` is false.
         read_only: Whether to open for reading.
         timeout_s: How long to wait for a lock, in seconds.
         settings: DuckDB settings beyond the usual ones.
+        files: Absolute paths of databases that may be attached all the same.
+        folder: Absolute path of a folder in which files may be written and read all the same.
 
     Raises:
         StoreError: the file cannot be opened; says why and what to do.
@@ -88,8 +99,12 @@ def open_duckdb(
         while True:
             try:
                 if not (read_only or path.exists()):
-                    _make_blank(path, config)
-                return duckdb.connect(str(path), read_only=read_only, config=config)
+                    _make_blank(path, {**config, **_SHUT})
+                if not files and folder is None:
+                    return duckdb.connect(str(path), read_only=read_only, config={**config, **_SHUT})
+                connection = duckdb.connect(str(path), read_only=read_only, config=config)
+                _shut_all_but(connection, files, folder)
+                return connection
             except duckdb.Error as error:
                 if not is_lock_error(error):
                     raise explain(error, path) from error
@@ -102,20 +117,48 @@ def open_duckdb(
         sign.remove()
 
 
+def _shut_all_but(connection: duckdb.DuckDBPyConnection, files: Sequence[Path], folder: Path | None) -> None:
+    """Shuts file system and network for all but databases to attach (with their logs) and a folder."""
+    logs = ("", ".wal", ".wal.checkpoint", ".wal.recovery")
+    allowed = [f"{file}{log}" for file in files for log in logs]
+    # DuckDB takes these before it is shut only, so not among the settings that it is opened with.
+    connection.execute("SET allowed_paths = ?", [allowed])
+    connection.execute("SET allowed_directories = ?", [[] if folder is None else [str(folder)]])
+    connection.execute("SET enable_external_access = false")
+
+
+def identity(path: Path) -> tuple[int, int] | None:
+    """Which file stands at a path, whatever it is called; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 def _is_other_file(path: Path) -> bool:
     """Whether a file is no DuckDB database.
 
     DuckDB would take data it can read, such as CSV, for a view in a database in memory, and what is written
     there would be lost.
     """
-    if not path.is_file():
+    known = identity(path)
+    if known is None or not path.is_file():
         return False
-    try:
-        with path.open("rb") as file:
-            head = file.read(_MAGIC.stop)
-    except OSError:
-        return False  # DuckDB says why it cannot be read
-    return any(head) and head[_MAGIC] != b"DUCK"
+    # A file is looked into once, before anybody here opens it: closing it again ends whatever lock the
+    # process has on it, and another process could then write while one thread here reads.
+    with _looking:
+        if known in _databases:
+            return False
+        try:
+            with path.open("rb") as file:
+                head = file.read(_MAGIC.stop)
+        except OSError:
+            return False  # DuckDB says why it cannot be read
+        if head[_MAGIC] == b"DUCK":
+            _databases.add(known)
+            return False
+    return any(head)
 
 
 def _make_blank(path: Path, config: dict[str, Any]) -> None:
@@ -145,20 +188,6 @@ def _inode(path: Path) -> int | None:
         return path.stat().st_ino
     except OSError:
         return None
-
-
-@contextmanager
-def keyboard_interrupts() -> Iterator[None]:
-    """Raises KeyboardInterrupt where DuckDB has made an error of its own of a Ctrl-C.
-
-    During a statement, that is, or while it reads the Arrow data that it is given.
-    """
-    try:
-        yield
-    except (RuntimeError, duckdb.Error) as error:
-        if any(fragment in str(error) for fragment in _INTERRUPTED):
-            raise KeyboardInterrupt from error
-        raise
 
 
 def is_lock_error(error: BaseException) -> bool:

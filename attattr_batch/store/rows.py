@@ -6,13 +6,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from sqlalchemy import Connection, Table
 
-from attattr_batch.errors import TerminalError, did_you_mean
+from attattr_batch.errors import AttattrError, did_you_mean
 from attattr_batch.store.connection import arrow_rows, raw
 from attattr_batch.store.tables import arrow_schema, query_name
 
 
-class BadFactsError(TerminalError):
+class BadFactsError(AttattrError):
     """Rows that must not be stored.
+
+    Computed again they may be good ones, so the driver tries as after any other failure.
 
     Attributes:
         example_ids: The examples at fault, where known; else empty.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -34,6 +34,8 @@ RUN_COLUMNS = ("run_id", "run_a", "run_b")
 
 RUNNING = "running"
 SEALED = "sealed"
+
+_RESUMED = "resumed"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,15 +219,21 @@ def count_failures(connection: Connection, pass_id: int) -> int:
     return _count(connection, failures, pass_id)
 
 
-def clear_failures(connection: Connection, pass_id: int) -> int:
+def clear_failures(connection: Connection, pass_id: int, hopeless: Collection[int] = ()) -> int:
     """Forgets the pass's quarantined examples, so that they are pending again; returns how many.
 
     A sealed pass, and its run, are running again if there were any.
+
+    Args:
+        connection: From `Store.write()`.
+        pass_id: The pass.
+        hopeless: Examples that would fail again whatever is tried: they stay, and make nothing run again.
     """
-    cleared = connection.execute(
-        delete(failures).where(failures.c.pass_id == pass_id).returning(failures.c.example_id)
-    ).all()
+    of_pass = failures.c.pass_id == pass_id
+    quarantined = set(connection.execute(select(failures.c.example_id).where(of_pass)).scalars())
+    cleared = sorted(quarantined.difference(hopeless))
     if cleared:
+        connection.execute(delete(failures).where(of_pass, failures.c.example_id.in_(cleared)))
         reopen_passes(connection, [pass_id])
     return len(cleared)
 
@@ -278,6 +286,20 @@ def delete_run(connection: Connection, run_id: int) -> dict[str, int]:
         (count,) = raw(connection).execute(statement, [run_id]).fetchall()[0]
         deleted[table_name] = deleted.get(table_name, 0) + count
     return {name: count for name, count in deleted.items() if count}
+
+
+def take_up(connection: Connection, run: Row[Any]) -> None:
+    """Notes in the provenance of a run, of which this is the row, that another command goes on with it."""
+    provenance = json.dumps(
+        {**json.loads(run.provenance), _RESUMED: True}, ensure_ascii=False, sort_keys=True
+    )
+    connection.execute(update(runs).where(runs.c.run_id == run.run_id).values(provenance=provenance))
+
+
+def is_taken_up(connection: Connection, run_id: int) -> bool:
+    """Whether another command than the one that registered the run has gone on with it."""
+    query = select(runs.c.provenance).where(runs.c.run_id == run_id)
+    return _RESUMED in json.loads(connection.execute(query).scalar_one_or_none() or "{}")
 
 
 def _check_name(connection: Connection, name: str) -> None:

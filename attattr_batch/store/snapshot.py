@@ -12,11 +12,11 @@ import duckdb
 
 from attattr_batch.errors import StoreError
 from attattr_batch.store.connection import Store
+from attattr_batch.store.interrupts import keyboard_interrupts
 from attattr_batch.store.opening import (
     STORAGE_VERSION,
     explain,
     is_lock_error,
-    keyboard_interrupts,
     log_of,
     open_duckdb,
 )
@@ -40,8 +40,8 @@ def snapshot(store: Store, destination: str | Path, *, overwrite: bool = False) 
     target = Path(destination)
     store.check_ours()
     _check_destination(store, target, overwrite)
-    unfinished = target.with_name(f".{target.name}.{os.getpid()}.unfinished")
-    source = open_duckdb(store.path, read_only=True, timeout_s=store.timeout_s)
+    unfinished = target.resolve().with_name(f".{target.name}.{os.getpid()}.unfinished")
+    source = open_duckdb(store.path, read_only=True, timeout_s=store.timeout_s, files=[unfinished])
     try:
         with keyboard_interrupts():
             _copy(source, unfinished)

@@ -63,7 +63,7 @@ runs = _table(
     c.column("tokenizer_key", c.TEXT, "Which vocabulary the token ids belong to (vocabulary.tokenizer_key)."),
     c.column("config", c.TEXT, "The full run spec (JSON)."),
     c.column("identity", c.TEXT, "What run_key is the hash of (JSON)."),
-    c.column("provenance", c.TEXT, "Versions, machine, device: speed, not numbers (JSON)."),
+    c.column("provenance", c.TEXT, "Versions, machine, device: speed, not numbers (JSON).", volatile=True),
     c.column("created_at", c.TIME, "When the run was registered.", volatile=True),
     c.column("sealed_at", c.TIME, "When it was sealed; null while running.", nullable=True, volatile=True),
     key="run_id",

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -120,6 +121,37 @@ def test_integer_labels_need_names_and_unlabelled_rows_have_no_gold(tmp_path: Pa
         load(write(tmp_path / "x.jsonl", [{**ROWS[0], "verdict": 2}]), labels=["no", "yes"])
     with pytest.raises(UserError, match=r"unknown label.*\n  got:     0\.5"):
         load(write(tmp_path / "x.jsonl", [{**ROWS[0], "verdict": 0.5}]), labels=["no", "yes"])
+
+
+@pytest.mark.parametrize(
+    ("names", "labels", "gold"),
+    [
+        (["no", "yes"], [1.0, math.nan, 0.0, None], [1, None, 0, None]),
+        (["1", "2", "10"], [10.0, math.nan, 1.0, None], [2, None, 0, None]),
+    ],
+    ids=["ids", "numbers as names"],
+)
+def test_a_label_that_is_no_number_is_none(
+    tmp_path: Path, names: list[str], labels: list[float | None], gold: list[int | None]
+) -> None:
+    """pandas writes missing integers so."""
+    texts = [f"text {n}" for n in range(len(labels))]
+    path = tmp_path / "x.parquet"
+    pq.write_table(pa.table({"premise": texts, "verdict": pa.array(labels, pa.float64())}), path)
+    columns = {"text_a": "premise", "label": "verdict"}
+    assert [row.gold for row in load(path, columns=columns, labels=names)] == gold
+    pq.write_table(pa.table({"premise": ["a text"], "verdict": [math.inf]}), path)
+    with pytest.raises(UserError, match=r"unknown label in .*row 0\n  got:     inf"):
+        load(path, columns=columns, labels=names)
+
+
+@pytest.mark.parametrize("cell", ["nan", "NaN"])
+def test_the_word_nan_in_a_text_file_is_no_label(tmp_path: Path, cell: str) -> None:
+    """It is a word like any other there: nobody can tell what it was to mean."""
+    path = tmp_path / "x.csv"
+    path.write_text(f"premise,verdict\na text,1\nanother,{cell}\n")
+    with pytest.raises(UserError, match=rf"unknown label in .*row 1\n  got:     '{cell}'"):
+        load(path, columns={"text_a": "premise", "label": "verdict"}, labels=["0", "1"])
 
 
 @pytest.mark.parametrize("name", ["x.csv", "x.tsv", "x.jsonl", "x.parquet"])

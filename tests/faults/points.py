@@ -114,6 +114,9 @@ class Conditions:
             self.point.install()
 
 
+_LOOKING_AT_THE_CLOCK = ("store.ingest", "store.runs", "store.builds", "analysis.runner")
+
+
 class _JumpingClock(datetime):
     """A wall clock that is set back by ten years at every other look."""
 
@@ -126,8 +129,10 @@ class _JumpingClock(datetime):
 
 
 def _unsettle_the_clock() -> None:
-    for module in ("store.ingest", "store.runs", "store.jobs", "analysis.runner"):
-        importlib.import_module(f"attattr_batch.{module}").datetime = _JumpingClock  # type: ignore[attr-defined]
+    for name in _LOOKING_AT_THE_CLOCK:
+        module = vars(importlib.import_module(f"attattr_batch.{name}"))
+        assert module["datetime"] is datetime, f"{name} does not look at the clock"
+        module["datetime"] = _JumpingClock
     real = time.time
     time.time = lambda: real() - 3.15e8 * (next(_JumpingClock.looks) % 2)
 

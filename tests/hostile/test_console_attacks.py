@@ -60,7 +60,7 @@ def attacks() -> Iterator[tuple[str, str]]:
 
 
 ATTACKS = list(attacks())
-RESOURCE = [sql for category, sql in ATTACKS if category == "resource"]
+RESOURCE = ("endless", "large", "quick")
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ def test_there_are_enough_attacks() -> None:
 
 def test_every_attack_is_refused_or_reaches_nothing(store: Path, folder: Path) -> None:
     before = state(store.parent), state(folder)
-    quick = [(category, sql) for category, sql in ATTACKS if category != "resource"]
+    quick = [(category, sql) for category, sql in ATTACKS if category not in RESOURCE]
     statements = [sql.replace("FOLDER", str(folder)).replace("STORE", str(store)) for _, sql in quick]
     done = subprocess.run(
         [sys.executable, "-c", ATTACK, str(store)],
@@ -125,13 +125,35 @@ def test_every_attack_is_refused_or_reaches_nothing(store: Path, folder: Path) -
     assert (state(store.parent), state(folder)) == before
 
 
+def of(category: str) -> list[str]:
+    return [sql for kind, sql in ATTACKS if kind == category]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("sql", RESOURCE)
-def test_a_query_that_wants_everything_ends_alone(store: Path, sql: str) -> None:
-    """Stopped by the deadline or its share of memory, or quick after all; the console goes on."""
-    try:
-        result = query(store, sql, timeout_s=1.5, memory_mib=128)
-        assert len(result.rows) <= 1000
-    except UserError as error:
-        assert len(str(error)) < 1000
+@pytest.mark.parametrize(
+    ("sql", "refusal", "timeout_s"),
+    [(sql, "ran longer than 1.5 s and was stopped", 1.5) for sql in of("endless")]
+    + [(sql, "needs more memory than it may use\n  allowed: 128 MiB", 120.0) for sql in of("large")],
+)
+def test_a_query_that_wants_everything_ends_alone(
+    store: Path, sql: str, refusal: str, timeout_s: float
+) -> None:
+    """Stopped by the deadline or its share of memory; the console goes on."""
+    with pytest.raises(UserError) as caught:
+        query(store, sql, timeout_s=timeout_s, memory_mib=128)
+    assert refusal in str(caught.value)
     assert query(store, "SELECT count(*) FROM runs").rows == [(1,)]
+
+
+@pytest.mark.parametrize("sql", of("quick"))
+def test_a_query_that_seems_to_want_everything_is_answered(store: Path, sql: str) -> None:
+    _, _, expected = sql.partition(" -- gives: ")
+    try:
+        given = repr(query(store, sql, timeout_s=120, memory_mib=128).rows)
+    except UserError as error:
+        given = str(error).partition("Invalid Input Error: ")[2]
+    assert given == expected
+
+
+def test_there_is_an_answer_to_every_attack_on_resources() -> None:
+    assert sum(len(of(category)) for category in RESOURCE) >= 18

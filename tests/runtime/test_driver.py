@@ -1,8 +1,10 @@
 """The driver: every example committed exactly once or quarantined with its reason, whatever happens."""
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from fabricate import commit, contents, new_store, register, rows
 from toy_work import ToyWork, chunks
@@ -129,6 +131,48 @@ def test_one_bad_example_costs_one_example(tmp_path: Path, work: ToyWork, error:
     assert rows(store, "SELECT count(*) FROM head_scores_stored WHERE example_id = 5") == [(0,)]
     # Bisected, not run one by one: 8 -> 4 -> 2 -> 1, so at most three halves a level are computed.
     assert len(work.seen) <= 2 + 2 * 3 + ATTEMPTS
+
+
+def test_rows_that_are_wrong_whatever_the_example_end_the_pass(tmp_path: Path) -> None:
+    """No example is retried or quarantined for it: a fault of ours."""
+
+    class Misspelt(ToyWork):
+        def compute(self, chunk: Chunk) -> Mapping[str, pa.Table]:
+            tables = dict(super().compute(chunk))
+            return {**tables, "edges": tables["edges"].append_column("atr", tables["edges"]["attr"])}
+
+    store, work = new_store(tmp_path), Misspelt()
+    _, pass_id = register(store, N)
+    with pytest.raises(TerminalError, match="unknown column 'atr'"):
+        execute(store, pass_id, LocalExecutor(work))
+    assert len(work.seen) == 1
+    assert rows(store, "SELECT count(*) FROM failures") == [(0,)]
+
+
+def test_an_example_with_bad_numbers_once_is_committed_at_its_second_attempt(tmp_path: Path) -> None:
+    class Erring(ToyWork):
+        def compute(self, chunk: Chunk) -> Mapping[str, pa.Table]:
+            first = chunk.example_ids not in self.seen
+            return ToyWork(
+                frozenset(), invalid=self.invalid if first else frozenset(), seen=self.seen
+            ).compute(chunk)
+
+    store = new_store(tmp_path)
+    _, pass_id = register(store, N)
+    progress = execute(store, pass_id, LocalExecutor(Erring(invalid=frozenset({5}))))
+    assert (progress.committed, progress.quarantined) == (N, 0)
+
+
+def test_the_ledger_says_how_long_each_chunk_took(tmp_path: Path) -> None:
+    store = new_store(tmp_path)
+    _, pass_id = register(store, N)
+    started = time.perf_counter()
+    execute(store, pass_id, LocalExecutor(ToyWork(seconds=0.05)))
+    took = time.perf_counter() - started
+    found = rows(store, "SELECT DISTINCT chunk, seconds FROM ledger ORDER BY ALL")
+    assert [chunk for chunk, _ in found] == ["0+7", "8+7"]
+    assert all(seconds >= 0.05 for _, seconds in found)
+    assert sum(seconds for _, seconds in found) < took
 
 
 def test_a_worker_lost_once_costs_nothing(

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from fabricate import facts, new_store, register, rows
+from toy import toy_model, toy_rows, write_sst2
 from toy_work import ToyWork, chunks
 
 from attattr_batch.engine.model_source import find_model
@@ -17,11 +18,13 @@ from attattr_batch.passes import Work
 from attattr_batch.passes.masked_accuracy import MaskedAccuracyWork
 from attattr_batch.passes.order import Order
 from attattr_batch.records import Chunk
+from attattr_batch.runtime import run
+from attattr_batch.runtime.driver import Progress
 from attattr_batch.runtime.execution import How, Load, choose_executor, complete_pass
 from attattr_batch.runtime.executors.local import LocalExecutor
 from attattr_batch.runtime.executors.pools import Pool
 from attattr_batch.runtime.staging import Stage
-from attattr_batch.spec import make_machine
+from attattr_batch.spec import make_machine, make_spec
 from attattr_batch.store.connection import Store
 
 
@@ -147,12 +150,41 @@ def test_the_end_of_hours_of_work_outlasts_a_long_query(
     assert waits == [600.0]
 
 
-def test_unfit_examples_are_quarantined_again_only_when_asked(tmp_path: Path) -> None:
+def test_unfit_examples_are_not_tried_again(tmp_path: Path) -> None:
+    """They are as unfit as before, and what was built from the run is not out of date for them."""
     store = new_store(tmp_path)
     _, pass_id = register(store, 2)
-    plan = ToyPlan(2, unfit={0: "empty text", 1: "empty text"})
-    for retry, newly in ((False, 2), (False, 0), (True, 2)):
+    plan, sealed = ToyPlan(2, unfit={0: "empty text", 1: "empty text"}), set()
+    for retry, newly in ((False, 2), (False, 0), (True, 0)):
         how = How(make_machine({}), lambda progress: None, retry)
         progress = complete_pass(store, pass_id, "toy", plan, how)
         assert (progress.quarantined, progress.newly_quarantined) == (2, newly)
-        assert rows(store, "SELECT status FROM passes") == [("sealed",)]
+        sealed.update(rows(store, "SELECT p.status, p.sealed_at, r.sealed_at FROM passes AS p, runs AS r"))
+    assert len(sealed) == 1
+
+
+def test_a_run_that_another_command_has_taken_up_is_not_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A registers it and cannot start; B went on with it meanwhile, and has committed nothing yet."""
+    store = Store(tmp_path / "x.duckdb", create=True)
+    data = write_sst2(tmp_path / "glue", dev=toy_rows(2, seed=1))
+    model = toy_model(tmp_path / "model")
+    spec = make_spec({"task": "sst2", "model": str(model), "data_dir": str(data)})
+
+    def cannot_start(*_: object) -> Progress:
+        raise UserError("no worker can start")
+
+    def while_b_begins(*_: object) -> Progress:
+        monkeypatch.setattr(run, "complete_pass", cannot_start)
+        with pytest.raises(UserError):  # ends too, as far as that matters: before its first commit
+            run.run_spec(spec, store, lambda progress: None)
+        raise UserError("no worker can start")
+
+    for started, left in ((cannot_start, []), (while_b_begins, [("running",)])):
+        monkeypatch.setattr(run, "complete_pass", started)
+        with pytest.raises(UserError, match="no worker can start"):
+            run.run_spec(spec, store, lambda progress: None)
+        assert rows(store, "SELECT status FROM runs") == left
+    monkeypatch.undo()
+    assert run.run_spec(spec, store, lambda progress: None).committed == 2

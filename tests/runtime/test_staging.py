@@ -12,16 +12,18 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from fabricate import contents, new_store, register, rows
 from toy_work import ToyWork, chunks
 
-from attattr_batch.errors import UserError
+from attattr_batch.errors import StoreError, UserError
 from attattr_batch.runtime.driver import Driver, Progress
 from attattr_batch.runtime.executors import Outcome
 from attattr_batch.runtime.executors.local import LocalExecutor
 from attattr_batch.runtime.executors.pools import Pool
-from attattr_batch.runtime.staging import Stage, StagedExecutor, StagedWork, recover
+from attattr_batch.runtime.staging import ShardError, Stage, StagedExecutor, StagedWork, recover
 from attattr_batch.store.connection import Store
 from attattr_batch.store.runs import pending_example_ids, register_pass
 
@@ -100,16 +102,22 @@ def test_a_writer_killed_after_registering_doubles_nothing(
     assert same_facts(store, returned)
 
 
+def tamper(stage: Stage, name: str) -> None:
+    """Puts other numbers into a shard: a file that can be read, with as many rows as were written."""
+    path = Path(stage.uri) / stage.key / name / "edges.parquet"
+    found = pq.read_table(path)
+    zeros = pa.repeat(pa.scalar(0.0, found["attr"].type), found.num_rows)
+    pq.write_table(found.set_column(found.column_names.index("attr"), "attr", zeros), path)
+
+
 class Tampering(StagedExecutor):
     """Spoils the first shard between worker and driver."""
 
     spoilt = False
 
     def _loaded(self, finished: object) -> Outcome:
-        (folder,) = self._stage.names()[-1:]
-        path = Path(self._stage.uri) / self._stage.key / folder / "edges.parquet"
         if not self.spoilt:
-            path.write_bytes(path.read_bytes()[:-20] + b"x" * 20)
+            tamper(self._stage, self._stage.names()[-1])
             self.spoilt = True
         return super()._loaded(finished)  # type: ignore[arg-type]
 
@@ -122,6 +130,41 @@ def test_a_shard_that_differs_from_what_was_written_is_computed_again(
         driver = Driver(store, 1, executor, lambda progress: None)
         progress = driver.execute(chunks(N, 4), Progress(N, 0, 0))
     assert (progress.committed, progress.quarantined, len(work.seen)) == (N, 0, 4)
+    assert same_facts(store, returned)
+
+
+def test_a_shard_of_an_earlier_driver_that_was_changed_is_computed_again(
+    store: Store, stage: Stage, returned: Store
+) -> None:
+    StagedWork(ToyWork(), stage).start().compute(chunks(N, 4)[0])
+    (name,) = stage.names()
+    tamper(stage, name)
+    with pytest.raises(ShardError, match=r"edges.parquet is not what was written"):
+        stage.get(name)
+    work = ToyWork()
+    execute(store, stage, work)
+    assert len(work.seen) == 3
+    assert same_facts(store, returned)
+
+
+def test_a_shard_stays_until_it_is_committed(
+    store: Store, stage: Stage, returned: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When a commit fails, the driver's or that of one who recovers, what was computed is still there."""
+
+    def full(*_: object) -> None:
+        raise StoreError("the database cannot grow: the disk is full")
+
+    work = ToyWork()
+    for _ in range(2):
+        with monkeypatch.context() as patch:
+            patch.setattr("attattr_batch.runtime.driver.commit_chunks", full)
+            patch.setattr("attattr_batch.runtime.staging.commit_chunk", full)
+            with pytest.raises(StoreError, match="the disk is full"):
+                execute(store, stage, work)
+        assert (len(stage.names()), len(work.seen)) == (1, 1)
+    execute(store, stage, work)
+    assert len(work.seen) == 3, "the first chunk is not computed again"
     assert same_facts(store, returned)
 
 

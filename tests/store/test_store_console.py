@@ -160,6 +160,18 @@ def test_a_query_waits_for_a_writer(tmp_path: Path) -> None:
         assert query(store.path, "SELECT count(*) FROM runs").rows == [(0,)]
 
 
+def test_waiting_for_a_writer_is_within_the_deadline(tmp_path: Path) -> None:
+    store = new_store(tmp_path)
+    code = f"import duckdb; c = duckdb.connect({str(store.path)!r}); print('open', flush=True); input()"
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", code], stdin=pipe, stdout=pipe) as writer:
+        assert writer.stdout is not None
+        writer.stdout.readline()
+        with pytest.raises(StoreError, match="another process holds the database; waited 0.5 s"):
+            query(store.path, "SELECT 1", timeout_s=0.5)
+        writer.communicate()
+
+
 # Run with every door shut but past the check of the statement's kind, which is not what protects.
 ATTACKS = [
     "SELECT * FROM read_csv('/etc/passwd')",

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pytest
 from fabricate import (
@@ -22,7 +23,7 @@ from fabricate import (
 )
 from sqlalchemy import Connection
 
-from attattr_batch.store.connection import Store
+from attattr_batch.store.connection import Store, arrow_rows, raw
 from attattr_batch.store.ingest import CommitResult, Failure, commit_chunk, commit_chunks, record_failures
 from attattr_batch.store.rows import BadFactsError, insert_rows
 from attattr_batch.store.tables import tables_written_by
@@ -106,6 +107,30 @@ def test_the_same_example_in_two_runs_is_two_examples(store: Store) -> None:
     assert rows(store, "SELECT run_id, committed, ok FROM integrity ORDER BY 1") == [
         (1, 1, True),
         (2, 1, True),
+    ]
+
+
+def test_what_breaks_a_transaction_is_what_is_said(store: Store) -> None:
+    """And not that nothing more can be done in it, the rows taken out of it included."""
+    nothing = pa.table({"a": [1]})
+    with (
+        pytest.raises(duckdb.Error, match="the fault itself"),
+        store.write() as connection,
+        arrow_rows(connection, "some_rows", nothing),
+    ):
+        raw(connection).execute("SELECT error('the fault itself')").fetchall()
+
+
+def test_the_ledger_says_who_computed_a_chunk_and_how_long(store: Store) -> None:
+    given = [
+        replace(chunk(1, [0, 1]), chunk="0+1", worker="here", seconds=1.5),
+        replace(chunk(1, [2]), chunk="2+0", worker="there", seconds=0.25),
+    ]
+    commit_chunks(store, given)
+    assert rows(store, "SELECT example_id, chunk, worker, seconds FROM ledger ORDER BY 1") == [
+        (0, "0+1", "here", 1.5),
+        (1, "0+1", "here", 1.5),
+        (2, "2+0", "there", 0.25),
     ]
 
 

@@ -187,6 +187,9 @@ def test_retrying_failures_reopens_a_sealed_run(tmp_path: Path) -> None:
     record_failures(store, pass_id, [Failure(example_id=1, kind="ValueError", message="no")])
     seal_pass(store, pass_id)
     with store.write() as connection:
+        assert clear_failures(connection, pass_id, hopeless=[1]) == 0
+    assert rows(store, "SELECT r.status FROM runs r") == [("sealed",)]
+    with store.write() as connection:
         assert clear_failures(connection, pass_id) == 1
     assert rows(store, "SELECT r.status, p.status, r.sealed_at FROM runs r, passes p") == [
         ("running", "running", None)

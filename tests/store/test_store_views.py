@@ -9,7 +9,7 @@ import pytest
 from fabricate import commit, execute, filled_store, new_store, register, registered_store, rows
 
 from attattr_batch.store.builds import JobRun, log_job
-from attattr_batch.store.connection import _VIEWS_CHECKED, Store, raw
+from attattr_batch.store.connection import Store, _views_checked, raw
 from attattr_batch.store.ingest import Failure, record_failures
 
 STORED = ["head_scores", "layer_scores", "target_scores", "edges", "layer_edges"]
@@ -146,5 +146,5 @@ def test_a_reader_brings_the_views_of_an_earlier_release_up_to_date(tmp_path: Pa
     with store.write() as connection:
         connection.exec_driver_sql("DROP VIEW run_summary")
         connection.exec_driver_sql("UPDATE meta SET value = 'old' WHERE key = 'views_and_comments'")
-    _VIEWS_CHECKED.clear()
+    _views_checked.clear()
     assert rows(store, "SELECT committed, accuracy FROM run_summary") == [(8, 0.75)]
