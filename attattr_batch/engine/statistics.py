@@ -33,7 +33,7 @@ class Keep:
     Attributes:
         top_k: Edges per (item, layer, head).
         floor: Edges of the head-summed matrix below this share of the layer's scale are dropped; the
-            last layer keeps every positive edge (the tree of the paper starts there with threshold 0).
+            last layer keeps every positive edge (`greedy` trees start there, with threshold 0).
         cap: Edges of the head-summed matrix per (item, layer) at most.
     """
 
