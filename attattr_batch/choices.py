@@ -13,8 +13,8 @@ Target = Literal["gold", "predicted", "both"]
 RowTarget = Literal["gold", "predicted"]
 """Class that a row is about."""
 
-Variant = Literal["released", "paper"]
-"""How an attribution tree grows: as in the authors' code, or as the paper prints it."""
+Variant = Literal["released", "greedy"]
+"""How an attribution tree grows: as in the authors' code, or by the same sweep begun in the last layer."""
 
 Form = Literal["parquet", "datasets"]
 """How a run is exported."""

@@ -28,7 +28,7 @@ JOB_TABLES = {
         FROM (SELECT DISTINCT run_id, criterion FROM head_importance), range(10) AS tenths(tenth)""",
     "pruning_area": """
         SELECT run_id, criterion, 0.5e0 AS area, 0.4e0 AS ci_low, 0.6e0 AS ci_high,
-            0.1e0 AS over_random, 0.0e0 AS over_random_low, 0.2e0 AS over_random_high
+            0.1e0 AS over_random, 0.0e0 AS over_random_low, 0.2e0 AS over_random_high, 20 AS draws
         FROM (SELECT DISTINCT run_id, criterion FROM head_importance)""",
     "effectiveness": """
         SELECT run_id, criterion, direction, k, 9000 - 500 * k AS correct, 9815 AS n, correct / n AS accuracy,
@@ -49,7 +49,8 @@ JOB_TABLES = {
     "trigger_effects": """
         SELECT run_id, ranking, label, source_example_id AS place, pattern_id, tokens, 1000 AS n,
             0.9e0 AS clean, 0.85e0 AS control, 0.3e0 AS pattern, 0.55e0 AS over_control,
-            0.5e0 AS ci_low, 0.6e0 AS ci_high, 10 AS draws
+            0.5e0 AS ci_low, 0.6e0 AS ci_high, 20 AS draws,
+            0 AS twins_as_strong, 0.05e0 AS p, 0.1e0 AS p_adjusted
         FROM trigger_patterns, (VALUES ('drop'), ('push')) AS r(ranking), range(3) AS labels(label)
         WHERE source_example_id < 3""",
 }

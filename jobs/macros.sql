@@ -15,6 +15,30 @@ CREATE OR REPLACE TEMP MACRO wilson_low(k, n) AS if(n > 0, greatest(0,
 CREATE OR REPLACE TEMP MACRO wilson_high(k, n) AS if(n > 0, least(1,
     (k + 1.9207294 + 1.959964 * sqrt(k * (n - k) / n + 0.9603647)) / (n + 3.8414588)), NULL);
 
+-- Upper 2.5 % point of Student's distribution; null below one degree of freedom. From five degrees on by the expansion
+-- of Cornish and Fisher (off by less than 1e-3); below, those of the whole number under it.
+CREATE OR REPLACE TEMP MACRO student(freedom) AS CASE
+    WHEN freedom < 1 THEN NULL
+    WHEN freedom < 5 THEN [12.7062e0, 4.3027e0, 3.1824e0, 2.7764e0][floor(freedom)::INTEGER]
+    ELSE 1.959964e0 + 2.372271e0 / freedom + 2.822503e0 / freedom ** 2 + 2.555852e0 / freedom ** 3
+        + 1.589536e0 / freedom ** 4
+END;
+
+-- Half of the 95 % interval of a mean over rows and over random draws that share the rows: the variance of the rows'
+-- means and that of the draws' means both count (Satterthwaite's degrees of freedom). It errs on the wide side by what
+-- the two have in common, a share of 1 / draws. Null with one row or one draw.
+CREATE OR REPLACE TEMP MACRO crossed_half(row_variance, rows, draw_variance, draws) AS
+    sqrt(row_variance / rows + draw_variance / draws) * student(coalesce(
+        (row_variance / rows + draw_variance / draws) ** 2 / nullif(
+            (row_variance / rows) ** 2 / nullif(rows - 1, 0) + (draw_variance / draws) ** 2 / nullif(draws - 1, 0), 0
+        ),
+        1e9
+    ));
+
+-- Whether a criterion's importances are divided by the L2 norm of their layer's (Michel et al. 2019, and the code of the
+-- paper's authors): of the means over examples, so never of one example's values.
+CREATE OR REPLACE TEMP MACRO is_by_layer(criterion) AS criterion IN ('taylor_normalised', 'taylor_released');
+
 -- As many of the words as there are tokens, none of them one of the tokens; drawn by the key.
 CREATE OR REPLACE TEMP MACRO other_words(token_ids, words, key) AS list_transform(
     token_ids,

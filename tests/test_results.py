@@ -64,8 +64,8 @@ def test_released_tree(store: Store) -> None:
     assert (tree.top, tree.gold, tree.predicted) == (3, "negative", "negative")
 
 
-def test_paper_tree_starts_in_the_last_layer_and_is_closed(store: Store) -> None:
-    tree = attribution_tree(store, "first", 0, variant="paper")
+def test_greedy_tree_starts_in_the_last_layer_and_is_closed(store: Store) -> None:
+    tree = attribution_tree(store, "first", 0, variant="greedy")
     swept = [(edge.layer, edge.query_pos, edge.key_pos) for edge in tree.edges if edge.layer is not None]
     # The sweep of layer 0 is row by row: (2, 4) comes before 2 is in the tree, (4, 1) before 4 is.
     assert swept == [(1, 3, 0), (0, 3, 2)]
@@ -145,7 +145,7 @@ def test_no_tree_of_a_class_that_is_not_attributed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "match"),
     [
-        ({"variant": "Paper"}, "(?s)unknown variant.*Paper.*paper, released"),
+        ({"variant": "paper"}, "(?s)unknown variant.*paper.*greedy, released"),
         ({"target": "both"}, "(?s)unknown target.*both.*gold, predicted"),
     ],
 )

@@ -36,7 +36,7 @@ class TreeEdge:
     """One edge of a tree: information flows from the child to the parent.
 
     Attributes:
-        layer: 0-based layer; None for the paper's closing links from the first token.
+        layer: 0-based layer; None for the closing links of a `greedy` tree, from the first token.
         query_pos: Position of the parent, the attending token.
         key_pos: Position of the child, the attended token.
         attr: Attribution, summed over heads; None for closing links.
@@ -56,7 +56,7 @@ class Tree:
         run: Name of the run.
         example_id: The example.
         target: Class attributed: `gold` or `predicted`.
-        variant: `released` or `paper`; see `attattr jobs show tree_edges`.
+        variant: `released` or `greedy`; see `attattr jobs show tree_edges`.
         tau: Threshold, as a share of each layer's largest entry.
         n_layers: Layers of the model.
         top: Position of the top node.
@@ -88,7 +88,7 @@ class Tree:
     def _repr_html_(self) -> str:
         children: dict[int, list[TreeEdge]] = {}
         for edge in self.edges:
-            if edge.layer is not None:  # the paper's closing links would make it a ring
+            if edge.layer is not None:  # closing links would make it a ring
                 children.setdefault(edge.query_pos, []).append(edge)
         about = (
             f"attribution tree of run {self.run}, example {self.example_id} ({self.variant}, tau"
@@ -123,7 +123,7 @@ def attribution_tree(
         store: The store.
         run: Name or id of the run.
         example_id: 0-based row of the split.
-        variant: The authors' code (`released`), or the algorithm as the paper prints it.
+        variant: As in the authors' code (`released`), or by the same sweep from the last layer on (`greedy`).
         tau: Threshold; not below the run's `edge_floor`, under which no edges are stored.
         target: Class whose attribution is drawn; of a run that attributes `predicted` alone, that.
 

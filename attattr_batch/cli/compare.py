@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def register(app: typer.Typer) -> None:
     """Adds the commands."""
     app.command(
-        epilog="Examples:  attattr tree sst2 0   |   attattr tree sst2 0 --variant paper -o tree.svg"
+        epilog="Examples:  attattr tree sst2 0   |   attattr tree sst2 0 --variant greedy -o tree.svg"
     )(tree)
     app.command(epilog="Example:  attattr diff sst2-old sst2-new")(diff)
 
@@ -35,7 +35,7 @@ def tree(
     run: Annotated[str, typer.Argument(help="Name or id of the run.")],
     example: Annotated[int, typer.Argument(help="Example: 0-based row of the split.")],
     variant: Annotated[
-        Variant, typer.Option(help="The authors' code, or the algorithm as the paper prints it.")
+        Variant, typer.Option(help="As in the authors' code, or by the same sweep begun in the last layer.")
     ] = "released",
     tau: Annotated[float, typer.Option(help="Threshold, as a share of each layer's largest entry.")] = 0.4,
     target: Annotated[RowTarget, typer.Option(help="Class whose attribution is drawn.")] = "gold",

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from attattr_batch.data.encoding import truncated_lengths
 from attattr_batch.records import EncodedExample
 
+INSERTION_VERSION = 2
+"""Raise it whenever a trigger goes elsewhere: stored answers by another version's rule do not serve."""
+
 
 @dataclass(frozen=True)
 class Trigger:
@@ -27,8 +30,9 @@ class Trigger:
 def insert_trigger(victim: EncodedExample, trigger: Trigger, max_length: int) -> tuple[EncodedExample, bool]:
     """Inserts a trigger and truncates the result as every other example is.
 
-    A token goes before index round((tokens of the text, those inserted included) x ratio) of its text, one
-    further if that is where the token before it went.
+    The rule of the authors' code (`run_adver_evaluate.py`): a token goes before index round((tokens of the
+    victim's text + all tokens that the trigger puts into it) x ratio), one further if that is the index of
+    the token before it in the same text. An index beyond the end, as the last ones may be, is the end.
 
     Args:
         victim: The example, not truncated.
@@ -44,17 +48,18 @@ def insert_trigger(victim: EncodedExample, trigger: Trigger, max_length: int) ->
     texts = [[place for place, one in enumerate(victim.segments) if one == side] for side in (0, 1)]
     # Entries are places in the victim; a trigger token is -1 - its number.
     entries = [list(places) for places in texts]
+    lengths = [len(places) + trigger.segments.count(side) for side, places in enumerate(texts)]
     last = [-1, -1]
     for number, (side, ratio) in enumerate(zip(trigger.segments, trigger.ratios, strict=True)):
         if not texts[side]:
             raise ValueError("the example lacks the text that a trigger goes into")
-        index = round(len(entries[side]) * ratio)
+        index = round(lengths[side] * ratio)
         index += index == last[side]
         entries[side].insert(index, -1 - number)
         last[side] = index
     budget = max_length - victim.segments.count(None)
-    lengths = truncated_lengths(len(entries[0]), len(entries[1]), budget)
-    kept = [one[:length] for one, length in zip(entries, lengths, strict=True)]
+    left = truncated_lengths(len(entries[0]), len(entries[1]), budget)
+    kept = [one[:length] for one, length in zip(entries, left, strict=True)]
     inserted = sum(entry < 0 for one in kept for entry in one)
     return _assemble(victim, trigger, texts, kept), inserted < len(trigger.tokens)
 

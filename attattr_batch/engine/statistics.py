@@ -33,7 +33,7 @@ class Keep:
     Attributes:
         top_k: Edges per (item, layer, head).
         floor: Edges of the head-summed matrix below this share of the layer's scale are dropped, and none of
-            the positive ones in the last layer (the tree of the paper starts there with threshold 0).
+            the positive ones in the last layer (`greedy` trees start there, with threshold 0).
         cap: Edges of the head-summed matrix per (item, layer) at most, in the last layer too.
     """
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from sqlalchemy import Row
 
-from attattr_batch.data.insertion import Trigger
+from attattr_batch.data.insertion import INSERTION_VERSION, Trigger
 from attattr_batch.errors import UserError
 from attattr_batch.identity import content_key
 
@@ -61,7 +61,7 @@ class Order(Generic[Item]):
     Attributes:
         items: The masks or attacks.
         of: For every example, the indices of its items.
-        key: Hash of the whole order.
+        key: Hash of the whole order, and of the rule by which attacks insert their tokens.
     """
 
     items: tuple[Item, ...]
@@ -100,7 +100,7 @@ def mask_order(rows: pa.Table, n_layers: int, n_heads: int) -> Order[Mask]:
             raise UserError("a mask removes a head that the model lacks", got=foreign[0], allowed=allowed)
         return Mask(row["mask"], sum(1 << head for head in set(row["heads"])))
 
-    return _read(rows, ("mask", "heads"), read)
+    return _read(rows, ("mask", "heads"), read, {})
 
 
 def attack_order(rows: pa.Table) -> Order[Attack]:
@@ -123,10 +123,16 @@ def attack_order(rows: pa.Table) -> Order[Attack]:
             )
         return Attack(row["attack"], Trigger(*parts))
 
-    return _read(rows, ("attack", "tokens", "segments", "ratios"), read)
+    rule = {"insertion": INSERTION_VERSION}
+    return _read(rows, ("attack", "tokens", "segments", "ratios"), read, rule)
 
 
-def _read(rows: pa.Table, columns: Sequence[str], read: Callable[[Mapping[str, Any]], Item]) -> Order[Item]:
+def _read(
+    rows: pa.Table,
+    columns: Sequence[str],
+    read: Callable[[Mapping[str, Any]], Item],
+    rule: Mapping[str, int],
+) -> Order[Item]:
     wanted = ("example_ids", *columns)
     missing = set(wanted) - set(rows.column_names)
     if missing:
@@ -143,7 +149,9 @@ def _read(rows: pa.Table, columns: Sequence[str], read: Callable[[Mapping[str, A
             of.setdefault(example_id, []).append(index)
     for example_id, indices in of.items():
         _refuse_doubles(example_id, [items[index].name for index in indices])
-    return Order(items, {one: tuple(indices) for one, indices in of.items()}, content_key(content))
+    # Answers to masks do not depend on a rule: their keys are those of the releases before.
+    key = content_key({"order": content, **rule} if rule else content)
+    return Order(items, {one: tuple(indices) for one, indices in of.items()}, key)
 
 
 def _typed(rows: pa.Table) -> pa.Table:

@@ -97,7 +97,7 @@ def trigger_effects(rows: pa.Table) -> Chart:
 
     Args:
         rows: Columns `run`, `ranking`, `class`, `place`, `pattern`, `argues_for`, `n`, `clean`, `control`,
-            `inserted`, `over_control`, `ci_low`, `ci_high`, `draws`.
+            `inserted`, `over_control`, `ci_low`, `ci_high`, `draws`, `twins_as_strong`, `p`, `p_adjusted`.
     """
     rankings = {
         "drop": "answered correctly, of the class attacked",
@@ -109,12 +109,11 @@ def trigger_effects(rows: pa.Table) -> Chart:
     panels = []
     for run in unique(rows, "run"):
         for ranking, template in templates.items():
-            panel = template.copy(deep=False)
-            panel.title = f"{run}: {ranking}"
-            panel.data = alt.Data(
-                values=[row for row in labelled if (row["run"], row["ranking"]) == (run, ranking)]
-            )
-            panels.append(panel)
+            values = [row for row in labelled if (row["run"], row["ranking"]) == (run, ranking)]
+            if values:  # a run of two classes has no `push`
+                panel = template.copy(deep=False)
+                panel.title, panel.data = f"{run}: {ranking}", alt.Data(values=values)
+                panels.append(panel)
     return alt.concat(*panels, columns=2, spacing=20).resolve_scale(y="independent")
 
 
@@ -139,7 +138,10 @@ def _trigger_panel(share: str) -> alt.LayerChart:
         alt.Tooltip("ci_low:Q", title="95 % from", format="+.1%"),
         alt.Tooltip("ci_high:Q", title="to", format="+.1%"),
         alt.Tooltip("n:Q", title="rows"),
-        alt.Tooltip("draws:Q", title="random draws"),
+        alt.Tooltip("draws:Q", title="random twins"),
+        alt.Tooltip("twins_as_strong:Q", title="of them as strong"),
+        alt.Tooltip("p:Q", format=".3f"),
+        alt.Tooltip("p_adjusted:Q", title="p, adjusted", format=".3f"),
     ]
     base = alt.Chart().encode(y=y, tooltip=tooltip)
     names = {"clean": "no insertion", "control": "random tokens", "inserted": "the pattern"}

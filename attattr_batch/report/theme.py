@@ -20,6 +20,7 @@ Chart = alt.Chart | alt.LayerChart | alt.FacetChart | alt.ConcatChart | alt.HCon
 CRITERION_COLOURS: Final = {
     "attattr": BLUE,
     "taylor": "#E69F00",
+    "taylor_normalised": "#56B4E9",
     "accuracy_difference": "#009E73",
     "attention": "#CC79A7",
     "random": "#8C8C8C",
@@ -30,6 +31,7 @@ AMOUNT: Final = "viridis"
 IMPORTANCE: Final = {
     "attattr": "mean of max Attr (probability)",
     "taylor": "mean Taylor score (nats)",
+    "taylor_normalised": "mean Taylor score (share of its layer's norm)",
     "accuracy_difference": "accuracy lost without it (share)",
     "attention": "mean confidence of attention",
     "random": "random number (control)",

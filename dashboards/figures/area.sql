@@ -1,6 +1,6 @@
 -- name: area
 -- description: Area under each pruning curve: the whole model's accuracy if pruning never cost an answer. Bars: 95 %
---   intervals over examples; of the random control the range of its draws.
+--   intervals over examples; of the random control the range of its draws. Over random: with an interval over random orders too.
 -- depends: pruning_area
 SELECT r.name AS run, p.criterion, p.area, p.ci_low, p.ci_high, p.over_random, p.over_random_low, p.over_random_high
 FROM pruning_area AS p

@@ -17,7 +17,10 @@ SELECT
     e.over_control,
     e.ci_low,
     e.ci_high,
-    e.draws
+    e.draws,
+    e.twins_as_strong,
+    e.p,
+    e.p_adjusted
 FROM trigger_effects AS e
 JOIN runs AS r USING (run_id)
 JOIN trigger_patterns AS t USING (run_id, pattern_id)

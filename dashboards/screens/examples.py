@@ -13,7 +13,7 @@ from attattr_batch.report.heads import edge_map
 from attattr_batch.report.tree import tree_chart
 from attattr_batch.store.connection import Store
 
-VARIANTS: tuple[Variant, ...] = ("released", "paper")
+VARIANTS: tuple[Variant, ...] = ("released", "greedy")
 _LISTED = 200
 _ALL = "all heads"
 

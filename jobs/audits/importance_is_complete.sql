@@ -4,7 +4,7 @@
 --   examples.
 -- depends: head_importance
 WITH expected AS (
-    SELECT run_id, unnest(['attattr', 'taylor', 'attention']) AS criterion
+    SELECT run_id, unnest(['attattr', 'taylor', 'taylor_normalised', 'attention']) AS criterion
     FROM (SELECT DISTINCT run_id FROM head_importance SEMI JOIN target_scores USING (run_id))
     UNION ALL
     SELECT DISTINCT run_id, 'random'
@@ -26,5 +26,5 @@ JOIN runs AS r USING (run_id)
 GROUP BY i.run_id, i.criterion
 HAVING count(*) <> any_value(r.n_layers * r.n_heads)
     OR count(DISTINCT (layer, head)) <> count(*)
-    OR bool_or(i.ci_low > i.ci_high)
+    OR bool_or(NOT i.importance BETWEEN i.ci_low - 1e-12 AND i.ci_high + 1e-12)
     OR bool_or(NOT isfinite(i.importance))

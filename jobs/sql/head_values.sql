@@ -3,8 +3,10 @@
 -- grain: run_id, criterion, example_id, layer, head
 -- materialized: view
 -- depends: head_scores, predictions, mask_outcomes, head_ablation
--- column criterion: `attattr` (largest attribution), `taylor`, `attention` (mean over query rows of the row's largest
---   weight) or `accuracy_difference` (1 if removing the head turns a correct answer wrong, -1 if a wrong one right).
+-- column criterion: `attattr` (largest attribution), `taylor` (the paper's printed formula), `taylor_normalised` (the same
+--   values, whose means are divided by the L2 norm of their layer's where they become importances), `attention` (mean over
+--   query rows of the row's largest weight) or `accuracy_difference` (1 if removing the head turns a correct answer wrong,
+--   -1 if a wrong one right).
 -- column value: The value. Attribution and Taylor scores are of the gold class; of the predicted one in a run
 --   that attributes it alone.
 WITH scored AS (
@@ -21,7 +23,7 @@ answers AS (
 )
 SELECT run_id, 'attattr' AS criterion, example_id, layer, head, attr_max::DOUBLE AS value FROM scored
 UNION ALL
-SELECT run_id, 'taylor', example_id, layer, head, taylor::DOUBLE FROM scored
+SELECT run_id, unnest(['taylor', 'taylor_normalised']), example_id, layer, head, taylor::DOUBLE FROM scored
 UNION ALL
 SELECT run_id, 'attention', example_id, layer, head, attn_confidence::DOUBLE FROM scored
 UNION ALL

@@ -5,7 +5,7 @@
 -- materialized: table
 -- depends: tree_edges, edges, tokens
 -- audits: distances_add_up
--- column variant: `released` or `paper`: edges of that tree; `top_edges`: the stored edges of every head, of the gold
+-- column variant: `released` or `greedy`: edges of that tree; `top_edges`: the stored edges of every head, of the gold
 --   class (the predicted one in a run that attributes it alone).
 -- column distance: |query_pos - key_pos| in tokens.
 -- column within_segment: Whether both tokens are of one text of a pair; null if one of them is a special token.

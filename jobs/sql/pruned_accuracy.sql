@@ -5,7 +5,7 @@
 -- materialized: masked_accuracy
 -- depends: pruning_order, splits
 -- audits: clean_mask_is_prediction, masks_are_answered
--- param draws: integer from 1 = 5; Random orders of the control.
+-- param draws: integer from 1 = 20; Random orders of the control. Masks that orders share (no head, every head) are computed once.
 -- param seed: integer = 0; Seed of every random choice.
 -- column mask: `criterion/draw/tenths`: the draw is 0 but for `random`; int(tenths / 10 * heads) are removed.
 WITH orders AS (

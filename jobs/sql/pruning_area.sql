@@ -5,13 +5,15 @@
 -- materialized: table
 -- depends: pruned_accuracy, pruning_curve
 -- audits: area_matches_curve
--- column criterion: `attattr`, `taylor`, `accuracy_difference`, `attention` or `random` (a control).
+-- column criterion: `attattr`, `taylor`, `taylor_normalised`, `accuracy_difference`, `attention` or `random` (a control).
 -- column area: Area under accuracy over fraction, 0 to 1; for `random` the mean of the draws.
--- column ci_low: Lower end of the 95 % interval over examples (normal); for `random` the smallest area of any draw.
+-- column ci_low: Lower end of the 95 % interval over examples (Student); for `random` the smallest area of any draw.
 -- column ci_high: Upper end of it; for `random` the largest area of any draw.
--- column over_random: area less that of `random` on the same rows.
--- column over_random_low: Lower end of its 95 % interval over examples (normal, paired); null for `random`.
+-- column over_random: area less that of `random` on the same rows, mean of the draws.
+-- column over_random_low: Lower end of its 95 % interval over examples and random orders (paired by example; the
+--   variance of both counts); null for `random`, and with a single draw.
 -- column over_random_high: Upper end of it.
+-- column draws: Random orders that `random` is the mean of.
 WITH per_example AS (
     SELECT
         m.run_id,
@@ -29,22 +31,35 @@ control AS (
     SELECT run_id, example_id, avg(area) AS area FROM per_example WHERE criterion = 'random' GROUP BY ALL
 ),
 draws AS (
-    SELECT run_id, min(area) AS lowest, max(area) AS highest
+    SELECT run_id, min(area) AS lowest, max(area) AS highest, var_samp(area) AS variance, count(*) AS n
     FROM (SELECT run_id, draw, avg(area) AS area FROM per_example WHERE criterion = 'random' GROUP BY ALL)
     GROUP BY run_id
+),
+compared AS (
+    SELECT
+        e.run_id,
+        e.criterion,
+        e.criterion = 'random' AS is_control,
+        avg(e.area) AS area,
+        student(count(*) - 1) * stddev_samp(e.area) / sqrt(count(*)) AS half,
+        avg(e.area - c.area) AS over_random,
+        crossed_half(var_samp(e.area - c.area), count(*), any_value(d.variance), any_value(d.n)) AS over_random_half,
+        any_value(d.lowest) AS lowest,
+        any_value(d.highest) AS highest,
+        any_value(d.n) AS draws
+    FROM per_example AS e
+    JOIN control AS c USING (run_id, example_id)
+    JOIN draws AS d USING (run_id)
+    GROUP BY e.run_id, e.criterion
 )
 SELECT
-    e.run_id,
-    e.criterion,
-    avg(e.area) AS area,
-    if(e.criterion = 'random', any_value(d.lowest), avg(e.area) - 1.96 * stddev_samp(e.area) / sqrt(count(*))) AS ci_low,
-    if(e.criterion = 'random', any_value(d.highest), avg(e.area) + 1.96 * stddev_samp(e.area) / sqrt(count(*))) AS ci_high,
-    if(e.criterion = 'random', 0, avg(e.area - c.area)) AS over_random,
-    if(e.criterion = 'random', NULL, avg(e.area - c.area) - 1.96 * stddev_samp(e.area - c.area) / sqrt(count(*)))
-        AS over_random_low,
-    if(e.criterion = 'random', NULL, avg(e.area - c.area) + 1.96 * stddev_samp(e.area - c.area) / sqrt(count(*)))
-        AS over_random_high
-FROM per_example AS e
-JOIN control AS c USING (run_id, example_id)
-JOIN draws AS d USING (run_id)
-GROUP BY e.run_id, e.criterion
+    run_id,
+    criterion,
+    area,
+    if(is_control, lowest, area - half) AS ci_low,
+    if(is_control, highest, area + half) AS ci_high,
+    if(is_control, 0, over_random) AS over_random,
+    if(is_control, NULL, over_random - over_random_half) AS over_random_low,
+    if(is_control, NULL, over_random + over_random_half) AS over_random_high,
+    draws
+FROM compared

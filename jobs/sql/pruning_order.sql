@@ -5,9 +5,9 @@
 -- depends: head_values, splits
 -- audits: pruning_order_is_permutation
 -- param seed: integer = 0; Seed of every random choice.
--- column criterion: `attattr`, `taylor`, `accuracy_difference`, `attention` or `random` (the first of its draws).
+-- column criterion: `attattr`, `taylor`, `taylor_normalised`, `accuracy_difference`, `attention` or `random` (the first of its draws).
 -- column rank: Place in the order, 0 = pruned first; equal importances go by layer and head.
--- column importance: Importance on the ranking rows.
+-- column importance: Importance on the ranking rows (of `taylor_normalised` over the L2 norm of its layer's).
 -- column ties: Heads with exactly this importance, this one included.
 WITH measured AS (
     SELECT v.run_id, v.criterion, v.layer, v.head, avg(v.value) AS importance
@@ -16,6 +16,17 @@ WITH measured AS (
     JOIN splits AS s ON s.run_id = v.run_id AND s.example_id = v.example_id
     WHERE s.purpose = 'pruning' AND s.part = 'ranking'
     GROUP BY ALL
+),
+stated AS (
+    SELECT
+        * REPLACE (
+            if(
+                is_by_layer(criterion),
+                coalesce(importance / nullif(sqrt(sum(importance ** 2) OVER (PARTITION BY run_id, criterion, layer)), 0), 0),
+                importance
+            ) AS importance
+        )
+    FROM measured
 ),
 control AS (
     SELECT run_id, 'random' AS criterion, layer, head, uniform(concat_ws('/', 'random', $seed, 0, layer, head)) AS importance
@@ -30,4 +41,4 @@ SELECT
     head,
     importance,
     count(*) OVER (PARTITION BY run_id, criterion, importance) AS ties
-FROM (FROM measured UNION ALL BY NAME FROM control)
+FROM (FROM stated UNION ALL BY NAME FROM control)

@@ -1,5 +1,5 @@
 -- name: tree_edges
--- description: The attribution tree of every example (paper, section 5, algorithm 1): from the top node downwards, layer by
+-- description: The attribution tree of every example (paper, section 5): from the top node downwards, layer by
 --   layer, an edge is added when it is strong enough, its parent is in the tree and its child is not yet.
 -- grain: run_id, example_id, target, variant, query_pos, key_pos
 -- materialized: table
@@ -9,20 +9,22 @@
 -- param target: gold|predicted = gold; Class whose attribution is drawn; of a run with the predicted class alone, that.
 -- param example_id: integer from 0 = null; One example alone; null for every one.
 -- column variant: `released` (the authors' code: the last layer gives no edges, the one before it only those of the top
---   node) or `paper` (the sweep starts in the last layer with threshold 0; at the end the first token is linked to every
---   node).
+--   node) or `greedy` (from the same top node and at the same scale, but the sweep starts in the last layer, with threshold
+--   0, and any node may be a parent; at the end the first token is linked to every node). Neither is algorithm 1 as the
+--   paper prints it: its top node needs sums of whole rows, the first one and negative entries included, which no table has.
 -- column tau: Threshold used.
 -- column target: Class attributed: `gold` or `predicted`.
--- column layer: Layer of the edge; null for the paper's closing links from the first token.
+-- column layer: Layer of the edge; null for the closing links of `greedy` trees from the first token.
 -- column query_pos: Parent: position of the attending token.
 -- column key_pos: Child: position of the attended token.
 -- column attr: Attribution of the edge, summed over heads; null for closing links.
 -- column top: Position of the tree's top node.
 -- column capped: Whether the tree may lack edges: of one of its layers the run's `edge_cap` edges are stored, and the weakest
---   of them still reaches the threshold. Common in `paper` trees of long texts, whose last layer has no threshold. A tree
---   without edges has no row; `attattr tree` says it of those too.
+--   of them still reaches the threshold. In the last layer of a `greedy` tree, which has no threshold, any will do; of a
+--   model that classifies by its first token that layer has edges of this token alone, which no tree takes. A tree without
+--   edges has no row; `attattr tree` says it of those too.
 WITH variants AS (
-    SELECT unnest(['released', 'paper']) AS variant
+    SELECT unnest(['released', 'greedy']) AS variant
 ),
 tops AS (
     SELECT
@@ -73,7 +75,7 @@ cut AS (
     SELECT DISTINCT h.run_id, h.example_id, h.target, v.variant
     FROM held AS h
     CROSS JOIN variants AS v
-    WHERE h.at_cap AND if(h.layer = h.last, v.variant = 'paper', h.weakest >= $tau)
+    WHERE h.at_cap AND if(h.layer = h.last, v.variant = 'greedy', h.weakest >= $tau)
 ),
 ordered AS (
     -- Nodes in the tree, and its edges: one candidate is a tree of two nodes and one edge.
@@ -116,7 +118,7 @@ swept AS (
     SELECT run_id, example_id, target, variant, top, unnest(tree.edges, recursive := true) FROM grown
 ),
 closing AS (
-    SELECT run_id, example_id, target, variant, top, unnest(tree.nodes) AS key_pos FROM grown WHERE variant = 'paper'
+    SELECT run_id, example_id, target, variant, top, unnest(tree.nodes) AS key_pos FROM grown WHERE variant = 'greedy'
 ),
 trees AS (
     SELECT run_id, example_id, target, variant, $tau::DOUBLE AS tau, layer, query_pos, key_pos, attr, top

@@ -1,13 +1,15 @@
 -- name: trigger_choice
 -- description: The patterns that the selection rows recommend: for each gold class those that cost it most correct
---   answers, and for each class they argue for those that push most other answers there, beyond their random controls.
+--   answers, and for each class they argue for those that push most other answers there, beyond their random controls. With
+--   two classes what one loses the other gains, so there each effect is a `drop`, told once.
 -- grain: run_id, ranking, label, place
 -- materialized: table
 -- depends: trigger_selection, trigger_patterns
 -- audits: choice_is_bounded
 -- param top: integer from 1 = 3; Patterns chosen for each ranking and class.
 -- column pattern_id: Pattern (trigger_patterns.pattern_id).
--- column ranking: `drop` (correct answers lost) or `push` (answers of other classes turned to the pattern's own).
+-- column ranking: `drop` (correct answers lost) or `push` (answers of other classes turned to the pattern's own; of runs
+--   with more than two classes).
 -- column label: Class: the gold class attacked, or the class pushed to.
 -- column place: Place in the ranking, from 0.
 -- column over_control: Share of rows changed beyond the mean of the random controls, on the selection rows.
@@ -18,10 +20,11 @@ WITH answers AS (
         split_part(a.attack, '/', 2) = 'control' AS control,
         p.gold,
         t.predicted AS label,
+        coalesce(len(r.labels) = 2, false) AS two_classes,
         a.predicted = p.gold AS correct,
         a.predicted = t.predicted AS pushed
     FROM attack_outcomes AS a
-    JOIN selected_runs USING (run_id)
+    JOIN selected_runs AS r USING (run_id)
     JOIN predictions AS p USING (run_id, example_id)
     JOIN trigger_patterns AS t
         ON t.run_id = a.run_id AND t.pattern_id = split_part(a.attack, '/', 1)::BIGINT
@@ -36,7 +39,7 @@ effects AS (
     SELECT run_id, pattern_id, 'push', label,
         avg(pushed::INTEGER) FILTER (NOT control) - avg(pushed::INTEGER) FILTER (control)
     FROM answers
-    WHERE gold <> label
+    WHERE gold <> label AND NOT two_classes
     GROUP BY ALL
 )
 SELECT

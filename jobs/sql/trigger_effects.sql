@@ -1,6 +1,7 @@
 -- name: trigger_effects
 -- description: Whether the chosen patterns do more than random tokens at the same places, on rows that did not choose them:
---   answers lost (`drop`) or pushed (`push`), beyond the control, with a paired interval over rows.
+--   answers lost (`drop`) or pushed (`push`), beyond the control; with an interval over rows and draws of random tokens, and
+--   the pattern's rank among its random twins.
 -- grain: run_id, ranking, label, place
 -- materialized: table
 -- depends: trigger_choice, trigger_report, trigger_patterns
@@ -17,9 +18,14 @@
 -- column control: The same with random tokens inserted: mean over draws.
 -- column over_control: How much further the pattern goes than its control: control - pattern (drop), pattern - control
 --   (push).
--- column ci_low: Lower end of the 95 % interval of over_control over rows (normal, paired).
+-- column ci_low: Lower end of the 95 % interval of over_control over rows and draws (paired by row; the variance of both
+--   counts); null with a single draw.
 -- column ci_high: Upper end of it.
--- column draws: Random controls.
+-- column draws: Random controls: twins of the pattern, with random tokens at the same places.
+-- column twins_as_strong: Twins that go as far as the pattern, or further.
+-- column p: (1 + twins_as_strong) / (1 + draws): how often a pattern of random tokens would be this strong.
+-- column p_adjusted: p, corrected for all effects of the run together (Benjamini and Hochberg: of effects with at most q,
+--   a share q is expected to be no more than chance).
 WITH answers AS (
     SELECT
         c.run_id,
@@ -28,37 +34,99 @@ WITH answers AS (
         c.place,
         c.pattern_id,
         a.example_id,
-        if(c.ranking = 'drop', any_value(p.predicted) = any_value(p.gold), any_value(p.predicted) = c.label)::INTEGER AS clean,
-        avg(if(c.ranking = 'drop', a.predicted = p.gold, a.predicted = c.label)::INTEGER)
-            FILTER (split_part(a.attack, '/', 2) = 'pattern') AS pattern,
-        avg(if(c.ranking = 'drop', a.predicted = p.gold, a.predicted = c.label)::INTEGER)
-            FILTER (split_part(a.attack, '/', 2) = 'control') AS control,
-        count(*) - 1 AS draws
+        split_part(a.attack, '/', 2) = 'control' AS is_control,
+        split_part(a.attack, '/', 3) AS draw,
+        if(c.ranking = 'drop', p.predicted = p.gold, p.predicted = c.label)::INTEGER AS clean,
+        if(c.ranking = 'drop', a.predicted = p.gold, a.predicted = c.label)::INTEGER AS attacked
     FROM trigger_choice AS c
     JOIN selected_runs USING (run_id)
     JOIN attack_outcomes AS a ON a.run_id = c.run_id AND split_part(a.attack, '/', 1)::BIGINT = c.pattern_id
     JOIN predictions AS p ON p.run_id = a.run_id AND p.example_id = a.example_id
     WHERE a.job = 'trigger_report' AND (p.gold = c.label) = (c.ranking = 'drop')
-    GROUP BY c.run_id, c.ranking, c.label, c.place, c.pattern_id, a.example_id
 ),
-signed AS (
-    SELECT *, if(ranking = 'drop', control - pattern, pattern - control) AS beyond FROM answers
+by_row AS (
+    SELECT
+        run_id,
+        ranking,
+        label,
+        place,
+        pattern_id,
+        any_value(clean) AS clean,
+        avg(attacked) FILTER (NOT is_control) AS pattern,
+        avg(attacked) FILTER (is_control) AS control,
+        if(ranking = 'drop', control - pattern, pattern - control) AS beyond
+    FROM answers
+    GROUP BY run_id, ranking, label, place, pattern_id, example_id
+),
+rows_together AS (
+    SELECT
+        run_id,
+        ranking,
+        label,
+        place,
+        pattern_id,
+        count(*) AS n,
+        avg(clean) AS clean,
+        avg(pattern) AS pattern,
+        avg(control) AS control,
+        avg(beyond) AS over_control,
+        -- Rows that all do the same still leave room for one in n that does not.
+        greatest(var_samp(beyond), 1 / count(*)) AS variance
+    FROM by_row
+    GROUP BY ALL
+),
+twins AS (
+    SELECT run_id, ranking, label, place, draw, avg(attacked) AS control
+    FROM answers
+    WHERE is_control
+    GROUP BY ALL
+),
+twins_together AS (
+    SELECT
+        t.run_id,
+        t.ranking,
+        t.label,
+        t.place,
+        count(*) AS draws,
+        var_samp(t.control) AS variance,
+        count(*) FILTER (if(t.ranking = 'drop', t.control <= r.pattern, t.control >= r.pattern)) AS twins_as_strong
+    FROM twins AS t
+    JOIN rows_together AS r USING (run_id, ranking, label, place)
+    GROUP BY ALL
+),
+tested AS (
+    SELECT
+        r.* EXCLUDE variance,
+        crossed_half(r.variance, r.n, t.variance, t.draws) AS half,
+        t.draws,
+        t.twins_as_strong,
+        (1 + t.twins_as_strong) / (1 + t.draws) AS p
+    FROM rows_together AS r
+    JOIN twins_together AS t USING (run_id, ranking, label, place)
+),
+counted AS (
+    SELECT
+        *,
+        p * count(*) OVER (PARTITION BY run_id) / count(*) OVER (PARTITION BY run_id ORDER BY p) AS at_this_p
+    FROM tested
 )
 SELECT
-    s.run_id,
-    s.ranking,
-    s.label,
-    s.place,
-    s.pattern_id,
-    any_value(t.tokens) AS tokens,
-    count(*) AS n,
-    avg(s.clean) AS clean,
-    avg(s.pattern) AS pattern,
-    avg(s.control) AS control,
-    avg(s.beyond) AS over_control,
-    avg(s.beyond) - 1.96 * stddev_samp(s.beyond) / sqrt(count(*)) AS ci_low,
-    avg(s.beyond) + 1.96 * stddev_samp(s.beyond) / sqrt(count(*)) AS ci_high,
-    max(s.draws) AS draws
-FROM signed AS s
+    c.run_id,
+    c.ranking,
+    c.label,
+    c.place,
+    c.pattern_id,
+    t.tokens,
+    c.n,
+    c.clean,
+    c.pattern,
+    c.control,
+    c.over_control,
+    if(c.half IS NULL, NULL, greatest(-1, c.over_control - c.half)) AS ci_low,
+    if(c.half IS NULL, NULL, least(1, c.over_control + c.half)) AS ci_high,
+    c.draws,
+    c.twins_as_strong,
+    c.p,
+    least(1, min(c.at_this_p) OVER (PARTITION BY c.run_id ORDER BY c.p DESC)) AS p_adjusted
+FROM counted AS c
 JOIN trigger_patterns AS t USING (run_id, pattern_id)
-GROUP BY s.run_id, s.ranking, s.label, s.place, s.pattern_id

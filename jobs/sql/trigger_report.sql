@@ -6,7 +6,7 @@
 -- depends: trigger_choice, trigger_patterns, splits
 -- audits: attacks_have_controls
 -- param report_victims: integer from 1 = 200; Report rows of each gold class that are attacked, at most.
--- param report_draws: integer from 1 = 5; Random controls of each pattern.
+-- param report_draws: integer from 1 = 20; Random controls of each pattern; the smallest possible p of trigger_effects is 1 / (1 + draws).
 -- param seed: integer = 0; Seed of every random choice.
 -- column attack: `pattern_id/pattern`, or `pattern_id/control/draw`.
 WITH chosen AS (

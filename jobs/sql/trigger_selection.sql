@@ -7,7 +7,7 @@
 -- audits: attacks_have_controls
 -- param patterns: integer from 1 = 20; Patterns tried for each class they argue for, the strongest with different tokens.
 -- param victims: integer from 1 = 60; Selection rows of each gold class that are attacked, at most.
--- param control_draws: integer from 1 = 2; Random controls of each pattern.
+-- param control_draws: integer from 1 = 2; Random controls of each pattern. They only rank the patterns: what is reported of them comes from other rows and other draws (trigger_report).
 -- param seed: integer = 0; Seed of every random choice.
 -- column attack: `pattern_id/pattern`, or `pattern_id/control/draw`.
 WITH chosen AS (

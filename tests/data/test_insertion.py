@@ -1,4 +1,4 @@
-"""Triggers go where the paper's rule says, in their order, and only truncation takes anything away."""
+"""Triggers go where the authors' rule says, in their order, and only truncation takes anything away."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def pair(first: tuple[int, ...], second: tuple[int, ...]) -> EncodedExample:
 
 
 def test_one_token_goes_to_its_share_of_the_text() -> None:
-    # round(4 x ratio): .5 -> 2, .25 -> 1, 1 -> 4 (the end), .1 -> 0 (the beginning).
+    # round(5 x ratio): .5 -> 2, .25 -> 1, 1 -> 5 (the end), .1 -> 0 (the beginning).
     for ratio, expected in [(0.5, (1, 2, 9, 3, 4)), (0.25, (1, 9, 2, 3, 4)), (1.0, (1, 2, 3, 4, 9)),
                             (0.1, (9, 1, 2, 3, 4))]:  # fmt: skip
         attacked, cut = insert_trigger(single(1, 2, 3, 4), Trigger((9,), (0,), (ratio,)), 128)
@@ -46,18 +46,20 @@ def test_one_token_goes_to_its_share_of_the_text() -> None:
         assert (attacked.example_id, attacked.gold, attacked.truncated, cut) == (3, 1, False, False)
 
 
-def test_the_second_token_counts_the_first_and_steps_aside() -> None:
-    # First: round(4 x .5) = 2. Second: round(5 x .6) = 3; round(5 x .4) = 2 is taken and becomes 3.
-    for ratio in (0.6, 0.4):
+def test_every_token_counts_all_of_its_text_and_the_second_steps_aside() -> None:
+    # First: round(6 x .5) = 3. Second: round(6 x .6) = 4; round(6 x .45) = 3 is taken and becomes 4;
+    # round(6 x .4) = 2.
+    for ratio, expected in [(0.6, (1, 2, 3, 8, 9, 4)), (0.45, (1, 2, 3, 8, 9, 4)), (0.4, (1, 2, 9, 3, 8, 4))]:
         attacked, _ = insert_trigger(single(1, 2, 3, 4), Trigger((8, 9), (0, 0), (0.5, ratio)), 128)
-        assert attacked.input_ids == (CLS, 1, 2, 8, 9, 3, 4, SEP)
+        assert attacked.input_ids == (CLS, *expected, SEP)
 
 
 def test_each_side_of_a_pair_has_its_own_count() -> None:
-    # First text: round(2 x 1) = 2. Second: round(4 x .5) = 2, no clash, then round(5 x .25) = 1.
+    # First text: round(3 x 1) = 3. Second: round(6 x .5) = 3, no clash with the first text's, then
+    # round(6 x .25) = 2.
     trigger = Trigger((7, 8, 9), (0, 1, 1), (1.0, 0.5, 0.25))
     attacked, cut = insert_trigger(pair((1, 2), (3, 4, 5, 6)), trigger, 128)
-    assert attacked.input_ids == (CLS, 1, 2, 7, SEP, 3, 9, 4, 8, 5, 6, SEP)
+    assert attacked.input_ids == (CLS, 1, 2, 7, SEP, 3, 4, 9, 5, 8, 6, SEP)
     assert attacked.segments == (None, 0, 0, 0, None, 1, 1, 1, 1, 1, 1, None)
     assert attacked.token_type_ids == (0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1)
     assert not cut
@@ -76,6 +78,40 @@ def test_truncation_comes_after_and_says_if_it_took_a_trigger() -> None:
 def test_a_pattern_of_a_pair_does_not_fit_a_single_text() -> None:
     with pytest.raises(ValueError, match="lacks the text that a trigger goes into"):
         insert_trigger(single(1, 2), Trigger((9,), (1,), (0.5,)), 128)
+
+
+def by_the_authors_rule(words: list[int], tokens: list[int], ratios: list[float]) -> list[int]:
+    """One text with its tokens in it, as the authors' `run_adver_evaluate.py` has them; told again."""
+    text, last = list(words), -1
+    for token, ratio in zip(tokens, ratios, strict=True):
+        place = round((len(words) + len(tokens)) * ratio)
+        if place == last:
+            place += 1
+        last = place
+        text.insert(place, token)
+    return text
+
+
+@settings(max_examples=300)
+@given(
+    first=st.lists(st.integers(1, 50), min_size=1, max_size=40),
+    second=st.lists(st.integers(1, 50), min_size=1, max_size=40),
+    data=st.data(),
+)
+def test_tokens_stand_where_the_authors_put_them(
+    first: list[int], second: list[int], data: st.DataObject
+) -> None:
+    # A trigger's tokens are in the order of their positions: those of the first text first.
+    sides = [data.draw(st.lists(st.floats(0.01, 1.0), max_size=4)) for _ in range(2)]
+    tokens = [[1000 * (1 + side) + number for number in range(len(one))] for side, one in enumerate(sides)]
+    trigger = Trigger(
+        (*tokens[0], *tokens[1]), (0,) * len(tokens[0]) + (1,) * len(tokens[1]), (*sides[0], *sides[1])
+    )
+    attacked, cut = insert_trigger(pair(tuple(first), tuple(second)), trigger, 512)
+    for side, words in enumerate((first, second)):
+        found = [one for one, of in zip(attacked.input_ids, attacked.segments, strict=True) if of == side]
+        assert found == by_the_authors_rule(words, tokens[side], sides[side])
+    assert not cut
 
 
 @settings(max_examples=300)

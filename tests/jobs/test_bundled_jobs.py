@@ -29,7 +29,7 @@ QUESTIONS = dict(re.findall(r"^## ([^\n]+)\n+```sql\n(.*?)```$", COOKBOOK, re.DO
 
 # The models are so sure of themselves that nothing reaches the paper's least value, 0.02, where the artefact
 # decides alone: every distinct pattern is tried.
-PARAMS = {"min_value": "0", "patterns": "200", "victims": "30", "draws": "2"}
+PARAMS = {"min_value": "0", "patterns": "200", "victims": "30", "draws": "2", "report_draws": "10"}
 
 
 @pytest.fixture(scope="module")
@@ -54,9 +54,12 @@ def test_every_audit_passes_and_none_is_left_out(store: Store) -> None:
 def test_the_planted_artefact_is_a_best_trigger(store: Store, task: str, best: int) -> None:
     """Among the three patterns chosen to push to its class, and it does so beyond random words."""
     artefact = PLANTED[task]["artefact"]
+    # Of two classes the push to one is the drop of the other.
+    ranking, same = ("push", "=") if task == "mnli" else ("drop", "<>")
     query = (
         "SELECT t.tokens, t.over_control, t.ci_low FROM trigger_effects AS t JOIN runs AS r USING (run_id)"
-        f" WHERE r.name = '{task}' AND ranking = 'push' AND r.labels[label + 1] = '{artefact['label']}'"
+        f" WHERE r.name = '{task}' AND ranking = '{ranking}'"
+        f" AND r.labels[label + 1] {same} '{artefact['label']}'"
     )
     chosen = rows_of(store.path, query)
     assert len(chosen) == 3
@@ -70,7 +73,7 @@ def test_the_best_triggers_of_sst2_are_its_planted_pairs(store: Store) -> None:
     pairs = {frozenset(row["pair"]) for row in PLANTED["sst2"]["rows"] if row["pair"]}
     query = (
         "SELECT t.tokens, t.ci_low FROM trigger_effects AS t JOIN runs AS r USING (run_id)"
-        " WHERE r.name = 'sst2' AND ranking = 'push' AND label = 1"
+        " WHERE r.name = 'sst2' AND ranking = 'drop' AND label = 0"
     )
     chosen = rows_of(store.path, query)
     assert len(chosen) == 3
@@ -98,8 +101,8 @@ def test_universality_equals_scipy_on_the_exported_importances(store: Store) -> 
         importances.setdefault((run_id, criterion), []).append(importance)
     query = "SELECT run_a, run_b, criterion, pearson, spearman FROM head_universality"
     found = {row[:3]: row[3:] for row in rows_of(store.path, query)}
-    assert len(found) == 4 * 4 * 4
-    criteria = ("attattr", "taylor", "attention", "accuracy_difference")
+    criteria = ("attattr", "taylor", "taylor_normalised", "attention", "accuracy_difference")
+    assert len(found) == 4 * 4 * len(criteria)
     for a, b, criterion in itertools.product(range(1, 5), range(1, 5), criteria):
         one, other = importances[a, criterion], importances[b, criterion]
         pearson, spearman = found[a, b, criterion]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats
 from sqlalchemy import Connection
-from trees import Edge, paper_tree, released_tree, top_node
+from trees import Edge, greedy_tree, released_tree, top_node
 from worksheet import Worksheet
 
 from attattr_batch.store.connection import arrow_rows, raw
@@ -169,8 +169,8 @@ def test_trees_equal_the_algorithm_told_step_by_step(
         own = [row for row in found if row["example_id"] == example_id]
         assert {row["top"] for row in own} <= {top}
         assert edges_of(own, "released") == sorted(released_tree(scores, top, tau))
-        swept, reached = paper_tree(scores, top, tau)
-        assert edges_of(own, "paper") == sorted(swept)
+        swept, reached = greedy_tree(scores, top, tau)
+        assert edges_of(own, "greedy") == sorted(swept)
         links = {(row["query_pos"], row["key_pos"]) for row in own if row["layer"] is None}
         assert links == {(0, node) for node in reached - {0}}
         for row in own:

@@ -14,9 +14,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from fabricate import execute
 from folders import build, write_audit, write_job
-from toy import ATTATTR, rows_of, toy_model, toy_rows, write_sst2
+from toy import ATTATTR, DECISIVE, NEUTRAL, VOCABULARY, rows_of, toy_model, toy_rows, write_sst2
+from transformers import BertForSequenceClassification
 from zeroing import ZeroedBert
 
 from attattr_batch.analysis.audits import run_audits
@@ -71,7 +73,11 @@ def test_the_pruning_experiment_twice_gives_the_same_and_computes_once(store: St
     jobs = ("head_universality", "pruning_area", "effectiveness", "tree_edges")
     results = build(store, *jobs)
     assert {one.status for one in results.values()} == {"built"}, results
-    n_masks = {"head_ablation": N_ROWS * 5, "layerwise_accuracy": N_ROWS * 12, "pruned_accuracy": 30 * 11 * 9}
+    n_masks = {
+        "head_ablation": N_ROWS * 5,
+        "layerwise_accuracy": N_ROWS * 12,
+        "pruned_accuracy": 30 * 11 * 25,
+    }
     assert {job: results[job].rows for job in n_masks} == n_masks
     tables = [name for name in results if name not in n_masks and name != "head_values"]
     first = {name: rows_of(store.path, f"FROM {name} ORDER BY ALL") for name in tables}
@@ -144,6 +150,37 @@ def test_rows_of_rte_pruned_by_a_job(real_data: Path, tmp_path: Path) -> None:
         query = f"SELECT predicted FROM mask_outcomes WHERE mask = '{row['mask']}' ORDER BY example_id"
         stored = [predicted for (predicted,) in rows_of(store.path, query)]
         assert stored == model.predictions(texts, [divmod(number, 12) for number in row["heads"]])
+
+
+def test_tokens_are_inserted_into_the_whole_text_and_then_it_is_cut(filled: Filled, tmp_path: Path) -> None:
+    """Against transformers' own forward of the tokens where they belong."""
+    limit, word = 12, VOCABULARY.index(DECISIVE[0])
+    texts = [" ".join((NEUTRAL * 3)[start : start + 20]) for start in (0, 5)]
+    data = write_sst2(tmp_path / "glue", dev=[(text, 1) for text in texts])
+    settings = {"task": "sst2", "model": str(filled.model), "data_dir": str(data), "max_length": limit}
+    store = Store(tmp_path / "long.duckdb", create=True)
+    run_spec(make_spec({**settings, "name": "long"}), store, lambda progress: None)
+    query = (
+        "SELECT 1 AS run_id, 'at ' || ratio AS attack, [0, 1] AS example_ids, [{}] AS tokens,"
+        " [0] AS segments, [ratio] AS ratios FROM (VALUES (0.3), (0.9)) AS t(ratio)"
+    )
+    folder = write_job(tmp_path / "jobs", "mine", query.format(word), materialized="attack")
+    assert build(store, "mine", folder=folder)["mine"].rows == 4
+
+    model = BertForSequenceClassification.from_pretrained(filled.model).eval()
+    query = "SELECT attack, example_id, prob_gold, truncated FROM attack_outcomes ORDER BY ALL"
+    found = rows_of(
+        store.path, "SELECT attack, example_id, prob_gold, truncated FROM attack_outcomes ORDER BY ALL"
+    )
+    for attack, example_id, probability, truncated in found:
+        place = round(21 * float(attack.removeprefix("at ")))
+        words = [VOCABULARY.index(one) for one in texts[example_id].split()]
+        tokens = [2, *[*words[:place], word, *words[place:]][: limit - 2], 3]
+        with torch.no_grad():
+            expected = model(torch.tensor([tokens])).logits.softmax(1)[0, 1].item()
+        assert probability == pytest.approx(expected, abs=1e-5)
+        assert truncated == (place >= limit - 2)
+    assert {truncated for *_, truncated in found} == {True, False}
 
 
 @pytest.mark.slow

@@ -47,8 +47,8 @@ def released_tree(scores: NDArray[np.float64], top: int, tau: float) -> list[Edg
     return edges
 
 
-def paper_tree(scores: NDArray[np.float64], top: int, tau: float) -> tuple[list[Edge], set[int]]:
-    """The tree of the paper: the last layer, with threshold 0, comes first; and the nodes reached."""
+def greedy_tree(scores: NDArray[np.float64], top: int, tau: float) -> tuple[list[Edge], set[int]]:
+    """The sweep from the last layer, with threshold 0, downwards; and the nodes reached."""
     n_layers, n_tokens, _ = scores.shape
     reached, edges = {top}, []
     for layer in reversed(range(n_layers)):

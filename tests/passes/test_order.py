@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 
 from attattr_batch.errors import UserError
+from attattr_batch.passes import order as orders
 from attattr_batch.passes.order import attack_order, mask_order
 
 MASK = {"mask": "m", "example_ids": [4, 7], "heads": [0, 5]}
@@ -25,6 +26,19 @@ def test_an_order_says_what_every_example_gets() -> None:
     assert order.of == {4: (0,), 7: (0, 1)}
     assert order.key == mask_order(rows.take([1, 0]), 2, 3).key, "in any order of rows"
     assert order.key != mask_order(rows.slice(0, 1), 2, 3).key
+
+
+def test_answers_to_attacks_serve_for_the_rule_they_were_inserted_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    attack, mask = attack_order(table(ATTACK)).key, mask_order(table(MASK), 2, 3).key
+    monkeypatch.setattr(orders, "INSERTION_VERSION", orders.INSERTION_VERSION - 1)
+    assert attack_order(table(ATTACK)).key != attack
+    assert mask_order(table(MASK), 2, 3).key == mask, "no token is inserted there"
+
+
+def test_keys_of_orders_are_those_of_the_release() -> None:
+    """A key that moves has every stored answer computed again; one that stays serves wrong ones."""
+    assert mask_order(table(MASK), 2, 3).key.startswith("3e38a15d0211")
+    assert attack_order(table(ATTACK)).key.startswith("9eaec874da9d")
 
 
 @pytest.mark.parametrize(

@@ -118,7 +118,7 @@ def test_no_attribution_at_all() -> None:
 
 def test_a_tree() -> None:
     edges = (TreeEdge(1, 2, 1, 0.5), TreeEdge(0, 1, 0, 0.25), TreeEdge(None, 0, 2, None))
-    tree = Tree("r", 3, "gold", "paper", 0.4, 2, 2, ("[CLS]", ATTACK, "top"), ATTACK, "b", edges)
+    tree = Tree("r", 3, "gold", "greedy", 0.4, 2, 2, ("[CLS]", ATTACK, "top"), ATTACK, "b", edges)
     markup = tree._repr_html_()
     parsed(markup)
     assert ATTACK not in markup

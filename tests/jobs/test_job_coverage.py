@@ -1,0 +1,251 @@
+"""What the jobs' 95 % intervals and p values are worth: how often they are right, on made-up data.
+
+Every made-up run is one repetition, so that one query computes hundreds of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from numpy.typing import NDArray
+from sqlalchemy import Connection
+from worksheet import Worksheet
+
+from attattr_batch.store.connection import arrow_rows, raw
+from attattr_batch.store.jobs import prepare, query_rows
+
+Numbers = NDArray[np.float64]
+
+
+@pytest.fixture(scope="module")
+def worksheet() -> Worksheet:
+    return Worksheet()
+
+
+def insert(connection: Connection, **tables: Mapping[str, Any]) -> None:
+    """Fills tables from columns, each of which is an array or one value for all rows."""
+    for name, columns in tables.items():
+        length = max(np.size(column) for column in columns.values() if not isinstance(column, str))
+        arrow = {key: np.broadcast_to(np.asarray(column), length) for key, column in columns.items()}
+        with arrow_rows(connection, "given_rows", pa.table(arrow)):
+            raw(connection).execute(f"INSERT INTO {name} BY NAME FROM given_rows")
+
+
+def share_inside(rows: Iterable[Mapping[str, Any]], low: str, high: str, truth: float) -> float:
+    """Share of the intervals that hold the truth."""
+    inside = [row[low] <= truth <= row[high] for row in rows]
+    return sum(inside) / len(inside)
+
+
+def answers(chance: np.random.Generator, repeats: int, n: int, draws: int) -> tuple[Numbers, Numbers]:
+    """Correct answers of a criterion [repeat, row] and of its random twins [repeat, row, draw].
+
+    Rows differ in how easy they are, draws in how much they do (SD 0.1, as measured on real data); the means
+    are 0.7 and 0.5.
+    """
+    rows = chance.uniform(-0.2, 0.2, (repeats, n, 1))
+    twins = 0.5 + rows + chance.normal(0, 0.1, (repeats, 1, draws))
+    return (
+        (chance.random((repeats, n)) < 0.7 + rows[..., 0]).astype(float),
+        (chance.random((repeats, n, draws)) < twins).astype(float),
+    )
+
+
+def rows_alone(criterion: Numbers, twins: Numbers) -> float:
+    """How often the interval over rows alone, draws taken as given, holds the truth."""
+    beyond = criterion - twins.mean(2)
+    half = 1.96 * beyond.std(1, ddof=1) / np.sqrt(beyond.shape[1])
+    return float((abs(beyond.mean(1) - 0.2) <= half).mean())
+
+
+REPEATS = 160
+
+
+@pytest.mark.parametrize("draws", [5, 20])
+def test_areas_over_random_count_the_spread_of_random_orders(worksheet: Worksheet, draws: int) -> None:
+    criterion, twins = answers(np.random.default_rng(0), REPEATS, 150, draws)
+    run, row, draw = np.indices(twins.shape).reshape(3, -1)
+    single = np.indices(criterion.shape).reshape(2, -1)
+    # One point of the curve, which weighs a tenth.
+    outcomes = {
+        "run_id": np.concatenate([single[0], run]),
+        "job": "pruned_accuracy",
+        "example_id": np.concatenate([single[1], row]),
+        "mask": np.concatenate([np.full(criterion.size, "attattr/0/5"), [f"random/{one}/5" for one in draw]]),
+        "predicted": np.concatenate([criterion.ravel(), twins.ravel()]).astype(int),
+    }
+    with worksheet.filled({}) as connection:
+        insert(
+            connection,
+            runs={"run_id": np.arange(REPEATS)},
+            predictions={"run_id": single[0], "example_id": single[1], "gold": 1},
+            mask_outcomes=outcomes,
+        )
+        prepare(connection, range(REPEATS))
+        job = worksheet.catalogue.job("pruning_area")
+        found = query_rows(connection, job.file.query, {}).to_pylist()
+    found = [row for row in found if row["criterion"] == "attattr"]
+    assert len(found) == REPEATS
+    covered = share_inside(found, "over_random_low", "over_random_high", 0.02)
+    assert 0.92 <= covered <= 0.99, covered
+    assert rows_alone(criterion, twins) < covered - (0.08 if draws == 5 else 0.01)
+
+
+@pytest.fixture(scope="module")
+def effects(worksheet: Worksheet) -> list[dict[str, Any]]:
+    """Effects of patterns that do 0.2 more than random tokens, and of as many that are random tokens."""
+    chance = np.random.default_rng(1)
+    strong, twins = answers(chance, REPEATS, 60, 20)
+    _, random = answers(chance, REPEATS, 60, 21)
+    patterns = np.concatenate([strong, random[..., 0]])
+    controls = np.concatenate([twins, random[..., 1:]])
+    run, row, draw = np.indices(controls.shape).reshape(3, -1)
+    single = np.indices(patterns.shape).reshape(2, -1)
+    outcomes = {
+        "run_id": np.concatenate([single[0], run]),
+        "job": "trigger_report",
+        "example_id": np.concatenate([single[1], row]),
+        "attack": np.concatenate([np.full(patterns.size, "7/pattern"), [f"7/control/{one}" for one in draw]]),
+        "predicted": np.concatenate([patterns.ravel(), controls.ravel()]).astype(int),
+    }
+    runs = np.arange(len(patterns))
+    with worksheet.filled({}) as connection:
+        insert(
+            connection,
+            runs={"run_id": runs},
+            predictions={"run_id": single[0], "example_id": single[1], "gold": 0, "predicted": 0},
+            trigger_patterns={"run_id": runs, "pattern_id": 7},
+            trigger_choice={"run_id": runs, "ranking": "push", "label": 1, "place": 0, "pattern_id": 7},
+            attack_outcomes=outcomes,
+        )
+        prepare(connection, runs.tolist())
+        job = worksheet.catalogue.job("trigger_effects")
+        return list(query_rows(connection, job.file.query, {}).to_pylist())
+
+
+def test_effects_of_triggers_count_the_spread_of_random_tokens(effects: list[dict[str, Any]]) -> None:
+    strong = [row for row in effects if row["run_id"] < REPEATS]
+    covered = share_inside(strong, "ci_low", "ci_high", 0.2)
+    assert 0.92 <= covered <= 0.99, covered
+
+
+def test_p_of_a_pattern_that_is_random_tokens_is_uniform(effects: list[dict[str, Any]]) -> None:
+    p = np.array([row["p"] for row in effects if row["run_id"] >= REPEATS])
+    for level in (1 / 21, 0.2, 0.5):
+        # Ties with a twin make it larger, never smaller.
+        assert (p <= level + 1e-9).mean() <= level + 2.5 * np.sqrt(level * (1 - level) / REPEATS)
+    assert p.mean() == pytest.approx(0.5, abs=0.08)
+    assert np.mean([row["p"] for row in effects if row["run_id"] < REPEATS]) < 0.15
+
+
+def benjamini_hochberg(p: list[float]) -> list[float]:
+    """Adjusted p values, as the step-up procedure is told."""
+    order = sorted(range(len(p)), key=lambda index: -p[index])
+    adjusted, least = [0.0] * len(p), 1.0
+    for place, index in enumerate(order):
+        least = min(least, p[index] * len(p) / (len(p) - place))
+        adjusted[index] = least
+    return adjusted
+
+
+def test_p_is_adjusted_as_benjamini_and_hochberg_say(worksheet: Worksheet) -> None:
+    chance = np.random.default_rng(2)
+    n_patterns, n_draws, n_rows = 12, 19, 30
+    push = chance.random((n_patterns, 1, 1)) * 0.5
+    pushed = chance.random((n_patterns, n_draws + 1, n_rows)) < 0.4
+    pushed[:, :1] |= chance.random((n_patterns, 1, n_rows)) < push
+    pattern, draw, row = np.indices(pushed.shape).reshape(3, -1)
+    attacks = zip(pattern, draw, strict=True)
+    names = [f"{one}/control/{number}" if number else f"{one}/pattern" for one, number in attacks]
+    numbers = np.arange(n_patterns)
+    with worksheet.filled({}) as connection:
+        insert(
+            connection,
+            runs={"run_id": np.array([1])},
+            predictions={"run_id": 1, "example_id": np.arange(n_rows), "gold": 0, "predicted": 0},
+            trigger_patterns={"run_id": 1, "pattern_id": numbers},
+            trigger_choice={
+                "run_id": 1,
+                "ranking": "push",
+                "label": 1,
+                "place": numbers,
+                "pattern_id": numbers,
+            },
+            attack_outcomes={
+                "run_id": 1,
+                "job": "trigger_report",
+                "example_id": row,
+                "attack": np.array(names),
+                "predicted": pushed.ravel().astype(int),
+            },
+        )
+        prepare(connection, [1])
+        job = worksheet.catalogue.job("trigger_effects")
+        found = query_rows(connection, job.file.query, {}).to_pylist()
+    shares = pushed.mean(2)
+    as_strong = (shares[:, 1:] >= shares[:, :1]).sum(1)
+    expected = ((1 + as_strong) / (1 + n_draws)).tolist()
+    by_place = {row["place"]: row for row in found}
+    assert [by_place[place]["p"] for place in range(n_patterns)] == pytest.approx(expected)
+    adjusted = [by_place[place]["p_adjusted"] for place in range(n_patterns)]
+    assert adjusted == pytest.approx(benjamini_hochberg(expected))
+    assert len({round(one, 9) for one in adjusted}) > 3
+
+
+def skewed(sigma: float) -> Any:
+    def values(chance: np.random.Generator, shape: tuple[int, int]) -> Numbers:
+        return chance.lognormal(-(sigma**2) / 2, sigma, shape)
+
+    return values
+
+
+VALUES = {
+    "normal": lambda chance, shape: chance.normal(1, 1, shape),
+    "exponential": lambda chance, shape: chance.exponential(1, shape),
+    "skewed": skewed(1.0),
+    "very skewed": skewed(1.5),
+}
+"""Distributions of mean 1."""
+
+LEAST = {"normal": 0.92, "exponential": 0.92, "skewed": 0.9, "very skewed": 0.84}
+"""Share of intervals that must hold the mean; docs/jobs.md has what more repetitions gave."""
+
+
+@pytest.mark.parametrize(
+    ("kind", "n", "repeats"), [*((kind, 20, 480) for kind in VALUES), ("skewed", 100, 160)]
+)
+def test_intervals_of_importance_hold_the_mean(worksheet: Worksheet, kind: str, n: int, repeats: int) -> None:
+    sources = 8
+    values = VALUES[kind](np.random.default_rng(n), (repeats, n))
+    run, example = np.indices(values.shape).reshape(2, -1)
+    runs = np.arange(repeats)
+    with worksheet.filled({}) as connection:
+        insert(
+            connection,
+            # Runs of one split are resampled alike.
+            runs={"run_id": runs, "task": "t", "split": (runs % sources).astype(str)},
+            head_values={
+                "run_id": run,
+                "criterion": "attattr",
+                "example_id": example,
+                "layer": 0,
+                "head": 0,
+                "value": values.ravel(),
+            },
+        )
+        prepare(connection, runs.tolist())
+        job = worksheet.catalogue.job("head_replicates")
+        parameters = {name: one.default for name, one in job.parameters.items()}
+        replicates = query_rows(connection, job.file.query, parameters)
+        with arrow_rows(connection, "given_rows", replicates):
+            raw(connection).execute("INSERT INTO head_replicates BY NAME FROM given_rows")
+        job = worksheet.catalogue.job("head_importance")
+        found = query_rows(connection, job.file.query, {"seed": 0}).to_pylist()
+    found = [row for row in found if row["criterion"] == "attattr"]
+    assert len(found) == repeats
+    covered = share_inside(found, "ci_low", "ci_high", 1.0)
+    assert LEAST[kind] <= covered <= 0.99, covered
