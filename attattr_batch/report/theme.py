@@ -12,7 +12,7 @@ import altair as alt
 import pyarrow as pa
 
 from attattr_batch.choices import Theme
-from attattr_batch.markup import BLUE
+from attattr_batch.markup import BLUE, ORANGE
 
 Chart = alt.Chart | alt.LayerChart | alt.FacetChart | alt.ConcatChart | alt.HConcatChart | alt.VConcatChart
 
@@ -21,6 +21,7 @@ CRITERION_COLOURS: Final = {
     "attattr": BLUE,
     "taylor": "#E69F00",
     "taylor_normalised": "#56B4E9",
+    "taylor_released": ORANGE,
     "accuracy_difference": "#009E73",
     "attention": "#CC79A7",
     "random": "#8C8C8C",
@@ -32,6 +33,7 @@ IMPORTANCE: Final = {
     "attattr": "mean of max Attr (probability)",
     "taylor": "mean Taylor score (nats)",
     "taylor_normalised": "mean Taylor score (share of its layer's norm)",
+    "taylor_released": "mean Taylor score as released (share of its layer's norm)",
     "accuracy_difference": "accuracy lost without it (share)",
     "attention": "mean confidence of attention",
     "random": "random number (control)",

@@ -1,20 +1,21 @@
 -- name: head_importance
--- description: Importance of every head by six criteria (paper, section 4.1): its mean over examples, with an interval
+-- description: Importance of every head by seven criteria (paper, section 4.1): its mean over examples, with an interval
 --   over examples.
 -- grain: run_id, criterion, layer, head
 -- materialized: table
 -- depends: head_values, head_replicates
 -- audits: importance_is_complete
 -- param seed: integer = 0; Seed of every random choice.
--- column criterion: `attattr`, `taylor`, `taylor_normalised`, `accuracy_difference`, `attention` or `random` (a control).
--- column importance: Mean of head_values.value, of `taylor_normalised` over the L2 norm of these means in the layer; for
---   `random` a number in [0, 1).
+-- column criterion: `attattr`, `taylor`, `taylor_normalised`, `taylor_released`, `accuracy_difference`, `attention` or
+--   `random` (a control).
+-- column importance: Mean of head_values.value, of the last two Taylor criteria over the L2 norm of these means in the
+--   layer; for `random` a number in [0, 1).
 -- column n: Examples averaged over; 0 for `random`.
 -- column ci_low: Lower end of the 95 % interval over examples: of the bootstrap-t interval and Student's, whichever is
---   lower. Of the accuracy difference Agresti and Min's interval, which has a width also where no answer changed; of
---   `taylor_normalised` Student's with the replicates' spread. Null for `random`, and for a mean of one example. Simulated:
---   it holds the mean in 93 to 97 % of samples of 20 to 200 normal, exponential or skewed values (lognormal, sigma 1); of
---   very skewed ones (sigma 1.5) in 88 % of samples of 20, 91 % of 100, 94 % of 200.
+--   lower. Of the accuracy difference Agresti and Min's interval, which has a width also where no answer changed; of the
+--   last two Taylor criteria Student's with the replicates' spread. Null for `random`, and for a mean of one example.
+--   Simulated: it holds the mean in 93 to 97 % of samples of 20 to 200 normal, exponential or skewed values (lognormal,
+--   sigma 1); of very skewed ones (sigma 1.5) in 88 % of samples of 20, 91 % of 100, 94 % of 200.
 -- column ci_high: Upper end of it.
 WITH measured AS (
     SELECT

@@ -4,11 +4,12 @@
 -- materialized: view
 -- depends: head_scores, predictions, mask_outcomes, head_ablation
 -- column criterion: `attattr` (largest attribution), `taylor` (the paper's printed formula), `taylor_normalised` (the same
---   values, whose means are divided by the L2 norm of their layer's where they become importances), `attention` (mean over
---   query rows of the row's largest weight) or `accuracy_difference` (1 if removing the head turns a correct answer wrong,
---   -1 if a wrong one right).
--- column value: The value. Attribution and Taylor scores are of the gold class; of the predicted one in a run
---   that attributes it alone.
+--   values, whose means are divided by the L2 norm of their layer's where they become importances), `taylor_released` (of
+--   the authors' script, normalised in the same way; not of runs of earlier releases, which lack it), `attention` (mean
+--   over query rows of the row's largest weight) or `accuracy_difference` (1 if removing the head turns a correct answer
+--   wrong, -1 if a wrong one right).
+-- column value: The value. Attribution and the first two Taylor scores are of the gold class; of the predicted one in a run
+--   that attributes it alone. `taylor_released` is of no class.
 WITH scored AS (
     SELECT h.*
     FROM head_scores AS h
@@ -24,6 +25,10 @@ answers AS (
 SELECT run_id, 'attattr' AS criterion, example_id, layer, head, attr_max::DOUBLE AS value FROM scored
 UNION ALL
 SELECT run_id, unnest(['taylor', 'taylor_normalised']), example_id, layer, head, taylor::DOUBLE FROM scored
+UNION ALL
+SELECT run_id, 'taylor_released', example_id, layer, head, taylor_released::DOUBLE
+FROM scored
+WHERE taylor_released IS NOT NULL
 UNION ALL
 SELECT run_id, 'attention', example_id, layer, head, attn_confidence::DOUBLE FROM scored
 UNION ALL

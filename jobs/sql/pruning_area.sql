@@ -5,7 +5,8 @@
 -- materialized: table
 -- depends: pruned_accuracy, pruning_curve
 -- audits: area_matches_curve
--- column criterion: `attattr`, `taylor`, `taylor_normalised`, `accuracy_difference`, `attention` or `random` (a control).
+-- column criterion: `attattr`, `taylor`, `taylor_normalised`, `taylor_released`, `accuracy_difference`, `attention` or
+--   `random` (a control).
 -- column area: Area under accuracy over fraction, 0 to 1; for `random` the mean of the draws.
 -- column ci_low: Lower end of the 95 % interval over examples (Student); for `random` the smallest area of any draw.
 -- column ci_high: Upper end of it; for `random` the largest area of any draw.

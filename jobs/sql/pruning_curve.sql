@@ -4,7 +4,8 @@
 -- materialized: table
 -- depends: pruned_accuracy, pruning_order
 -- audits: curve_starts_clean, curve_is_complete
--- column criterion: `attattr`, `taylor`, `taylor_normalised`, `accuracy_difference`, `attention` or `random` (a control).
+-- column criterion: `attattr`, `taylor`, `taylor_normalised`, `taylor_released`, `accuracy_difference`, `attention` or
+--   `random` (a control).
 -- column fraction: Share of all heads pruned.
 -- column n_pruned: Heads pruned: int(fraction * heads).
 -- column correct: Correct answers; for `random` over all draws together.

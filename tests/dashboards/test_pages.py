@@ -117,7 +117,15 @@ def test_a_criterion_that_is_new_to_head_importance_is_on_its_pages(
     ours = "SELECT * REPLACE ('ours' AS criterion) FROM {} WHERE criterion = 'attattr'"
     for table in ("head_importance", "head_universality"):
         execute(built_store, f"INSERT INTO {table} {ours.format(table)}")
-    known = ["attattr", "taylor", "taylor_normalised", "attention", "accuracy_difference", "ours"]
+    known = [
+        "attattr",
+        "taylor",
+        "taylor_normalised",
+        "taylor_released",
+        "attention",
+        "accuracy_difference",
+        "ours",
+    ]
     for page, figure in (("heads", "importance"), ("universality", "importance_a")):
         app.switch_page(f"screens/{page}.py").run()
         assert sorted(app.selectbox(key="criterion").options) == sorted(known)

@@ -101,7 +101,14 @@ def test_universality_equals_scipy_on_the_exported_importances(store: Store) -> 
         importances.setdefault((run_id, criterion), []).append(importance)
     query = "SELECT run_a, run_b, criterion, pearson, spearman FROM head_universality"
     found = {row[:3]: row[3:] for row in rows_of(store.path, query)}
-    criteria = ("attattr", "taylor", "taylor_normalised", "attention", "accuracy_difference")
+    criteria = (
+        "attattr",
+        "taylor",
+        "taylor_normalised",
+        "taylor_released",
+        "attention",
+        "accuracy_difference",
+    )
     assert len(found) == 4 * 4 * len(criteria)
     for a, b, criterion in itertools.product(range(1, 5), range(1, 5), criteria):
         one, other = importances[a, criterion], importances[b, criterion]

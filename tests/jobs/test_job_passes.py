@@ -76,7 +76,7 @@ def test_the_pruning_experiment_twice_gives_the_same_and_computes_once(store: St
     n_masks = {
         "head_ablation": N_ROWS * 5,
         "layerwise_accuracy": N_ROWS * 12,
-        "pruned_accuracy": 30 * 11 * 25,
+        "pruned_accuracy": 30 * 11 * 26,
     }
     assert {job: results[job].rows for job in n_masks} == n_masks
     tables = [name for name in results if name not in n_masks and name != "head_values"]
