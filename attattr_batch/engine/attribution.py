@@ -13,16 +13,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import cache
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
-from numpy.typing import NDArray
 from torch import Tensor
 
 from attattr_batch.choices import DType
 from attattr_batch.engine.families import Trace
+from attattr_batch.engine.known_nodes import KnownNodes
 from attattr_batch.engine.path import (
     CleanPass,
     Items,
@@ -31,7 +29,7 @@ from attattr_batch.engine.path import (
     removed_value,
     replayed_nodes,
 )
-from attattr_batch.engine.quadrature import NESTED_SIZES, Rule, fixed_rule, nested, partial_weights
+from attattr_batch.engine.quadrature import NESTED_SIZES, Rule, fixed_rule, nested
 
 PATH_SHARE = 0.5
 """Accepted path error as a share of the tolerance; docs/attribution.md has the measurement behind it."""
@@ -174,7 +172,7 @@ class _LayerIntegral:
         """
         result, method = self._empty_result(), self.method
         active, dtype = self.everything, method.dtype
-        known = _KnownNodes(self.clean)
+        known = KnownNodes(self.clean)
         before: Tensor | None = None
         coarsest, *levels = ladder(method.tolerance)
         for size in levels:
@@ -196,10 +194,10 @@ class _LayerIntegral:
             if dtype == "float32" or loose:
                 known.keep(~accept)
             else:  # what bfloat16 could not certify starts again in float32
-                known, dtype = _KnownNodes(_select(self.clean, active)), "float32"
+                known, dtype = KnownNodes(_select(self.clean, active)), "float32"
         return result
 
-    def _estimate(self, known: _KnownNodes, rule: Rule, active: Tensor, before: Tensor) -> _Estimate:
+    def _estimate(self, known: KnownNodes, rule: Rule, active: Tensor, before: Tensor) -> _Estimate:
         """Applies a rule to the active items and judges it by F along the path and by the rule before."""
         tolerance = self.method.tolerance
         scores, f_zero = self._scores(known.integral(rule), active), known.value_at_zero()
@@ -261,57 +259,6 @@ class _Estimate:
     path_error: Tensor
     agreement_error: Tensor
     certified: Tensor
-
-
-class _KnownNodes:
-    """Nodes computed so far for the active items, by alpha."""
-
-    def __init__(self, clean: Nodes):
-        self._values = {1.0: clean.value[0]}
-        self._gradients = {1.0: clean.gradient[0]}
-
-    def missing(self, rule: Rule) -> list[float]:
-        """The rule's nodes that are still to be computed; nodes that no later rule has are forgotten."""
-        alphas = rule.nodes.tolist()
-        self._values = {alpha: value for alpha, value in self._values.items() if alpha in alphas}
-        self._gradients = {alpha: known for alpha, known in self._gradients.items() if alpha in alphas}
-        return [alpha for alpha in alphas if alpha not in self._values]
-
-    def add(self, alphas: list[float], nodes: Nodes) -> None:
-        self._values.update(zip(alphas, nodes.value, strict=True))
-        self._gradients.update(zip(alphas, nodes.gradient, strict=True))
-
-    def keep(self, index: Tensor) -> None:
-        self._values = {alpha: value[index] for alpha, value in self._values.items()}
-        self._gradients = {alpha: gradient[index] for alpha, gradient in self._gradients.items()}
-
-    def integral(self, rule: Rule) -> Float[Tensor, "item reach width"]:
-        total = torch.zeros_like(self._gradients[1.0])
-        for alpha, weight in zip(rule.nodes.tolist(), rule.weights.tolist(), strict=True):
-            total.add_(self._gradients[alpha], alpha=weight)
-        return total
-
-    def value_at_zero(self) -> Float[Tensor, " item"]:
-        return self._values[0.0]
-
-    def path_error(
-        self, rule: Rule, context: Float[Tensor, "item reach width"]
-    ) -> tuple[Float[Tensor, " item"], Float[Tensor, " item"]]:
-        """Compares F(alpha) - F(0) with the integral of dF/dalpha up to alpha, at every node.
-
-        Returns:
-            The largest difference, and the largest |F(alpha) - F(0)|.
-        """
-        alphas = rule.nodes.tolist()
-        slopes = torch.stack([(self._gradients[alpha] * context).sum((1, 2)) for alpha in alphas])
-        rises = torch.stack([self._values[alpha] for alpha in alphas]) - self._values[0.0]
-        weights = torch.from_numpy(_partial_weights(len(rule))).to(rises)
-        return (weights @ slopes.to(rises) - rises).abs().amax(0), rises.abs().amax(0)
-
-
-@cache
-def _partial_weights(size: int) -> NDArray[np.float64]:
-    return partial_weights(nested(size).nodes)
 
 
 def _select(nodes: Nodes, index: Tensor) -> Nodes:
