@@ -7,8 +7,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from attattr_batch.data.insertion import INSERTION_VERSION
 from attattr_batch.errors import UserError
-from attattr_batch.passes import order as orders
 from attattr_batch.passes.order import attack_order, mask_order
 
 MASK = {"mask": "m", "example_ids": [4, 7], "heads": [0, 5]}
@@ -30,7 +30,7 @@ def test_an_order_says_what_every_example_gets() -> None:
 
 def test_answers_to_attacks_serve_for_the_rule_they_were_inserted_by(monkeypatch: pytest.MonkeyPatch) -> None:
     attack, mask = attack_order(table(ATTACK)).key, mask_order(table(MASK), 2, 3).key
-    monkeypatch.setattr(orders, "INSERTION_VERSION", orders.INSERTION_VERSION - 1)
+    monkeypatch.setattr("attattr_batch.passes.order.INSERTION_VERSION", INSERTION_VERSION - 1)
     assert attack_order(table(ATTACK)).key != attack
     assert mask_order(table(MASK), 2, 3).key == mask, "no token is inserted there"
 
