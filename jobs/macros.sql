@@ -3,6 +3,16 @@
 -- A number in [0, 1) that depends on the text and on nothing else: the same on every machine.
 CREATE OR REPLACE TEMP MACRO uniform(key) AS md5_number_lower(key) / 18446744073709551616.0::DOUBLE;
 
+-- A sum that does not depend on the order in which threads add: in whole multiples of 2^-60, which numbers of type FLOAT
+-- above 2e-11 are.
+CREATE OR REPLACE TEMP MACRO exact_sum(v) AS
+    sum((v::DOUBLE * 1152921504606846976)::HUGEINT)::DOUBLE / 1152921504606846976;
+
+-- Standard deviation of a sample, the same in any order; null of one value.
+CREATE OR REPLACE TEMP MACRO exact_deviation(v) AS sqrt(
+    greatest(exact_sum(v::DOUBLE * v) - exact_sum(v) ** 2 / count(v), 0) / nullif(count(v) - 1, 0)
+);
+
 -- How often a bootstrap replicate draws a unit: Poisson with mean 1, from a number in [0, 1).
 CREATE OR REPLACE TEMP MACRO poisson_weight(u) AS (u >= 0.36787944117144233)::TINYINT
     + (u >= 0.7357588823428847)::TINYINT + (u >= 0.9196986029286058)::TINYINT

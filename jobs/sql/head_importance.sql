@@ -23,8 +23,8 @@ WITH measured AS (
         v.criterion,
         v.layer,
         v.head,
-        avg(v.value) AS mean,
-        stddev_samp(v.value) / sqrt(count(*)) AS error,
+        exact_sum(v.value) / count(*) AS mean,
+        exact_deviation(v.value) / sqrt(count(*)) AS error,
         count(*) AS n,
         count(*) FILTER (v.value > 0) AS lost,
         count(*) FILTER (v.value < 0) AS gained
@@ -37,7 +37,19 @@ stated AS (
         *,
         if(
             is_by_layer(criterion),
-            coalesce(mean / nullif(sqrt(sum(mean * mean) OVER (PARTITION BY run_id, criterion, layer)), 0), 0),
+            coalesce(
+                mean / nullif(
+                    sqrt(
+                        sum(mean * mean) OVER (
+                            PARTITION BY run_id, criterion, layer
+                            ORDER BY head
+                            ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING
+                        )
+                    ),
+                    0
+                ),
+                0
+            ),
             mean
         ) AS importance
     FROM measured
@@ -50,7 +62,7 @@ replicates AS (
         r.head,
         quantile_cont((r.importance - m.mean) / nullif(r.error, 0), 0.025) AS t_low,
         quantile_cont((r.importance - m.mean) / nullif(r.error, 0), 0.975) AS t_high,
-        stddev_samp(r.importance) AS spread
+        exact_deviation(r.importance) AS spread
     FROM head_replicates AS r
     JOIN measured AS m USING (run_id, criterion, layer, head)
     GROUP BY ALL

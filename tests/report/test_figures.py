@@ -124,8 +124,8 @@ def test_patterns_with_the_same_words_are_drawn_apart() -> None:
             "draws": [5] * 3,
         }
     )
-    panel = trigger_effects(rows).to_dict()["concat"][0]
-    assert [row["label"] for row in panel["data"]["values"]] == [
+    chart = trigger_effects(rows).to_dict()  # the data of a single panel is the chart's
+    assert [row["label"] for row in chart["data"]["values"]] == [
         "entailment: none (for neutral)",
         "entailment: none (for contradiction)",
         "entailment: nothing",
