@@ -86,12 +86,25 @@ def provenance() -> dict[str, Any]:
     return {
         "commit": commit(),
         "identity_version": IDENTITY_VERSION,
-        "machine": f"{os.cpu_count()} CPUs, {platform.machine()}, no GPU used",
+        "machine": f"{os.cpu_count()} CPUs, {_processor()}, no GPU used",
         "load_before": os.getloadavg()[0],
         "versions": {name: version(name) for name in VERSIONS},
         "python": platform.python_version(),
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
     }
+
+
+def _processor() -> str:
+    """Name of the processor, and whether it has instructions for bfloat16, without which that is slow."""
+    try:
+        facts = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:  # not Linux
+        return platform.machine()
+    lines = [line.split(":", 1)[1].strip() for line in facts.splitlines() if line.startswith("model name")]
+    bfloat16 = [name for name in ("avx512_bf16", "amx_bf16") if f" {name}" in facts]
+    return (
+        f"{lines[0] if lines else platform.machine()} ({', '.join(bfloat16) or 'no bfloat16 instructions'})"
+    )
 
 
 Rows = Sequence[Sequence[Any]]
