@@ -147,6 +147,8 @@ def _made(result: dict[str, Any]) -> str:
 
 def _section(result: dict[str, Any]) -> list[str]:
     lines = [f"## {result['title']}", "", f"`{result['command']}` ({_made(result)})"]
+    if "older" in result:  # entered by hand where a result was not made again: why
+        lines += ["", f"**Older than the rest:** {result['older']}"]
     for part in result["tables"]:
         lines += ["", f"**{part['title']}** {part['note']}".rstrip(), ""]
         lines += _grid(part["columns"], part["rows"])
