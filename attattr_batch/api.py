@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from attattr_batch.choices import DType
 from attattr_batch.data.encoding import check_tokenizer, check_vocabulary, encode, lacks_text
+from attattr_batch.data.records import Dataset, EncodedExample, Example
 from attattr_batch.engine.attribution import Method
 from attattr_batch.engine.devices import choose_device
 from attattr_batch.engine.model_source import find_model
@@ -19,7 +20,6 @@ from attattr_batch.engine.models import load_model, load_tokenizer, token_limit
 from attattr_batch.engine.single import Matrices, attribute_example, check_classifier
 from attattr_batch.errors import UserError, unknown_name
 from attattr_batch.markup import escape, notebook_table
-from attattr_batch.records import Dataset, EncodedExample, Example
 from attattr_batch.report.bertviz import head_view_json
 from attattr_batch.report.matrices import head_summed_matrix, shaded_tokens
 from attattr_batch.spec import Quadrature, RunSpec, make_spec

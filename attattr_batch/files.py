@@ -1,11 +1,35 @@
-"""Paths as people write them, and writing what they asked for: one way, and one message when it fails."""
+"""Files: those that ship with the package, those that people name, and what is written for other programs."""
 
 from __future__ import annotations
 
 import reprlib
+from collections.abc import Iterable
 from pathlib import Path
 
 from attattr_batch.errors import UserError
+
+_PACKAGE = Path(__file__).resolve().parent
+
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+
+
+def data_folder(name: str) -> Path:
+    """Returns the folder `jobs`, `schema` or `dashboards`.
+
+    In a wheel they lie in `attattr_batch/_data/`; in a checkout beside the package.
+
+    Raises:
+        FileNotFoundError: if the installation lacks the folder.
+    """
+    for candidate in (_PACKAGE / "_data" / name, _PACKAGE.parent / name):
+        if candidate.is_dir():
+            return candidate
+    raise FileNotFoundError(f"this installation of attattr_batch lacks its {name!r} folder; reinstall it")
+
+
+def bundled_folder() -> Path:
+    """Returns the folder of the bundled mini-GLUE data and its tiny models."""
+    return _PACKAGE / "bundled"
 
 
 def user_path(written: str) -> Path:
@@ -33,3 +57,23 @@ def write_file(path: Path, content: bytes | str) -> None:
         path.write_bytes(content.encode() if isinstance(content, str) else content)
     except OSError as error:
         raise UserError("the file cannot be written", got=f"{path}: {error.strerror}") from error
+
+
+def as_text(value: str) -> str:
+    """The text, with an apostrophe before what a spreadsheet would compute: texts of a data set are anyone's.
+
+    Numbers are not texts and stay as they are. JSON and Parquet hold every text as it is.
+    """
+    return f"'{value}" if value.startswith(_FORMULA_STARTS) else value
+
+
+def distinct_names(names: Iterable[str]) -> list[str]:
+    """The names, with a number behind those that came before, as DuckDB makes columns of them."""
+    distinct: list[str] = []
+    for name in names:
+        key, again = name, 0
+        while key in distinct:
+            again += 1
+            key = f"{name}_{again}"
+        distinct.append(key)
+    return distinct

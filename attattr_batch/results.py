@@ -21,9 +21,9 @@ from attattr_batch.report.figures import chosen_runs, figure_rows, find_figure, 
 from attattr_batch.report.theme import Chart, themed
 from attattr_batch.runtime.progress import reporting, stderr_console
 from attattr_batch.spec import make_machine, make_spec
-from attattr_batch.store.connection import Store, arrow_result, statement_errors
-from attattr_batch.store.jobs import table_names
-from attattr_batch.store.runs import resolve_run
+from attattr_batch.store.database.connection import Store, arrow_result, statement_errors
+from attattr_batch.store.writing.jobs import table_names
+from attattr_batch.store.writing.runs import resolve_run
 
 if TYPE_CHECKING:
     from attattr_batch.runtime.run import RunSummary

@@ -24,7 +24,7 @@ from attattr_batch.engine import attribution
 from attattr_batch.engine.families import collate
 from attattr_batch.engine.path import Items, clean_passes
 from attattr_batch.engine.quadrature import Rule, clenshaw_curtis, nested, partial_weights
-from attattr_batch.passes.plan import plan_attribution
+from attattr_batch.passes.planning import plan_attribution
 from attattr_batch.spec import make_spec
 
 MODELS = {"sst2": "SST-2", "rte": "RTE", "mnli": "MNLI", "mrpc": "MRPC"}

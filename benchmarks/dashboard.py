@@ -23,7 +23,7 @@ from job_tables import JOB_TABLES
 from made_up import N_TOKENS, VOCABULARY, Facts
 from store import MNLI, fill
 
-from attattr_batch.store.connection import Store
+from attattr_batch.store.database.connection import Store
 
 # The tests drive the same browser.
 sys.path.insert(0, str(ROOT / "tests" / "dashboards"))

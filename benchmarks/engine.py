@@ -30,8 +30,8 @@ from ours import Attributed, attribute, attribute_for_the_store, timed
 from timing import Timings, Way, time_rounds
 from workloads import SHAPES, Workload, random_workload, task_workload
 
+from attattr_batch.data.records import EncodedExample
 from attattr_batch.engine.attribution import Method
-from attattr_batch.records import EncodedExample
 
 PARTS = ("sst2", "mnli", "rte", "shapes", "growth", "memory")
 LEFT_RIEMANN = Method("left-riemann", 20)

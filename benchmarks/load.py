@@ -22,7 +22,7 @@ from document import add_out, out_folder, provenance, save, table
 from made_up import Facts
 from store import MNLI, fill
 
-from attattr_batch.store.connection import Store
+from attattr_batch.store.database.connection import Store
 
 CHUNK = 1024
 ADDED = ("run", "--task", "sst2", "--model", "bundled", "--data-dir", "bundled", "--limit", "40")

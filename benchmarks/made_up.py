@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from attattr_batch.records import Chunk, EncodedExample
-from attattr_batch.store.connection import Store
-from attattr_batch.store.ingest import ChunkFacts
-from attattr_batch.store.runs import RunRecord, register_pass, register_run
+from attattr_batch.data.records import Chunk, EncodedExample
+from attattr_batch.store.database.connection import Store
+from attattr_batch.store.writing.ingest import ChunkFacts
+from attattr_batch.store.writing.runs import RunRecord, register_pass, register_run
 
 N_TOKENS = 40
 VOCABULARY = 30_000

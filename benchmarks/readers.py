@@ -31,8 +31,8 @@ from scheduler import CHUNK, SleepingWorkers
 
 from attattr_batch.errors import StoreError
 from attattr_batch.runtime.driver import Driver, Progress
-from attattr_batch.store.connection import Store, arrow_result
-from attattr_batch.store.ingest import commit_chunk
+from attattr_batch.store.database.connection import Store, arrow_result
+from attattr_batch.store.writing.ingest import commit_chunk
 
 # The dashboard's own modules, as its server sees them.
 sys.path.insert(0, str(ROOT / "dashboards"))

@@ -27,17 +27,17 @@ import numpy as np
 import pyarrow as pa
 from document import add_out, out_folder, provenance, save, table
 
-from attattr_batch.records import Chunk
+from attattr_batch.data.records import Chunk
 from attattr_batch.runtime.driver import Driver, Progress
-from attattr_batch.runtime.executors import Executor, Finished, Outcome
+from attattr_batch.runtime.executors import ChunkOutcome, Executor, Finished
 from attattr_batch.runtime.executors.local import LocalExecutor
 from attattr_batch.runtime.executors.pools import Pool
 from attattr_batch.runtime.executors.ray import RayExecutor
 from attattr_batch.spec import make_spec
-from attattr_batch.store.connection import Store
+from attattr_batch.store.database.connection import Store
 
 if TYPE_CHECKING:
-    from attattr_batch.passes.plan import AttributionPlan
+    from attattr_batch.passes.planning import AttributionPlan
 
 CHUNK = 64
 WORKERS = (1, 4, 16, 64)
@@ -59,10 +59,10 @@ class SleepingWorkers:
         """Starts a chunk."""
         heapq.heappush(self._busy, (time.perf_counter() + self._seconds, chunk.example_ids[0], chunk))
 
-    def wait(self, timeout_s: float) -> list[Outcome]:
+    def wait(self, timeout_s: float) -> list[ChunkOutcome]:
         """Sleeps until the first worker is done; returns all that are."""
         time.sleep(max(0.0, self._busy[0][0] - time.perf_counter()))
-        done: list[Outcome] = []
+        done: list[ChunkOutcome] = []
         while self._busy and self._busy[0][0] <= time.perf_counter():
             chunk = heapq.heappop(self._busy)[2]
             done.append(Finished(chunk, self._moved(chunk.example_ids[0]), "asleep", self._seconds))
@@ -160,11 +160,11 @@ def scale(n_examples: int, workers: int, seconds: float, keep: Path | None) -> d
         chunks = made_up.chunks(n_chunks, CHUNK)
 
         def mark(progress: Progress) -> None:
-            if progress.done >= (len(marks) + 1) * progress.total // 5:
-                ideal = progress.done / CHUNK / workers * seconds
+            if progress.committed >= (len(marks) + 1) * progress.total // 5:
+                ideal = progress.committed / CHUNK / workers * seconds
                 marks.append(
                     [
-                        f"{progress.done:,}",
+                        f"{progress.committed:,}",
                         f"{progress.seconds:.0f}",
                         f"{ideal / progress.seconds:.0%}",
                         f"{_resident_mib():.0f}",
@@ -235,7 +235,7 @@ def _plan() -> AttributionPlan:
     # With torch, which logical workers do without.
     from workloads import FOLDERS
 
-    from attattr_batch.passes.plan import plan_attribution
+    from attattr_batch.passes.planning import plan_attribution
 
     real = os.environ.get("ATTATTR_REAL_DATA")
     model = str(Path(real) / "models" / FOLDERS["sst2"]) if real else "bundled"
@@ -258,7 +258,7 @@ def _execute(store: Store, pass_id: int, executor: Executor, chunks: Sequence[Ch
     progress = Driver(store, pass_id, executor, lambda progress: None).execute(
         chunks, Progress(n_examples, 0, 0)
     )
-    assert progress.committed == n_examples, f"{progress.quarantined} examples failed"
+    assert progress.newly_committed == n_examples, f"{progress.quarantined} examples failed"
     return time.perf_counter() - started
 
 

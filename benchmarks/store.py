@@ -21,9 +21,9 @@ import numpy as np
 from document import add_out, out_folder, provenance, save, table
 from made_up import Facts, chunk_facts, register
 
-from attattr_batch.store.connection import Store
-from attattr_batch.store.ingest import commit_chunk
-from attattr_batch.store.runs import seal_pass
+from attattr_batch.store.database.connection import Store
+from attattr_batch.store.writing.ingest import commit_chunk
+from attattr_batch.store.writing.runs import seal_pass
 
 MNLI = 9_815
 CHUNK = 64

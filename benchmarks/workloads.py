@@ -11,14 +11,14 @@ import torch
 from arithmetic import Shape
 from transformers import BertConfig, BertForSequenceClassification
 
+from attattr_batch.data.records import Chunk, EncodedExample
 from attattr_batch.engine.attribution import Method
 from attattr_batch.engine.families import encoder_for
 from attattr_batch.engine.families._layered import LayeredEncoder
 from attattr_batch.engine.model_source import ModelSource
-from attattr_batch.engine.statistics import Keep
+from attattr_batch.engine.statistics import EdgeLimits
 from attattr_batch.passes.attribute import AttributeWork, AttributeWorker
-from attattr_batch.passes.plan import default_batch_tokens, plan_attribution
-from attattr_batch.records import Chunk, EncodedExample
+from attattr_batch.passes.planning import default_batch_tokens, plan_attribution
 from attattr_batch.spec import make_spec
 
 FOLDERS = {"sst2": "SST-2", "mnli": "MNLI", "rte": "RTE"}
@@ -114,6 +114,6 @@ def random_workload(name: str, shape: Shape, length: int, n_rows: int) -> Worklo
     method = Method(batch_tokens=default_batch_tokens("cpu", shape.width))
     source = ModelSource("random", Path())
     work = AttributeWork(
-        source=source, device="cpu", outputs=(0, 1), method=method, keep=Keep(), target="gold"
+        source=source, device="cpu", outputs=(0, 1), method=method, edge_limits=EdgeLimits(), target="gold"
     )
     return Workload(name, AttributeWorker(work, encoder_for(model)), [Chunk(examples)], (0, 1))

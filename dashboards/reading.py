@@ -17,8 +17,8 @@ from attattr_batch.analysis.examples import stored_tokens
 from attattr_batch.errors import AttattrError, UserError
 from attattr_batch.report.figures import figure_rows, find_figure, with_criterion
 from attattr_batch.report.theme import CRITERION_COLOURS, Chart
-from attattr_batch.store.connection import Store, arrow_result
-from attattr_batch.store.jobs import define_macros, table_names
+from attattr_batch.store.database.connection import Store, arrow_result
+from attattr_batch.store.writing.jobs import define_macros, table_names
 
 _WAIT_S = 10.0
 _KEPT_RESULTS = 200

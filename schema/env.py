@@ -1,9 +1,9 @@
-"""Alembic's environment: migrations run on the connection that attattr_batch.store.migrate hands over."""
+"""Alembic's environment: migrations run on the connection that store.database.migrate hands over."""
 
 from alembic import context
 
-from attattr_batch.store.migrate import VERSION_TABLE
-from attattr_batch.store.tables import metadata
+from attattr_batch.store.database.migrate import VERSION_TABLE
+from attattr_batch.store.database.tables import metadata
 
 context.configure(
     connection=context.config.attributes["connection"],

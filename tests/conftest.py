@@ -19,7 +19,7 @@ import pytest
 from jaxtyping import install_import_hook
 
 if TYPE_CHECKING:
-    from attattr_batch.store.connection import Store
+    from attattr_batch.store.database.connection import Store
 
 # Before anything imports torch: tests run beside each other, and tiny models gain nothing from threads.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -113,7 +113,7 @@ def _build(db: Path) -> None:
 @pytest.fixture
 def built_store(built_file: Path, tmp_path: Path) -> Store:
     """A copy of it for one test."""
-    from attattr_batch.store.connection import Store
+    from attattr_batch.store.database.connection import Store
 
     copy = tmp_path / "built.duckdb"
     shutil.copy(built_file, copy)
@@ -127,10 +127,10 @@ def quickstart_db(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _run_quickstart(db: Path) -> None:
-    from attattr_batch.resources import data_folder
+    from attattr_batch.files import data_folder
     from attattr_batch.runtime.run import run_spec
     from attattr_batch.spec import load_spec
-    from attattr_batch.store.connection import Store
+    from attattr_batch.store.database.connection import Store
 
     store = Store(db, create=True)
     for spec in load_spec(data_folder("jobs") / "runs" / "quickstart.yaml"):

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from attattr_batch import cpus
 from attattr_batch.cli.doctor import _devices
+from attattr_batch.runtime import cpus
 
 
 @pytest.fixture

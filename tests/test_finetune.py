@@ -12,7 +12,7 @@ from toy import DECISIVE, rows_of, toy_model, toy_rows, write_sst2
 from transformers import BertModel, Trainer
 
 from attattr_batch.cli.main import run_command_line
-from attattr_batch.engine.finetune import TrainingSettings, _arguments
+from attattr_batch.engine.training import TrainingSettings, _arguments
 
 N_TRAIN, N_DEV = 200, 60
 OPTIONS = "--epochs 6 --learning-rate 0.005 --batch-size 16 --seed 3".split()

@@ -15,7 +15,7 @@ import torch
 import typer
 
 from attattr_batch.cli.main import app, run_command_line
-from attattr_batch.resources import bundled_folder
+from attattr_batch.files import bundled_folder
 
 GUIDE = (Path(__file__).resolve().parents[1] / "docs" / "guide.md").read_text(encoding="utf-8")
 

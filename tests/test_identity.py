@@ -14,10 +14,10 @@ import pytest
 
 from attattr_batch.data.sources import load_dataset_for
 from attattr_batch.engine.model_source import ModelSource, find_model
+from attattr_batch.files import bundled_folder
 from attattr_batch.identity import IDENTITY_VERSION, canonical_json, content_key, run_key
-from attattr_batch.passes import plan
-from attattr_batch.passes.plan import AttributionPlan, plan_attribution
-from attattr_batch.resources import bundled_folder
+from attattr_batch.passes import planning as plan
+from attattr_batch.passes.planning import AttributionPlan, plan_attribution
 from attattr_batch.spec import RunSpec, make_spec
 
 BUNDLED_SST2 = "fcc4575b33939f1f42fc26ec2a01ddc227510e6d821ccd5636514f37873afa5e"

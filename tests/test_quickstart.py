@@ -9,10 +9,10 @@ import pytest
 
 import attattr_batch
 from attattr_batch.analysis.audits import run_audits
-from attattr_batch.resources import bundled_folder, data_folder
+from attattr_batch.files import bundled_folder, data_folder
 from attattr_batch.runtime.run import RunSummary, run_spec
 from attattr_batch.spec import load_spec, make_spec
-from attattr_batch.store.connection import Store
+from attattr_batch.store.database.connection import Store
 
 PLANTED = json.loads((bundled_folder() / "planted.json").read_text(encoding="utf-8"))
 N_LAYERS = N_HEADS = 4

@@ -15,15 +15,15 @@ from scipy.stats import binomtest
 
 import attattr_batch
 from attattr_batch.analysis.diff import _importance, diff_runs, why_no_heads
-from attattr_batch.analysis.examples import stored_example
+from attattr_batch.analysis.examples import find_example
 from attattr_batch.analysis.trees import TreeEdge, attribution_tree
 from attattr_batch.errors import StoreError, UserError
+from attattr_batch.files import data_folder
 from attattr_batch.report.saving import save_chart
 from attattr_batch.report.tree import tree_chart
-from attattr_batch.resources import data_folder
-from attattr_batch.store.connection import Store
-from attattr_batch.store.jobs import prepare
-from attattr_batch.store.runs import resolve_run, seal_pass
+from attattr_batch.store.database.connection import Store
+from attattr_batch.store.writing.jobs import prepare
+from attattr_batch.store.writing.runs import resolve_run, seal_pass
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +138,7 @@ def test_no_tree_of_a_class_that_is_not_attributed(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="(?s)no gold label.*next:    --target predicted"):
         attribution_tree(store, "first", 0)
     with store.read() as connection:
-        example = stored_example(connection, resolve_run(connection, "first"), 0, "predicted")
+        example = find_example(connection, resolve_run(connection, "first"), 0, "predicted")
     assert (example.gold, example.target) == (None, "predicted")
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from attattr_batch.errors import UserError
-from attattr_batch.resources import data_folder
+from attattr_batch.files import data_folder
 from attattr_batch.spec import Machine, RunSpec, WorkerPool, load_spec, make_spec
 
 

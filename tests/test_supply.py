@@ -267,7 +267,7 @@ import datasets, huggingface_hub.constants
 import attattr_batch.data.tables
 from attattr_batch.cli.dashboard import dashboard
 from attattr_batch.runtime.executors.pools import Pool
-from attattr_batch.runtime.executors.ray_jobs import Jobs
+from attattr_batch.runtime.submission import Jobs
 from attattr_batch.runtime.executors.ray_session import ray_session
 
 class Started(BaseException):

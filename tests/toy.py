@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from transformers import BertConfig, BertForSequenceClassification, BertTokenizer, PreTrainedModel
 
-from attattr_batch.store.connection import Store
+from attattr_batch.store.database.connection import Store
 
 ATTATTR = str(Path(sys.executable).with_name("attattr"))
 """The installed command."""

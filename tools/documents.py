@@ -13,14 +13,14 @@ import cli_reference
 import licences
 import spec_reference
 
-import attattr_batch.analysis.dictionary
-import attattr_batch.store.dictionary
+import attattr_batch.analysis.job_dictionary
+import attattr_batch.store.reading.data_dictionary
 
 ROOT = Path(__file__).resolve().parents[1]
 
 DOCUMENTS: dict[str, Callable[[], str]] = {
-    "schema/README.md": attattr_batch.store.dictionary.dictionary_markdown,
-    "jobs/README.md": attattr_batch.analysis.dictionary.dictionary_markdown,
+    "schema/README.md": attattr_batch.store.reading.data_dictionary.dictionary_markdown,
+    "jobs/README.md": attattr_batch.analysis.job_dictionary.dictionary_markdown,
     "docs/cli.md": cli_reference.reference_markdown,
     "docs/spec.md": spec_reference.reference_markdown,
     "docs/api.md": api_reference.api_markdown,

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from attattr_batch.resources import data_folder
-from attattr_batch.store.connection import Store
-from attattr_batch.store.jobs import count_offending, offending_rows, table_names
-from attattr_batch.store.sqlfile import check_folder, load_folder
+from attattr_batch.files import data_folder
+from attattr_batch.store.database.connection import Store
+from attattr_batch.store.database.sqlfile import check_folder, load_folder
+from attattr_batch.store.writing.jobs import count_offending, offending_rows, table_names
 
 SHOWN_ROWS = 20
 

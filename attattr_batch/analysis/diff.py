@@ -9,13 +9,13 @@ from typing import Any
 import pyarrow as pa
 from sqlalchemy import Connection, Row
 
-from attattr_batch.analysis.jobs import load_catalogue
+from attattr_batch.analysis.catalogue import load_catalogue
 from attattr_batch.choices import RowTarget
 from attattr_batch.errors import UserError
 from attattr_batch.spec import Machine
-from attattr_batch.store import jobs as built
-from attattr_batch.store.connection import Store, arrow_result
-from attattr_batch.store.runs import resolve_run
+from attattr_batch.store.database.connection import Store, arrow_result
+from attattr_batch.store.writing import jobs as built
+from attattr_batch.store.writing.runs import resolve_run
 
 _SCHEMA = pa.schema(
     [

@@ -13,7 +13,7 @@ from attattr_batch.errors import UserError
 
 
 @dataclass(frozen=True)
-class StoredExample:
+class AttributedExample:
     """One attributed example.
 
     Attributes:
@@ -61,7 +61,7 @@ _EDGES = (
 )
 
 
-def stored_example(connection: Connection, run: Row[Any], example_id: int, target: str) -> StoredExample:
+def find_example(connection: Connection, run: Row[Any], example_id: int, target: str) -> AttributedExample:
     """Looks an example up.
 
     Args:
@@ -82,8 +82,8 @@ def stored_example(connection: Connection, run: Row[Any], example_id: int, targe
     answer = connection.execute(text(_ANSWER), {**key, "target": target}).one_or_none()
     if answer is None:
         raise _not_attributed(connection, run, example_id, target)
-    tokens = stored_tokens(connection, run.run_id, example_id)
-    return StoredExample(
+    tokens = example_tokens(connection, run.run_id, example_id)
+    return AttributedExample(
         run_id=run.run_id,
         run=run.name,
         example_id=example_id,
@@ -112,13 +112,13 @@ def _not_attributed(connection: Connection, run: Row[Any], example_id: int, targ
     )
 
 
-def stored_tokens(connection: Connection, run_id: int, example_id: int) -> list[tuple[str, int | None]]:
-    """Tokens of an example, special ones included, each with its segment; see `StoredExample`."""
+def example_tokens(connection: Connection, run_id: int, example_id: int) -> list[tuple[str, int | None]]:
+    """Tokens of an example, special ones included, each with its segment; see `AttributedExample`."""
     found = connection.execute(text(_TOKENS), {"run": run_id, "example": example_id}).all()
     return [(token, segment) for token, segment in found]
 
 
-def edge_matrices(connection: Connection, example: StoredExample) -> NDArray[np.float32]:
+def edge_matrices(connection: Connection, example: AttributedExample) -> NDArray[np.float32]:
     """Attribution of the example's stored edges, the strongest of each head; every other entry is 0.
 
     Returns:

@@ -13,7 +13,7 @@ import re
 from dataclasses import dataclass, replace
 
 from attattr_batch.errors import UserError
-from attattr_batch.store.sqlfile import SqlFile
+from attattr_batch.store.database.sqlfile import SqlFile
 
 _DECLARATION = re.compile(
     r"^(?P<type>[\w|]+)(?: from (?P<minimum>[-.\w]+))?(?: to (?P<maximum>[-.\w]+))?"

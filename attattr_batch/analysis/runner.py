@@ -13,16 +13,16 @@ from typing import Any, Literal, cast
 
 from sqlalchemy import Connection, Row
 
-from attattr_batch.analysis.jobs import Catalogue, Job, load_catalogue
-from attattr_batch.analysis.planning import plan_jobs
+from attattr_batch.analysis.catalogue import Catalogue, Job, load_catalogue
+from attattr_batch.analysis.steps import steps_to_build
 from attattr_batch.errors import AttattrError, ModelGoneError, UserError
-from attattr_batch.passes.order import Order, read_order
+from attattr_batch.passes.requests import Request, read_request
 from attattr_batch.runtime.driver import Reporter
 from attattr_batch.spec import Machine
-from attattr_batch.store import jobs as built
-from attattr_batch.store.builds import JobRun, log_job, past_builds
-from attattr_batch.store.connection import Store
-from attattr_batch.store.runs import SEALED, PassKind, list_runs, resolve_run, unlabelled_runs
+from attattr_batch.store.database.connection import Store
+from attattr_batch.store.writing import jobs as built
+from attattr_batch.store.writing.builds import JobRun, log_job, past_builds
+from attattr_batch.store.writing.runs import SEALED, PassKind, list_runs, resolve_run, unlabelled_runs
 
 log = logging.getLogger(__name__)
 
@@ -93,7 +93,7 @@ def run_jobs(store: Store, request: JobRequest, report: Reporter) -> list[JobRes
         runs = _select_runs(connection, request.runs)
         builds = past_builds(connection)
         unlabelled = unlabelled_runs(connection, [run.run_id for run in runs])
-    plan = plan_jobs(catalogue, request.names, request.params, [run.name for run in runs], builds)
+    plan = steps_to_build(catalogue, request.names, request.params, [run.name for run in runs], builds)
     steps = [(step, [run for run in runs if run.name in step.runs]) for step in plan]
     for step, chosen in steps:
         _say_what_is_compared(step.job, chosen)
@@ -165,7 +165,7 @@ class _Builder:
         kind, quarantined = cast(PassKind, job.materialized), 0
         gone: dict[str, ModelGoneError] = {}
         for run in self._runs:
-            order = read_order(kind, rows, run)
+            order = read_request(kind, rows, run)
             with self._store.read() as connection:
                 count = built.answered(connection, run.run_id, kind, job.name, order.key)
             if count is None or (count and self._request.retry_errors):
@@ -179,14 +179,14 @@ class _Builder:
             raise self._without(gone)
         return quarantined
 
-    def _compute(self, job: Job, run: Row[Any], order: Order[Any]) -> int:
+    def _compute(self, job: Job, run: Row[Any], order: Request[Any]) -> int:
         # With torch: what needs no answers that are not there yet goes without.
-        from attattr_batch.analysis.ordered import answer_order
-        from attattr_batch.runtime.execution import How
+        from attattr_batch.analysis.model_answers import answer_request
+        from attattr_batch.runtime.execution import ExecutionSettings
 
         machine = self._request.machines.get(run.run_id, self._request.machine)
-        how = How(machine, self._report, self._request.retry_errors)
-        return answer_order(self._store, job, run, order, how)
+        how = ExecutionSettings(machine, self._report, self._request.retry_errors)
+        return answer_request(self._store, job, run, order, how)
 
     def _without(self, gone: Mapping[str, ModelGoneError]) -> UserError:
         """The error for runs that cannot be asked; the others have answered."""

@@ -8,14 +8,14 @@ from typing import Any, get_args
 
 from sqlalchemy import Connection, Row, text
 
-from attattr_batch.analysis.examples import StoredExample, stored_example
-from attattr_batch.analysis.jobs import load_catalogue
+from attattr_batch.analysis.catalogue import load_catalogue
+from attattr_batch.analysis.examples import AttributedExample, find_example
 from attattr_batch.choices import RowTarget, Variant
 from attattr_batch.errors import UserError, unknown_name
 from attattr_batch.markup import escape
-from attattr_batch.store import jobs as built
-from attattr_batch.store.connection import Store
-from attattr_batch.store.runs import resolve_run
+from attattr_batch.store.database.connection import Store
+from attattr_batch.store.writing import jobs as built
+from attattr_batch.store.writing.runs import resolve_run
 
 # As `tree_edges` decides it, which has no row of a tree without edges. Those are `released` trees, which take
 # nothing from the last layer: of the others the first token is linked to the top.
@@ -137,7 +137,7 @@ def attribution_tree(
     with store.read() as connection:
         found = resolve_run(connection, run)
         _check_tau(tau, found)
-        example = stored_example(connection, found, example_id, target)
+        example = find_example(connection, found, example_id, target)
         if example.tree_top is None:
             raise UserError(
                 "the example has no tree: no token has positive attribution", got=f"example {example_id}"
@@ -166,7 +166,7 @@ def _check_tau(tau: float, run: Row[Any]) -> None:
 
 
 def _edges(
-    connection: Connection, example: StoredExample, variant: Variant, tau: float
+    connection: Connection, example: AttributedExample, variant: Variant, tau: float
 ) -> tuple[tuple[TreeEdge, ...], bool]:
     """Edges as the job grows them, from the top downwards; and whether some may lack."""
     job = load_catalogue().job("tree_edges")

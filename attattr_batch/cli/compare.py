@@ -47,7 +47,7 @@ def tree(
 ) -> None:
     """Draw the attribution tree of one example, or print its edges."""
     from attattr_batch.analysis.trees import attribution_tree
-    from attattr_batch.store.connection import Store
+    from attattr_batch.store.database.connection import Store
 
     grown = attribution_tree(Store(db), run, example, variant=variant, tau=tau, target=target)
     if output is None:
@@ -98,7 +98,7 @@ def diff(
     Heads are compared by the attributions of a class that both runs have: gold, or else predicted.
     """
     from attattr_batch.analysis.diff import diff_runs, why_no_heads
-    from attattr_batch.store.connection import Store
+    from attattr_batch.store.database.connection import Store
 
     rows = diff_runs(Store(db), run_a, run_b, top=top)
     print_rows(rows.column_names, [list(row.values()) for row in rows.to_pylist()], form)

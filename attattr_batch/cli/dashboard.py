@@ -39,8 +39,8 @@ def dashboard(
     db: DbOption = DEFAULT_DB,
 ) -> None:
     """Open the results in the browser: this machine only, read-only, also while a run writes."""
-    from attattr_batch.resources import data_folder
-    from attattr_batch.store.connection import Store
+    from attattr_batch.files import data_folder
+    from attattr_batch.store.database.connection import Store
 
     with Store(db).read():
         pass  # says in plain words why a file cannot be shown

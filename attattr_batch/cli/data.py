@@ -13,7 +13,7 @@ from attattr_batch.errors import UserError
 from attattr_batch.files import write_file
 
 if TYPE_CHECKING:
-    from attattr_batch.store.connection import Store
+    from attattr_batch.store.database.connection import Store
 
 
 def register(app: typer.Typer) -> None:
@@ -47,8 +47,8 @@ def export(
     `--format bertviz` holds the arguments of `bertviz.head_view`, made of the stored edges: the strongest of
     each head. A folder holds one export: an earlier one there is replaced.
     """
-    from attattr_batch.store.connection import Store
-    from attattr_batch.store.export import export_run
+    from attattr_batch.store.database.connection import Store
+    from attattr_batch.store.reading.export import export_run
 
     if form == "bertviz":
         _export_example(Store(db), run, example, target, to)
@@ -77,8 +77,8 @@ def snapshot(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is no store.")] = False,
 ) -> None:
     """Copy the store, consistently, even while a run writes."""
-    from attattr_batch.store.connection import Store
-    from attattr_batch.store.snapshot import snapshot as copy
+    from attattr_batch.store.database.connection import Store
+    from attattr_batch.store.reading.snapshot import snapshot as copy
 
     copy(Store(db), path, overwrite=overwrite)
     stderr.print(f"wrote {path} ({path.stat().st_size / 2**20:.1f} MiB)")

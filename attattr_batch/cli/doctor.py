@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from attattr_batch.cli.output import DEFAULT_DB, DbOption, Format, FormatOption, print_rows
-from attattr_batch.cpus import usable_cpus
+from attattr_batch.runtime.cpus import usable_cpus
 
 _PACKAGES = (
     "attattr-batch torch transformers datasets duckdb duckdb-sqlalchemy sqlalchemy alembic pyarrow ray"
@@ -58,7 +58,7 @@ def _devices() -> tuple[str, str, str]:
 
 
 def _bundled() -> tuple[str, str, str]:
-    from attattr_batch.resources import bundled_folder
+    from attattr_batch.files import bundled_folder
 
     models = sorted(path.name for path in (bundled_folder() / "models").glob("*") if path.is_dir())
     return "bundled data", "ok" if models else "FAILED", ", ".join(models) or "missing: reinstall the package"
@@ -66,7 +66,7 @@ def _bundled() -> tuple[str, str, str]:
 
 def _store(db: object) -> tuple[str, str, str]:
     from attattr_batch.errors import StoreError
-    from attattr_batch.store.connection import Store
+    from attattr_batch.store.database.connection import Store
 
     store = Store(str(db))
     if not store.path.parent.is_dir():

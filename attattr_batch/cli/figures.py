@@ -45,7 +45,7 @@ def plot(
     from attattr_batch.report.figures import chosen_runs, figure_rows, find_figure, with_criterion
     from attattr_batch.report.saving import save_chart
     from attattr_batch.report.theme import themed
-    from attattr_batch.store.connection import Store
+    from attattr_batch.store.database.connection import Store
 
     figure = find_figure(kind)
     with Store(db).read() as connection:
@@ -62,7 +62,7 @@ def report(
 ) -> None:
     """Write one self-contained HTML file about every run: figures, tables, and how to reproduce them."""
     from attattr_batch.report.html import write_report
-    from attattr_batch.store.connection import Store
+    from attattr_batch.store.database.connection import Store
 
     path = write_report(Store(db), output)
     say_unfinished(Store(db))

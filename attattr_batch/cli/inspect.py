@@ -17,7 +17,7 @@ from attattr_batch.cli.output import (
 )
 
 if TYPE_CHECKING:
-    from attattr_batch.store.console import QueryResult
+    from attattr_batch.store.reading.console import QueryResult
 
 _RUN_COLUMNS = (
     "run_id name task split model n_layers n_heads n_examples target quadrature dtype status created_at"
@@ -75,8 +75,8 @@ def remove(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
     """Delete a run and everything computed from it."""
-    from attattr_batch.store.connection import Store
-    from attattr_batch.store.runs import delete_run, resolve_run
+    from attattr_batch.store.database.connection import Store
+    from attattr_batch.store.writing.runs import delete_run, resolve_run
 
     store = Store(db)
     with store.read() as connection:
@@ -91,8 +91,8 @@ def remove(
 
 def migrate(db: DbOption = DEFAULT_DB) -> None:
     """Bring a store that an earlier release made to this release's tables; `run` and `jobs run` do so too."""
-    from attattr_batch.store.connection import Store
-    from attattr_batch.store.migrate import SCHEMA_VERSION
+    from attattr_batch.store.database.connection import Store
+    from attattr_batch.store.database.migrate import SCHEMA_VERSION
 
     Store(db).migrate()
     stderr.print(f"{db} has schema {SCHEMA_VERSION}")
@@ -109,7 +109,7 @@ def sql(
 
     In JSON a column whose name came before gets a number (`n`, `n_1`), and NaN and infinity are null.
     """
-    from attattr_batch.store.console import query as ask
+    from attattr_batch.store.reading.console import query as ask
 
     text = typer.get_text_stream("stdin").read() if query == "-" else query
     result = ask(db, text, max_rows=limit or None, timeout_s=timeout)
@@ -130,7 +130,7 @@ def verify(
     The first rows that offend are shown too, but as JSON or CSV only how many there are.
     """
     from attattr_batch.analysis.audits import run_audits
-    from attattr_batch.store.connection import Store
+    from attattr_batch.store.database.connection import Store
 
     results, left_out = run_audits(Store(db), folder)
     rows = [(one.name, "ok" if one.passed else "FAILED", one.n_rows, one.description) for one in results]
@@ -146,6 +146,6 @@ def verify(
 
 
 def _query(db: Path, text: str) -> QueryResult:
-    from attattr_batch.store.console import query as ask
+    from attattr_batch.store.reading.console import query as ask
 
     return ask(db, text, max_rows=None)

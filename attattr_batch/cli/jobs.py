@@ -69,7 +69,7 @@ def list_jobs(
     db: DbOption = DEFAULT_DB, folder: FolderOption = None, form: FormatOption = Format.table
 ) -> None:
     """List every job in the order in which they are built, and when each was built last."""
-    from attattr_batch.analysis.jobs import load_catalogue
+    from attattr_batch.analysis.catalogue import load_catalogue
 
     catalogue = load_catalogue(folder)
     built = _last_built(db) if db.exists() else {}
@@ -91,7 +91,7 @@ def show(
     The columns that a row is one per have the meanings they have everywhere; jobs/README.md has those too,
     and all types.
     """
-    from attattr_batch.analysis.jobs import load_catalogue
+    from attattr_batch.analysis.catalogue import load_catalogue
 
     catalogue = load_catalogue(folder)
     found = catalogue.job(job)
@@ -164,7 +164,7 @@ def run(
     computed where these flags say, wherever the runs were.
     """
     from attattr_batch.analysis.runner import JobRequest, run_jobs
-    from attattr_batch.store.connection import Store
+    from attattr_batch.store.database.connection import Store
 
     set_up_logging(quiet=quiet, verbose=verbose, form=log_format, file=log_file)
     machine = {
@@ -196,8 +196,8 @@ def run(
 
 def _made_by(name: str, folder: Path | None) -> str:
     """Name of the table that holds what a job makes."""
-    from attattr_batch.analysis.jobs import load_catalogue
-    from attattr_batch.store.jobs import ANSWERS
+    from attattr_batch.analysis.catalogue import load_catalogue
+    from attattr_batch.store.writing.jobs import ANSWERS
 
     job = load_catalogue(folder).job(name)
     return ANSWERS[job.materialized].name if job.is_pass else job.name
@@ -225,7 +225,7 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def _last_built(db: Path) -> dict[str, tuple[object, object]]:
-    from attattr_batch.store.console import query
+    from attattr_batch.store.reading.console import query
 
     found = query(db, "SELECT job, finished_at, rows FROM built_jobs", max_rows=None)
     return {job: (when, rows) for job, when, rows in found.rows}

@@ -20,10 +20,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from attattr_batch.spreadsheet import as_text, distinct_names
+from attattr_batch.files import as_text, distinct_names
 
 if TYPE_CHECKING:
-    from attattr_batch.store.connection import Store
+    from attattr_batch.store.database.connection import Store
 
 stderr = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 stdout = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
@@ -69,7 +69,7 @@ def print_rows(columns: Sequence[str], rows: Iterable[Sequence[Any]], form: Form
 
 def say_unfinished(store: Store, runs: Sequence[str] | None = None) -> None:
     """Says which of the runs (None: of all) are not finished: what is told of them is not their last word."""
-    from attattr_batch.store.runs import list_runs, resolve_run, unfinished_runs
+    from attattr_batch.store.writing.runs import list_runs, resolve_run, unfinished_runs
 
     with store.read() as connection:
         chosen = list_runs(connection) if runs is None else [resolve_run(connection, run) for run in runs]

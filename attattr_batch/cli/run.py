@@ -152,14 +152,14 @@ def _specs(path: Path | None, flags: dict[str, Any]) -> list[RunSpec]:
             got=", ".join(f"--{key.replace('_', '-')} {flags[key]}" for key in about),
             hint="give --task or --dataset, and --model; `attattr run` alone takes the bundled data",
         )
-    from attattr_batch.resources import data_folder
+    from attattr_batch.files import data_folder
 
     return load_spec(data_folder("jobs") / "runs" / "quickstart.yaml", flags)
 
 
 def _run_one(spec: RunSpec, db: Path, report: Reporter, *, retry_errors: bool) -> dict[str, Any]:
     from attattr_batch.runtime.run import run_spec
-    from attattr_batch.store.connection import Store
+    from attattr_batch.store.database.connection import Store
 
     return asdict(run_spec(spec, Store(db, create=True), report, retry_errors=retry_errors))
 

@@ -81,7 +81,7 @@ def add(
     schedules: StateOption = DEFAULT_STATE,
 ) -> None:
     """Add a schedule. It fires only while something calls `run-due`: cron, systemd, Kubernetes or `serve`."""
-    from attattr_batch.analysis.jobs import load_catalogue
+    from attattr_batch.analysis.catalogue import load_catalogue
     from attattr_batch.schedule.settings import ALL_JOBS
     from attattr_batch.schedule.state import State, add_schedule
 

@@ -29,7 +29,7 @@ def submit(
 ) -> None:
     """Submit runs as a Ray job; the same runs into the same store are submitted once."""
     set_up_logging(quiet=quiet)
-    from attattr_batch.runtime.executors.ray_jobs import Jobs
+    from attattr_batch.runtime.submission import Jobs
     from attattr_batch.spec import load_spec
 
     jobs = Jobs(address)

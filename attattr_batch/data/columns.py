@@ -12,11 +12,11 @@ from typing import Any
 
 import datasets
 
+from attattr_batch.data.records import Dataset, Example
 from attattr_batch.data.tables import Table
 from attattr_batch.data.tasks import GLUE_TASKS, Columns
 from attattr_batch.data.tsv import label_id, require_columns
 from attattr_batch.errors import UserError
-from attattr_batch.records import Dataset, Example
 from attattr_batch.spec import RunSpec
 
 _UNLABELLED = (None, "", "-1")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from attattr_batch.data.records import Dataset, EncodedExample, Example
 from attattr_batch.errors import UserError
-from attattr_batch.records import Dataset, EncodedExample, Example
 
 # Examples handed to the tokenizer at once: enough to keep its threads busy, little enough in memory.
 _BATCH = 1024

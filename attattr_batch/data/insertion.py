@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from attattr_batch.data.encoding import truncated_lengths
-from attattr_batch.records import EncodedExample
+from attattr_batch.data.records import EncodedExample
 
 INSERTION_VERSION = 2
 """Raise it whenever a trigger goes elsewhere: stored answers by another version's rule do not serve."""

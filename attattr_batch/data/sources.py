@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from attattr_batch.data.records import Dataset
 from attattr_batch.data.tasks import GLUE_HUB_NAME, GLUE_TASKS, SPLITS, Columns, GlueTask, glue_task
 from attattr_batch.data.tsv import read_glue
 from attattr_batch.errors import UserError, unknown_name
-from attattr_batch.files import user_path
-from attattr_batch.records import Dataset
-from attattr_batch.resources import bundled_folder
+from attattr_batch.files import bundled_folder, user_path
 from attattr_batch.spec import BUNDLED, RunSpec
 
 

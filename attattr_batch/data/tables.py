@@ -18,7 +18,6 @@ from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # it
 from attattr_batch.data.tsv import TableRow, read_csv, read_table
 from attattr_batch.errors import UserError, did_you_mean
 from attattr_batch.files import user_path
-from attattr_batch.progress_bars import no_progress_bars
 
 # The hub alone is asked, and about the data alone: no download counter on another host, no dataset viewer.
 datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = False
@@ -160,3 +159,17 @@ def _load_error(what: str, error: Exception) -> UserError:
     reason = error.__cause__ if isinstance(error, datasets.exceptions.DatasetGenerationError) else error
     hint = "check the name, the path and the network; a set in the cache also opens with HF_HUB_OFFLINE=1"
     return UserError(f"cannot open the {what}", got=f"{type(reason).__name__}: {reason}", hint=hint)
+
+
+@contextmanager
+def no_progress_bars() -> Iterator[None]:
+    """Keeps `datasets` from drawing progress bars, which it also draws into log files."""
+    from datasets.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+
+    silent = are_progress_bars_disabled()
+    disable_progress_bars()
+    try:
+        yield
+    finally:
+        if not silent:
+            enable_progress_bars()

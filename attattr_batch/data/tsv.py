@@ -15,9 +15,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from attattr_batch.data.records import Example
 from attattr_batch.data.tasks import Columns, GlueTask
 from attattr_batch.errors import UserError
-from attattr_batch.records import Example
 
 NO_CONSENSUS = "-"
 """What MNLI writes as the gold label when its annotators disagreed."""

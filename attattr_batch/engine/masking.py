@@ -17,10 +17,10 @@ from attattr_batch.engine.families import Batch, Encoder
 def masked_logits(
     encoder: Encoder,
     batch: Batch,
-    rows: Int[Tensor, " pass"],
-    removed: Bool[Tensor, "pass layer head"],
+    rows: Int[Tensor, " replay"],
+    removed: Bool[Tensor, "replay layer head"],
     batch_tokens: int,
-) -> Float[Tensor, "pass label"]:
+) -> Float[Tensor, "replay label"]:
     """Runs every (row, mask) pair of a batch; pairs that are alike are computed once.
 
     Layers below the lowest one a pair touches come from one clean pass, so that removing a single head costs
@@ -36,12 +36,12 @@ def masked_logits(
     trace = encoder.trace(batch)
     keys = torch.cat([rows[:, None], removed.flatten(1).long()], 1)
     distinct, places = keys.unique(dim=0, return_inverse=True)
-    rows, keep = distinct[:, 0], ~distinct[:, 1:].bool().unflatten(1, removed.shape[1:])
-    touched = torch.cat([(~keep).any(2), torch.ones_like(rows, dtype=torch.bool)[:, None]], 1)
+    rows, head_mask = distinct[:, 0], ~distinct[:, 1:].bool().unflatten(1, removed.shape[1:])
+    touched = torch.cat([(~head_mask).any(2), torch.ones_like(rows, dtype=torch.bool)[:, None]], 1)
     lowest = touched.long().argmax(1)  # n_layers where nothing is removed
     logits = trace.logits[rows].clone()
     at_once = max(1, batch_tokens // batch.input_ids.shape[1])
     for first in range(encoder.n_layers):
         for some in (lowest == first).nonzero().squeeze(1).split(at_once):
-            logits[some] = trace.without_heads(first, rows[some], keep[some])
+            logits[some] = trace.without_heads(first, rows[some], head_mask[some])
     return logits[places]

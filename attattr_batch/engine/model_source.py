@@ -13,8 +13,7 @@ from huggingface_hub.errors import HTTPError as ClientError  # type: ignore[attr
 from huggingface_hub.errors import RevisionNotFoundError as RevisionNotFound
 
 from attattr_batch.errors import UserError, unknown_name
-from attattr_batch.files import user_path
-from attattr_batch.resources import bundled_folder
+from attattr_batch.files import bundled_folder, user_path
 from attattr_batch.spec import BUNDLED
 
 MODEL_FILES = ("*.json", "*.safetensors", "*.txt", "*.model")

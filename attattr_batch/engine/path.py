@@ -62,8 +62,8 @@ class CleanPass:
 
 
 def class_log_probability(
-    logits: Float[Tensor, "pass label"], classes: Int[Tensor, " pass"]
-) -> Float[Tensor, " pass"]:
+    logits: Float[Tensor, "replay label"], classes: Int[Tensor, " replay"]
+) -> Float[Tensor, " replay"]:
     """Logarithm of the softmax probability of one class per pass, float64.
 
     Where F is close to 1 all that is left is 1 - F: in float32 it, and with it every gradient, has lost 7 %
@@ -73,8 +73,8 @@ def class_log_probability(
 
 
 def class_probability(
-    logits: Float[Tensor, "pass label"], classes: Int[Tensor, " pass"]
-) -> Float[Tensor, " pass"]:
+    logits: Float[Tensor, "replay label"], classes: Int[Tensor, " replay"]
+) -> Float[Tensor, " replay"]:
     """Softmax probability of one class per pass, float64."""
     return class_log_probability(logits, classes).exp()
 

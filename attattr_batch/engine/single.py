@@ -12,13 +12,13 @@ import torch
 from numpy.typing import NDArray
 from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, PreTrainedModel
 
+from attattr_batch.data.records import EncodedExample
 from attattr_batch.engine.attribution import LayerAttribution, Method, attribute_layers
 from attattr_batch.engine.families import check_trace, collate, encoder_for
 from attattr_batch.engine.models import check_outputs
 from attattr_batch.engine.path import Items, class_probability
 from attattr_batch.engine.statistics import full_scores
 from attattr_batch.errors import UserError
-from attattr_batch.records import EncodedExample
 
 
 @dataclass(frozen=True, eq=False)

@@ -27,7 +27,7 @@ Columns = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
-class Keep:
+class EdgeLimits:
     """What is kept of the edges.
 
     Attributes:
@@ -76,7 +76,7 @@ def head_rows(
     scores: Float[Tensor, "item head query key"],
     batch: Batch,
     names: ItemNames,
-    keep: Keep,
+    limits: EdgeLimits,
 ) -> tuple[Columns, Columns]:
     """Statistics per (item, head), and the top-k positive edges of each head.
 
@@ -86,13 +86,13 @@ def head_rows(
     n_items, n_heads, n_tokens = scores.shape[:3]
     flat = scores.flatten(2)
     positive_sum = flat.clamp_min(0).sum(-1)
-    ranked = _without_padding(scores, batch.keep[names.rows][:, None]).flatten(2)
-    values, places = _largest(ranked, max(keep.top_k, 2))
+    ranked = _without_padding(scores, batch.attention_mask[names.rows][:, None]).flatten(2)
+    values, places = _largest(ranked, max(limits.top_k, 2))
     if n_tokens == 1:
         values, places = pad(values, (0, 1)), pad(places, (0, 1))
     values = _or_zero(values)
-    top = values[..., : keep.top_k].clamp_min(0)
-    attn_max, attn_confidence = _attention_statistics(result.attention, batch.keep)
+    top = values[..., : limits.top_k].clamp_min(0)
+    attn_max, attn_confidence = _attention_statistics(result.attention, batch.attention_mask)
     index = np.repeat(np.arange(n_items), n_heads)
     scalars = {
         "attr_max": values[..., 0],
@@ -112,7 +112,7 @@ def head_rows(
         place, positive = places[..., rank].flatten(), values[..., rank].flatten() > 0
         heads[f"{name}_query"] = _positions(place // n_tokens, positive)
         heads[f"{name}_key"] = _positions(place % n_tokens, positive)
-    edges = _edge_columns(result, values[..., : keep.top_k], places[..., : keep.top_k], batch, names)
+    edges = _edge_columns(result, values[..., : limits.top_k], places[..., : limits.top_k], batch, names)
     return heads, edges
 
 
@@ -121,7 +121,7 @@ def layer_rows(
     summed: Float[Tensor, "item query key"],
     batch: Batch,
     names: ItemNames,
-    keep: Keep,
+    limits: EdgeLimits,
     last: bool,
 ) -> tuple[Columns, Columns]:
     """Statistics per (item, layer), and the edges of the head-summed matrix above the floor.
@@ -131,19 +131,19 @@ def layer_rows(
         summed: Attribution summed over heads.
         batch: The rows.
         names: Identity of the items.
-        keep: Floor and cap.
+        limits: Floor and cap.
         last: Whether this is the model's last layer.
 
     Returns:
         Columns of `layer_scores` and of `layer_edges`.
     """
     n_items, n_tokens = summed.shape[:2]
-    off_first = _without_padding(summed, batch.keep[names.rows])[:, 1:].flatten(1)
+    off_first = _without_padding(summed, batch.attention_mask[names.rows])[:, 1:].flatten(1)
     off_first_max = _or_zero(off_first.amax(1)) if n_tokens > 1 else summed.new_zeros(n_items)
     scale = torch.where(off_first_max > 0, off_first_max, summed.amax((1, 2)))
-    floor = scale.clamp_min(0) * (0.0 if last else keep.floor)
+    floor = scale.clamp_min(0) * (0.0 if last else limits.floor)
     flat = summed.flatten(1)
-    values, places = _largest(flat, keep.cap)
+    values, places = _largest(flat, limits.cap)
     kept = (values > 0) & (values >= floor[:, None])
     kept_mass = _share((values * kept).sum(1), flat.clamp_min(0).sum(1))
     layers = names.columns(np.arange(n_items), result.layer)
@@ -208,16 +208,16 @@ def _edge_columns(
 
 
 def _attention_statistics(
-    attention: Float[Tensor, "row head query key"], keep: Bool[Tensor, "row token"]
+    attention: Float[Tensor, "row head query key"], attention_mask: Bool[Tensor, "row token"]
 ) -> tuple[Float[Tensor, "row head"], Float[Tensor, "row head"]]:
     """Largest weight, and mean over query rows of the row's largest weight, over real tokens."""
-    largest = attention.amax(-1) * keep[:, None, :]
-    return largest.amax(-1), largest.sum(-1) / keep.sum(1)[:, None]
+    largest = attention.amax(-1) * attention_mask[:, None, :]
+    return largest.amax(-1), largest.sum(-1) / attention_mask.sum(1)[:, None]
 
 
-def _without_padding(scores: Tensor, keep: Tensor) -> Tensor:
+def _without_padding(scores: Tensor, attention_mask: Tensor) -> Tensor:
     """Takes padding out of maxima: its zeros would top a matrix whose real entries are all negative."""
-    return scores.masked_fill(~(keep[..., :, None] & keep[..., None, :]), -torch.inf)
+    return scores.masked_fill(~(attention_mask[..., :, None] & attention_mask[..., None, :]), -torch.inf)
 
 
 def _or_zero(maxima: Tensor) -> Tensor:

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from attattr_batch.data.insertion import insert_trigger
+from attattr_batch.data.records import Chunk, EncodedExample
 from attattr_batch.engine.families import Encoder, collate
 from attattr_batch.passes.model_work import ModelWork, answer_columns
-from attattr_batch.passes.order import Attack, Order
-from attattr_batch.records import Chunk, EncodedExample
+from attattr_batch.passes.requests import Attack, Request
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +27,7 @@ class AttackWork(ModelWork):
     """
 
     job: str
-    order: Order[Attack]
+    order: Request[Attack]
     batch_tokens: int
     max_length: int
 

@@ -10,13 +10,14 @@ import torch
 from torch import Tensor
 
 from attattr_batch.choices import Target
+from attattr_batch.data.records import Chunk
 from attattr_batch.engine.attribution import Method, attribute_layers
 from attattr_batch.engine.families import Encoder, check_trace, collate
 from attattr_batch.engine.path import Items
 from attattr_batch.engine.statistics import (
     Columns,
+    EdgeLimits,
     ItemNames,
-    Keep,
     full_scores,
     head_rows,
     layer_rows,
@@ -24,7 +25,6 @@ from attattr_batch.engine.statistics import (
 )
 from attattr_batch.errors import TerminalError
 from attattr_batch.passes.model_work import ModelWork
-from attattr_batch.records import Chunk
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,12 +33,12 @@ class AttributeWork(ModelWork):
 
     Attributes:
         method: How to integrate.
-        keep: What is kept of the edges.
+        edge_limits: What is kept of the edges.
         target: Which class's probability is attributed.
     """
 
     method: Method
-    keep: Keep
+    edge_limits: EdgeLimits
     target: Target
 
     def worker(self, encoder: Encoder) -> AttributeWorker:
@@ -81,8 +81,8 @@ class AttributeWorker:
             summed = scores.sum(1)
             total = summed if total is None else total + summed
             last = result.layer == self._encoder.n_layers - 1
-            heads, edges = head_rows(result, scores, batch, names, self._work.keep)
-            layers, layer_edges = layer_rows(result, summed, batch, names, self._work.keep, last)
+            heads, edges = head_rows(result, scores, batch, names, self._work.edge_limits)
+            layers, layer_edges = layer_rows(result, summed, batch, names, self._work.edge_limits, last)
             new = {"head_scores": heads, "edges": edges, "layer_scores": layers, "layer_edges": layer_edges}
             for table, columns in new.items():
                 parts.setdefault(table, []).append(columns)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, Self
@@ -13,13 +13,13 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
+from attattr_batch.data.records import Chunk, EncodedExample
 from attattr_batch.engine.devices import choose_device
 from attattr_batch.engine.families import Encoder, encoder_for
 from attattr_batch.engine.model_source import ModelSource
 from attattr_batch.engine.models import load_model
 from attattr_batch.errors import UserError
-from attattr_batch.passes._protocols import Worker
-from attattr_batch.records import EncodedExample
+from attattr_batch.passes.work import Worker
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +81,32 @@ class ModelWork(ABC):
     def moved(self, folder: Path) -> Self:
         """The same work with the model's files elsewhere."""
         return replace(self, source=replace(self.source, folder=folder))
+
+
+class Plan(Protocol):
+    """A pass, ready to be registered and executed."""
+
+    @property
+    def work(self) -> ModelWork:
+        """What workers need."""
+
+    @property
+    def hidden_size(self) -> int:
+        """Width of the model."""
+
+    @property
+    def example_ids(self) -> Sequence[int]:
+        """The examples it is about, in the order of the split."""
+
+    @property
+    def unfit(self) -> Mapping[int, str]:
+        """Why an example cannot be computed, by example id; to be quarantined."""
+
+    def chunks(self, pending: Sequence[int]) -> list[Chunk]:
+        """Plans the pending examples."""
+
+    def flop(self, chunks: Sequence[Chunk]) -> float:
+        """Arithmetic of the chunks, about."""
 
 
 class _OrderedWork(Protocol):

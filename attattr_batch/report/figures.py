@@ -12,18 +12,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from sqlalchemy import Connection, Row
 
-from attattr_batch.analysis.jobs import Job, load_catalogue
+from attattr_batch.analysis.catalogue import Job, load_catalogue
 from attattr_batch.errors import UserError, unknown_name
+from attattr_batch.files import data_folder
 from attattr_batch.report.curves import effectiveness_curves, pruning_areas, pruning_curves, trigger_effects
 from attattr_batch.report.heads import head_maps, universality_matrix, universality_scatter
 from attattr_batch.report.layers import completeness, distance_map, nodes_by_layer
 from attattr_batch.report.theme import Chart
-from attattr_batch.resources import data_folder
-from attattr_batch.store.builds import past_builds
-from attattr_batch.store.connection import raw
-from attattr_batch.store.jobs import table_names
-from attattr_batch.store.runs import list_runs, resolve_run, unlabelled_runs
-from attattr_batch.store.sqlfile import SqlFile, load_file
+from attattr_batch.store.database.connection import raw
+from attattr_batch.store.database.sqlfile import SqlFile, load_file
+from attattr_batch.store.writing.builds import past_builds
+from attattr_batch.store.writing.jobs import table_names
+from attattr_batch.store.writing.runs import list_runs, resolve_run, unlabelled_runs
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,8 @@ from attattr_batch.markup import cell, escape
 from attattr_batch.report.figures import FIGURES, Figure, figure_rows, missing_jobs, with_criterion
 from attattr_batch.report.reproduce import commands, run_spec_yaml
 from attattr_batch.report.theme import colour_config
-from attattr_batch.store.connection import Store, arrow_result
-from attattr_batch.store.runs import list_runs
+from attattr_batch.store.database.connection import Store, arrow_result
+from attattr_batch.store.writing.runs import list_runs
 
 _MAX_TABLE_ROWS = 300
 _MAX_PAIRS = 15

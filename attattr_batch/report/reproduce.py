@@ -10,11 +10,11 @@ from typing import Any
 import yaml
 from sqlalchemy import Connection, Row
 
-from attattr_batch.analysis.jobs import Catalogue, load_catalogue
+from attattr_batch.analysis.catalogue import Catalogue, load_catalogue
 from attattr_batch.analysis.parameters import value_text
 from attattr_batch.spec import RunSpec
-from attattr_batch.store.builds import past_builds
-from attattr_batch.store.runs import list_runs
+from attattr_batch.store.writing.builds import past_builds
+from attattr_batch.store.writing.runs import list_runs
 
 
 def run_spec_yaml(runs: Sequence[Row[Any]]) -> str:

@@ -11,9 +11,8 @@ import pyarrow.csv
 import vl_convert
 
 from attattr_batch.errors import UserError
-from attattr_batch.files import write_file
-from attattr_batch.spreadsheet import as_text
-from attattr_batch.store.console import plain
+from attattr_batch.files import as_text, write_file
+from attattr_batch.store.reading.console import plain
 
 _PNG_SCALE = 2.0
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from sqlalchemy import Connection
 
-from attattr_batch.analysis.examples import edge_matrices, stored_example
+from attattr_batch.analysis.examples import edge_matrices, find_example
 from attattr_batch.report.bertviz import head_view_json
-from attattr_batch.store.runs import resolve_run
+from attattr_batch.store.writing.runs import resolve_run
 
 
 def stored_head_view(connection: Connection, run: str | int, example_id: int, target: str) -> str:
@@ -22,7 +22,7 @@ def stored_head_view(connection: Connection, run: str | int, example_id: int, ta
     Raises:
         UserError: no such run or example, or the example is not attributed.
     """
-    example = stored_example(connection, resolve_run(connection, run), example_id, target)
+    example = find_example(connection, resolve_run(connection, run), example_id, target)
     matrices = edge_matrices(connection, example)
     about = {
         "run": example.run,

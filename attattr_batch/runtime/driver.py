@@ -12,12 +12,12 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from attattr_batch.data.records import Chunk
 from attattr_batch.errors import TerminalError
-from attattr_batch.records import Chunk
-from attattr_batch.runtime.executors import Executor, Failed, Finished, Lost, Outcome
-from attattr_batch.store.connection import Store
-from attattr_batch.store.ingest import ChunkFacts, Failure, commit_chunks, record_failures
-from attattr_batch.store.rows import BadFactsError
+from attattr_batch.runtime.executors import ChunkOutcome, Executor, Failed, Finished, Lost
+from attattr_batch.store.database.connection import Store
+from attattr_batch.store.writing.ingest import ChunkFacts, Failure, commit_chunks, record_failures
+from attattr_batch.store.writing.rows import BadFactsError
 
 log = logging.getLogger(__name__)
 
@@ -37,18 +37,18 @@ class Progress:
 
     Attributes:
         total: Examples of the pass.
-        done: Examples committed, now or earlier.
-        quarantined: Examples that failed every attempt, now or earlier.
-        committed: Examples committed by this call.
+        committed: Examples committed, by this call or earlier.
+        quarantined: Examples that failed every attempt, in this call or earlier.
+        newly_committed: Examples committed by this call.
         newly_quarantined: Examples that failed every attempt in this call.
         started: `time.monotonic()` at the start.
         title: What the pass is, for people: unique in its store.
     """
 
     total: int
-    done: int
+    committed: int
     quarantined: int
-    committed: int = 0
+    newly_committed: int = 0
     newly_quarantined: int = 0
     started: float = field(default_factory=time.monotonic)
     title: str = ""
@@ -108,7 +108,7 @@ class Driver:
             self._executor.submit(self._queue.popleft())
             self._in_flight += 1
 
-    def _mind(self, outcome: Outcome) -> None:
+    def _mind(self, outcome: ChunkOutcome) -> None:
         match outcome:
             case Failed(chunk=chunk):
                 self._show_once(outcome)

@@ -7,21 +7,20 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 
-from attattr_batch.cpus import usable_cpus
+from attattr_batch.data.records import Chunk
 from attattr_batch.engine.devices import gpu_names
-from attattr_batch.passes import Plan
-from attattr_batch.passes.model_work import ModelWork
-from attattr_batch.passes.plan import default_batch_tokens
-from attattr_batch.records import Chunk
+from attattr_batch.passes.model_work import ModelWork, Plan
+from attattr_batch.passes.planning import default_batch_tokens
+from attattr_batch.runtime.cpus import usable_cpus
 from attattr_batch.runtime.driver import Driver, Progress, Reporter
 from attattr_batch.runtime.executors import Executor
 from attattr_batch.runtime.executors.local import LocalExecutor
 from attattr_batch.runtime.executors.pools import Pool
 from attattr_batch.runtime.staging import Stage, StagedExecutor, StagedWork, recover
 from attattr_batch.spec import Machine
-from attattr_batch.store.connection import Store
-from attattr_batch.store.ingest import Failure, record_failures
-from attattr_batch.store.runs import clear_failures, count_failures, pending_example_ids, seal_pass
+from attattr_batch.store.database.connection import Store
+from attattr_batch.store.writing.ingest import Failure, record_failures
+from attattr_batch.store.writing.runs import clear_failures, count_failures, pending_example_ids, seal_pass
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +29,7 @@ _FLOP_PER_S_PER_CPU = 5e10
 
 
 @dataclass(frozen=True)
-class How:
+class ExecutionSettings:
     """How a pass is computed.
 
     Attributes:
@@ -45,7 +44,7 @@ class How:
 
 
 @dataclass(frozen=True)
-class Load:
+class PendingWork:
     """What there is to compute.
 
     Attributes:
@@ -61,7 +60,7 @@ class Load:
     cpu_batch_tokens: int
 
 
-def complete_pass(store: Store, pass_id: int, title: str, plan: Plan, how: How) -> Progress:
+def complete_pass(store: Store, pass_id: int, title: str, plan: Plan, how: ExecutionSettings) -> Progress:
     """Computes and commits what is pending of a registered pass, and seals it; a sealed one stays as it is.
 
     Args:
@@ -94,13 +93,15 @@ def complete_pass(store: Store, pass_id: int, title: str, plan: Plan, how: How) 
     if len(pending) > len(unfit):
         chunks = plan.chunks([one for one in pending if one not in plan.unfit])
         cpu_tokens = how.machine.batch_tokens or default_batch_tokens("cpu", plan.hidden_size)
-        load = Load(plan.work, chunks, plan.flop(chunks), cpu_tokens)
+        load = PendingWork(plan.work, chunks, plan.flop(chunks), cpu_tokens)
         _execute(store, pass_id, load, progress, how)
     seal_pass(store, pass_id)
     return progress
 
 
-def _execute(store: Store, pass_id: int, load: Load, progress: Progress, how: How) -> None:
+def _execute(
+    store: Store, pass_id: int, load: PendingWork, progress: Progress, how: ExecutionSettings
+) -> None:
     uri = how.machine.stage
     stage = None if uri is None else Stage.of(uri, pass_id, store)
     if stage is not None:
@@ -112,17 +113,19 @@ def _execute(store: Store, pass_id: int, load: Load, progress: Progress, how: Ho
         stage.close()
 
 
-def _without_recovered(store: Store, pass_id: int, stage: Stage, load: Load, progress: Progress) -> Load:
+def _without_recovered(
+    store: Store, pass_id: int, stage: Stage, load: PendingWork, progress: Progress
+) -> PendingWork:
     """Registers what was staged for an earlier driver; returns what is left to compute."""
     examples = [one for chunk in load.chunks for one in chunk.examples]
     left = set(recover(store, pass_id, stage, [one.example_id for one in examples]))
+    progress.newly_committed += len(examples) - len(left)
     progress.committed += len(examples) - len(left)
-    progress.done += len(examples) - len(left)
     kept = [tuple(one for one in chunk.examples if one.example_id in left) for chunk in load.chunks]
     return replace(load, chunks=[Chunk(examples) for examples in kept if examples])
 
 
-def choose_executor(machine: Machine, load: Load, stage: Stage | None = None) -> Executor:
+def choose_executor(machine: Machine, load: PendingWork, stage: Stage | None = None) -> Executor:
     """Picks where to compute: here, or with Ray when that pays (its start alone takes ten seconds).
 
     Raises:
@@ -141,7 +144,7 @@ def choose_executor(machine: Machine, load: Load, stage: Stage | None = None) ->
     return StagedExecutor(RayExecutor(staged, machine.address, machine.chunk_deadline), stage)
 
 
-def _pools(machine: Machine, load: Load, cpus: int, gpus: int) -> list[Pool]:
+def _pools(machine: Machine, load: PendingWork, cpus: int, gpus: int) -> list[Pool]:
     """The pools asked for, or one that fits this machine or the cluster; never more workers than chunks."""
     most = len(load.chunks)
     if isinstance(machine.workers, list):
@@ -153,7 +156,7 @@ def _pools(machine: Machine, load: Load, cpus: int, gpus: int) -> list[Pool]:
     return [Pool(workers, max(1, cpus // workers), each_gpus)]
 
 
-def _work_in(load: Load, pool: Pool) -> ModelWork:
+def _work_in(load: PendingWork, pool: Pool) -> ModelWork:
     """The work as a worker of the pool does it: without a GPU on its CPUs, in smaller batches."""
     work = replace(load.work, threads=pool.cpus)
     return work if pool.gpus or work.device == "cpu" else work.on_cpu(load.cpu_batch_tokens)

@@ -51,7 +51,7 @@ class MetricsFile:
 
         def report(progress: Progress) -> None:
             self._passes[progress.title] = (replace(progress), time.time())
-            finished = progress.done + progress.quarantined >= progress.total
+            finished = progress.committed + progress.quarantined >= progress.total
             if finished or time.monotonic() - self._written >= _EVERY_S:
                 self._try_to_write()
             next_reporter(progress)
@@ -83,8 +83,8 @@ class MetricsFile:
 
 
 def _values(progress: Progress, told: float) -> tuple[float, ...]:
-    rate = progress.committed / progress.seconds if progress.committed else 0.0
-    return (progress.total, progress.done, progress.quarantined, rate, told)
+    rate = progress.newly_committed / progress.seconds if progress.newly_committed else 0.0
+    return (progress.total, progress.committed, progress.quarantined, rate, told)
 
 
 def _escaped(label: str) -> str:

@@ -59,7 +59,7 @@ class _Lines:
         self._last = time.monotonic()
 
     def __call__(self, progress: Progress) -> None:
-        finished = progress.done + progress.quarantined >= progress.total
+        finished = progress.committed + progress.quarantined >= progress.total
         if not finished and time.monotonic() - self._last < _LINE_EVERY_S:
             return
         self._last = time.monotonic()
@@ -67,7 +67,7 @@ class _Lines:
         log.info(
             "%s: %d of %d examples %s %s",
             progress.title,
-            progress.done + progress.quarantined,
+            progress.committed + progress.quarantined,
             progress.total,
             fields["rate"],
             fields["failed"],
@@ -89,7 +89,7 @@ class _Bars:
             self._title, self._bar = progress.title, _bar(self._console)
             self._task = self._bar.add_task(progress.title, total=progress.total, rate="", failed="")
             self._bar.start()
-        done = progress.done + progress.quarantined
+        done = progress.committed + progress.quarantined
         self._bar.update(self._task, completed=done, **_fields(progress))
         if done >= progress.total:
             self.close()
@@ -102,10 +102,10 @@ class _Bars:
 
 
 def _counts(progress: Progress) -> dict[str, Any]:
-    rate = progress.committed / progress.seconds if progress.committed else None  # null in JSON
+    rate = progress.newly_committed / progress.seconds if progress.newly_committed else None  # null in JSON
     return {
         "examples": progress.total,
-        "committed": progress.done,
+        "committed": progress.committed,
         "quarantined": progress.quarantined,
         "examples_per_second": rate,
     }
@@ -127,7 +127,7 @@ def _bar(console: Console) -> RichProgress:
 
 
 def _fields(progress: Progress) -> dict[str, Any]:
-    rate = progress.committed / progress.seconds if progress.committed else 0.0
+    rate = progress.newly_committed / progress.seconds if progress.newly_committed else 0.0
     return {
         "rate": f"{rate:.1f}/s" if rate else "",
         "failed": f"{progress.quarantined} quarantined" if progress.quarantined else "",

@@ -10,12 +10,12 @@ from sqlalchemy import Connection, text
 
 from attattr_batch.errors import StoreError, UserError
 from attattr_batch.markup import notebook_table
-from attattr_batch.passes.plan import AttributionPlan, below_chance, plan_attribution, provenance
+from attattr_batch.passes.planning import AttributionPlan, below_chance, plan_attribution, provenance
 from attattr_batch.runtime.driver import Progress, Reporter
-from attattr_batch.runtime.execution import How, complete_pass
+from attattr_batch.runtime.execution import ExecutionSettings, complete_pass
 from attattr_batch.spec import RunSpec
-from attattr_batch.store.connection import Store
-from attattr_batch.store.runs import (
+from attattr_batch.store.database.connection import Store
+from attattr_batch.store.writing.runs import (
     RUNNING,
     RunRecord,
     count_committed,
@@ -111,7 +111,7 @@ def run_spec(spec: RunSpec, store: Store, report: Reporter, *, retry_errors: boo
         log.warning("these settings are run %r already; the name %r is not used", known.name, spec.name)
     try:
         title = record.name if known is None else known.name
-        progress = complete_pass(store, pass_id, title, plan, How(spec, report, retry_errors))
+        progress = complete_pass(store, pass_id, title, plan, ExecutionSettings(spec, report, retry_errors))
     except StoreError:
         raise
     except UserError:
@@ -184,7 +184,7 @@ def _summarise(store: Store, run_id: int, n_labels: int, progress: Progress, *, 
         n_examples=facts.n_examples,
         committed=facts.committed,
         quarantined=facts.quarantined,
-        newly_committed=progress.committed,
+        newly_committed=progress.newly_committed,
         newly_quarantined=progress.newly_quarantined,
         correct=facts.correct,
         labelled=facts.labelled,
@@ -192,6 +192,6 @@ def _summarise(store: Store, run_id: int, n_labels: int, progress: Progress, *, 
         truncated=facts.truncated,
         uncertified=facts.uncertified,
         worst_completeness_error=facts.worst_completeness_error,
-        seconds=progress.seconds if progress.committed else 0.0,
+        seconds=progress.seconds if progress.newly_committed else 0.0,
         resumed=resumed,
     )

@@ -24,16 +24,16 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 from sqlalchemy import select
 
+from attattr_batch.data.records import Chunk
 from attattr_batch.errors import AttattrError, UserError
 from attattr_batch.files import user_path
 from attattr_batch.identity import content_key
 from attattr_batch.passes import Portable, Work, Worker
-from attattr_batch.records import Chunk
-from attattr_batch.runtime.executors import Executor, Finished, Lost, Outcome
-from attattr_batch.store.connection import Store
-from attattr_batch.store.ingest import ChunkFacts, commit_chunk
-from attattr_batch.store.rows import BadFactsError
-from attattr_batch.store.tables import passes, runs
+from attattr_batch.runtime.executors import ChunkOutcome, Executor, Finished, Lost
+from attattr_batch.store.database.connection import Store
+from attattr_batch.store.database.tables import passes, runs
+from attattr_batch.store.writing.ingest import ChunkFacts, commit_chunk
+from attattr_batch.store.writing.rows import BadFactsError
 
 log = logging.getLogger(__name__)
 
@@ -231,7 +231,7 @@ class StagedExecutor:
         """As the executor's."""
         self._executor.submit(chunk)
 
-    def wait(self, timeout_s: float) -> list[Outcome]:
+    def wait(self, timeout_s: float) -> list[ChunkOutcome]:
         """Outcomes with their tables read back; unreadable ones count as lost."""
         # The driver has committed, or given up, what it was given before.
         for name in self._read:
@@ -245,7 +245,7 @@ class StagedExecutor:
         """As the executor's."""
         self._executor.close()
 
-    def _loaded(self, finished: Finished) -> Outcome:
+    def _loaded(self, finished: Finished) -> ChunkOutcome:
         name = finished.tables[_STAGED]["name"][0].as_py()
         try:
             _, tables = self._stage.get(name)

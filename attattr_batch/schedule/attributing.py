@@ -17,13 +17,13 @@ from attattr_batch.errors import StoreError, UserError
 from attattr_batch.report.html import write_report
 from attattr_batch.runtime.driver import Reporter
 from attattr_batch.runtime.run import RunSummary, run_spec
-from attattr_batch.schedule.running import Outcome
+from attattr_batch.schedule.running import TickOutcome
 from attattr_batch.schedule.settings import Schedule
 from attattr_batch.schedule.state import TickRow
 from attattr_batch.schedule.timing import stamp
 from attattr_batch.spec import Machine, RunSpec
-from attattr_batch.store.connection import Store
-from attattr_batch.store.runs import list_runs
+from attattr_batch.store.database.connection import Store
+from attattr_batch.store.writing.runs import list_runs
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ class Attributing:
         self._report = report
         self._address = address
 
-    def run(self, schedule: Schedule, specs: Sequence[RunSpec], previous: Sequence[int]) -> Outcome:
+    def run(self, schedule: Schedule, specs: Sequence[RunSpec], previous: Sequence[int]) -> TickOutcome:
         """Executes the runs and builds jobs; audits, compares with the tick before, and reports.
 
         Raises:
@@ -64,7 +64,7 @@ class Attributing:
             findings += _drift(store, schedule, list(zip(previous, runs, strict=True)))
         if schedule.report is not None:
             write_report(store, schedule.report)
-        return Outcome("; ".join(_sentence(summary) for summary in summaries), runs, findings)
+        return TickOutcome("; ".join(_sentence(summary) for summary in summaries), runs, findings)
 
     def notify(self, schedule: Schedule, tick: TickRow) -> None:
         """Sends the tick's outcome to the schedule's webhook and command; their failures are logged."""

@@ -23,7 +23,7 @@ Clock = Callable[[], datetime]
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TickOutcome:
     """What came of a tick.
 
     Attributes:
@@ -37,10 +37,10 @@ class Outcome:
     findings: Sequence[str] = field(default=())
 
 
-class Work(Protocol):
+class TickWork(Protocol):
     """What a tick does; the seam between claiming ticks and attributing."""
 
-    def run(self, schedule: Schedule, specs: Sequence[RunSpec], previous: Sequence[int]) -> Outcome:
+    def run(self, schedule: Schedule, specs: Sequence[RunSpec], previous: Sequence[int]) -> TickOutcome:
         """Executes the runs and looks at the results.
 
         Args:
@@ -56,7 +56,7 @@ class Work(Protocol):
         """Tells who asked to be told that a tick needs attention."""
 
 
-def run_due(state: State, work: Work, clock: Clock, only: str | None = None) -> list[TickRow]:
+def run_due(state: State, work: TickWork, clock: Clock, only: str | None = None) -> list[TickRow]:
     """Runs every tick that is due, one after the other.
 
     Args:
@@ -85,7 +85,7 @@ def needs_attention(tick: TickRow) -> bool:
     return tick.status == "failed" or bool((tick.outcome or {}).get("findings"))
 
 
-def _run_one(state: State, work: Work, schedule: Schedule, clock: Clock) -> TickRow | None:
+def _run_one(state: State, work: TickWork, schedule: Schedule, clock: Clock) -> TickRow | None:
     with claimed(state, schedule, clock()) as claim:
         if claim is None:
             return None
@@ -99,18 +99,18 @@ def _run_one(state: State, work: Work, schedule: Schedule, clock: Clock) -> Tick
             _record(state, claim, attempts=claim.attempts - 1, ran=claim.ran_until(clock()))
             raise
         except AttattrError as error:
-            status, outcome = "failed", Outcome(" ".join(str(error).split()))
+            status, outcome = "failed", TickOutcome(" ".join(str(error).split()))
         except Exception as error:
             # One schedule's fault must not keep the others from running.
             log.error("schedule %s: %s", schedule.name, traceback.format_exc())
-            status, outcome = "failed", Outcome(f"{type(error).__name__}: {error}")
+            status, outcome = "failed", TickOutcome(f"{type(error).__name__}: {error}")
         ran = claim.ran_until(clock())
         ended = _record(state, claim, status=status, outcome=asdict(outcome), ran=ran)
         _tell(work, schedule, ended)
         return ended
 
 
-def _tell(work: Work, schedule: Schedule, ended: TickRow) -> None:
+def _tell(work: TickWork, schedule: Schedule, ended: TickRow) -> None:
     """Logs how a tick ended, and tells who asked to be told if it needs attention."""
     outcome = ended.outcome or {}
     level = logging.WARNING if needs_attention(ended) else logging.INFO
@@ -135,7 +135,7 @@ def _record(state: State, claim: TickRow, **changes: Any) -> TickRow:
     return changed
 
 
-def _attempt(state: State, work: Work, schedule: Schedule, claim: TickRow) -> tuple[Status, Outcome]:
+def _attempt(state: State, work: TickWork, schedule: Schedule, claim: TickRow) -> tuple[Status, TickOutcome]:
     with state.transaction() as transaction:
         earlier = [row for row in transaction.ticks(schedule.name) if row.tick < claim.tick]
     with_runs = [row for row in earlier if row.outcome is not None and row.outcome.get("runs")]
@@ -149,6 +149,6 @@ def _attempt(state: State, work: Work, schedule: Schedule, claim: TickRow) -> tu
     last = with_runs[-1] if with_runs else None
     if last is not None and last.resolved is not None:
         if resolved.same_work(Resolved.from_document(last.resolved)):
-            return "unchanged", Outcome(f"checkpoint and data are those of tick {stamp(last.tick)}")
+            return "unchanged", TickOutcome(f"checkpoint and data are those of tick {stamp(last.tick)}")
     previous: list[Any] = [] if last is None or last.outcome is None else last.outcome["runs"]
     return "done", work.run(schedule, resolved.specs, previous)

@@ -11,7 +11,7 @@ from attattr_batch.analysis.trees import attribution_tree
 from attattr_batch.choices import RowTarget, Variant
 from attattr_batch.report.heads import edge_map
 from attattr_batch.report.tree import tree_chart
-from attattr_batch.store.connection import Store
+from attattr_batch.store.database.connection import Store
 
 VARIANTS: tuple[Variant, ...] = ("released", "greedy")
 _LISTED = 200

@@ -7,13 +7,12 @@ import pyarrow as pa
 import streamlit as st
 from reading import messages, store_path
 
+from attattr_batch.files import data_folder, distinct_names
 from attattr_batch.markup import BLUE
 from attattr_batch.report.saving import csv_file, flat
 from attattr_batch.report.theme import inline
-from attattr_batch.resources import data_folder
-from attattr_batch.spreadsheet import distinct_names
-from attattr_batch.store.console import QueryResult, query
-from attattr_batch.store.sqlfile import load_folder
+from attattr_batch.store.database.sqlfile import load_folder
+from attattr_batch.store.reading.console import QueryResult, query
 
 _MAX_ROWS = 1000
 _DEADLINE_S = 20.0

@@ -21,7 +21,7 @@ from calling import Cli
 from toy import rows_of, toy_model, toy_rows, write_sst2
 
 from attattr_batch.cli.main import run_command_line
-from attattr_batch.store.connection import Store, raw
+from attattr_batch.store.database.connection import Store, raw
 
 N_DEV = 500
 SMALL_BATCHES = ["--batch-tokens", "128", "--name", "toy"]  # a dozen chunks

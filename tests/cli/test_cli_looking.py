@@ -9,8 +9,8 @@ import pytest
 from calling import Cli, contains
 from fabricate import commit, execute, filled_store, register
 
-from attattr_batch.store.connection import Store
-from attattr_batch.store.runs import seal_pass
+from attattr_batch.store.database.connection import Store
+from attattr_batch.store.writing.runs import seal_pass
 
 
 @pytest.fixture

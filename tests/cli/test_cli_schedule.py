@@ -16,7 +16,7 @@ from toy import rows_of, toy_model, toy_rows, write_sst2
 
 import attattr_batch.cli.schedule
 from attattr_batch.analysis.diff import diff_runs
-from attattr_batch.store.connection import Store
+from attattr_batch.store.database.connection import Store
 
 SPEC = "{task: sst2, model: 'checkpoints/*', data_dir: glue, limit: 6}"
 

@@ -13,7 +13,7 @@ from opened import Browser, ask, browser, chromium, dashboard
 from playwright.sync_api import Browser as Chromium
 from playwright.sync_api import expect
 
-from attattr_batch.store.connection import Store
+from attattr_batch.store.database.connection import Store
 
 pytestmark = [
     pytest.mark.browser,

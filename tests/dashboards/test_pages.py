@@ -12,11 +12,11 @@ from fabricate import add_importance, commit, execute, filled_store, new_store, 
 from streamlit.testing.v1 import AppTest
 
 from attattr_batch.analysis.diff import diff_runs
+from attattr_batch.files import data_folder
 from attattr_batch.report import theme
-from attattr_batch.resources import data_folder
-from attattr_batch.store import console
-from attattr_batch.store.connection import Store
-from attattr_batch.store.sqlfile import SqlFile, load_folder
+from attattr_batch.store.database.connection import Store
+from attattr_batch.store.database.sqlfile import SqlFile, load_folder
+from attattr_batch.store.reading import console
 
 
 def opened(store: Store, monkeypatch: pytest.MonkeyPatch) -> AppTest:

@@ -10,7 +10,7 @@ from opened import chromium
 
 from attattr_batch.report.figures import FIGURES
 from attattr_batch.report.html import write_report
-from attattr_batch.store.connection import Store
+from attattr_batch.store.database.connection import Store
 
 pytestmark = [
     pytest.mark.browser,

@@ -15,9 +15,9 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from attattr_batch.data.encoding import encode
 from attattr_batch.data.labels import match_labels
+from attattr_batch.data.records import Dataset, EncodedExample
 from attattr_batch.data.sources import load_dataset_for
-from attattr_batch.records import Dataset, EncodedExample
-from attattr_batch.resources import bundled_folder
+from attattr_batch.files import bundled_folder
 from attattr_batch.spec import make_spec
 
 TASKS = ("sst2", "mrpc", "rte", "mnli")

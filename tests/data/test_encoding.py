@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from transformers import BertTokenizer, RobertaTokenizer
 
 from attattr_batch.data.encoding import encode, truncated_lengths
+from attattr_batch.data.records import Dataset, Example
 from attattr_batch.errors import UserError
-from attattr_batch.records import Dataset, Example
 
 WORDS = [f"w{number}" for number in range(40)]
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attattr_batch.data.insertion import Trigger, insert_trigger
-from attattr_batch.records import EncodedExample
+from attattr_batch.data.records import EncodedExample
 
 CLS, SEP = 101, 102
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
+from attattr_batch.data.records import Dataset, Example
 from attattr_batch.data.sources import load_dataset_for
 from attattr_batch.errors import UserError
-from attattr_batch.records import Dataset, Example
 from attattr_batch.spec import make_spec
 
 

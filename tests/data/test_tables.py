@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from attattr_batch.data import tables
+from attattr_batch.data.records import Dataset, Example
 from attattr_batch.data.sources import load_dataset_for
 from attattr_batch.errors import UserError
-from attattr_batch.records import Dataset, Example
 from attattr_batch.spec import make_spec
 
 COLUMNS = {"text_a": "premise", "text_b": "claim", "label": "verdict"}

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from attattr_batch.data.records import Example
 from attattr_batch.data.tasks import GLUE_TASKS, glue_task
 from attattr_batch.data.tsv import label_id, read_glue, read_table
 from attattr_batch.errors import UserError
-from attattr_batch.records import Example
 
 
 def write(path: Path, content: str | bytes) -> Path:

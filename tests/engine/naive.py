@@ -76,9 +76,9 @@ def reference_gradient(
     return [(clean.detach(), gradient) for clean, gradient in zip(attention, gradients, strict=True)]
 
 
-def masked_logits(model: Any, inputs: dict[str, Tensor], keep: Tensor) -> Tensor:
-    """Class scores with attention matrices times `keep` [pass, layer, head], one pass an input row."""
-    with torch.no_grad(), _attention(model, lambda layer, clean: clean * keep[:, layer, :, None, None]):
+def masked_logits(model: Any, inputs: dict[str, Tensor], head_mask: Tensor) -> Tensor:
+    """Class scores with attention matrices times `head_mask` [pass, layer, head], one pass an input row."""
+    with torch.no_grad(), _attention(model, lambda layer, clean: clean * head_mask[:, layer, :, None, None]):
         logits: Tensor = model(**inputs).logits
     return logits
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from attattr_batch.engine.attribution import LayerAttribution
 from attattr_batch.engine.families import Batch
-from attattr_batch.engine.statistics import Columns, ItemNames, Keep, full_scores
+from attattr_batch.engine.statistics import Columns, EdgeLimits, ItemNames, full_scores
 
 Row = dict[str, Any]
 
@@ -45,11 +45,11 @@ def made(
     generator = torch.Generator().manual_seed(seed)
     n_rows, n_tokens = len(lengths), max(lengths)
     rows = torch.tensor([*range(n_rows), 0])
-    keep = torch.arange(n_tokens) < torch.tensor(lengths)[:, None]
+    attention_mask = torch.arange(n_tokens) < torch.tensor(lengths)[:, None]
     logits = torch.randn((n_rows, n_heads, n_tokens, n_tokens), generator=generator)
-    attention = logits.masked_fill(~keep[:, None, None], -torch.inf).softmax(-1)
+    attention = logits.masked_fill(~attention_mask[:, None, None], -torch.inf).softmax(-1)
     scores = torch.randn((len(rows), n_heads, n_tokens, n_tokens), generator=generator) + shift
-    scores *= (keep[:, :, None] & keep[:, None, :])[rows][:, None]
+    scores *= (attention_mask[:, :, None] & attention_mask[:, None, :])[rows][:, None]
 
     def per_item(*shape: int) -> Tensor:
         return torch.rand((len(rows), *shape), generator=generator) * 0.9 + 0.05
@@ -70,7 +70,7 @@ def made(
     )
     ids = torch.randint(0, 100, (n_rows, n_tokens), generator=generator)
     names = ItemNames(np.arange(70, 70 + len(rows), dtype=np.uint32), ["gold"] * n_rows + ["predicted"], rows)
-    return Case(result, Batch(ids, keep, None), names, lengths)
+    return Case(result, Batch(ids, attention_mask, None), names, lengths)
 
 
 def as_rows(columns: Columns) -> list[Row]:
@@ -137,15 +137,15 @@ def slow_head_rows(case: Case, top_k: int) -> tuple[list[Row], list[Row]]:
     return heads, edges
 
 
-def slow_layer_rows(case: Case, keep: Keep, last: bool) -> tuple[list[Row], list[Row]]:
+def slow_layer_rows(case: Case, limits: EdgeLimits, last: bool) -> tuple[list[Row], list[Row]]:
     layers, edges = [], []
     result = case.result
     for item in range(len(case.names.rows)):
         ordered = largest_first(case.entries(item))
         off_first = max((value for value, query, _ in ordered if query > 0), default=0.0)
         scale = off_first if off_first > 0 else max(0.0, ordered[0][0])
-        floor = 0.0 if last else scale * keep.floor
-        kept = [entry for entry in ordered if entry[0] > 0 and entry[0] >= floor][: keep.cap]
+        floor = 0.0 if last else scale * limits.floor
+        kept = [entry for entry in ordered if entry[0] > 0 and entry[0] >= floor][: limits.cap]
         positive_sum = sum(value for value, _, _ in ordered if value > 0)
         known = not result.path_error[item].isnan()
         layers.append(

@@ -115,9 +115,9 @@ def test_attention_equals_what_the_model_itself_reports(kind: str) -> None:
     for layer, expected_attention in enumerate(own):
         found, values = trace.attention(layer)
         # Rows of padding are nobody's business; windows may leave them without any key.
-        real = batch.keep[:, None, :, None]
+        real = batch.attention_mask[:, None, :, None]
         torch.testing.assert_close(found * real, expected_attention * real, rtol=0, atol=1e-5)
-        keys = (found * ~batch.keep[:, None, None, :] * real).abs().max()
+        keys = (found * ~batch.attention_mask[:, None, None, :] * real).abs().max()
         assert keys == 0, "attention on padding"
         assert values.shape == (*found.shape[:3], 4)
 

@@ -11,13 +11,13 @@ import tiny
 import torch
 
 from attattr_batch.data.encoding import encode
+from attattr_batch.data.records import Dataset
 from attattr_batch.data.tasks import glue_task
 from attattr_batch.data.tsv import read_glue
 from attattr_batch.engine.families import Batch, collate, encoder_for
 from attattr_batch.engine.masking import masked_logits
 from attattr_batch.engine.model_source import ModelSource
 from attattr_batch.engine.models import load_model, load_tokenizer
-from attattr_batch.records import Dataset
 
 PATHS = [
     (kind, generic)
@@ -65,9 +65,9 @@ def test_alike_pairs_are_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     computed = []
     original = type(trace).without_heads
 
-    def counting(self: Any, first: int, some: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
+    def counting(self: Any, first: int, some: torch.Tensor, head_mask: torch.Tensor) -> torch.Tensor:
         computed.append((first, len(some)))
-        return original(self, first, some, keep)
+        return original(self, first, some, head_mask)
 
     monkeypatch.setattr(type(trace), "without_heads", counting)
     once = masked_logits(encoder, batch, rows, masks, 1000)

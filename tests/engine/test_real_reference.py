@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from attattr_batch.data.encoding import encode
+from attattr_batch.data.records import Dataset, EncodedExample
 from attattr_batch.data.tasks import glue_task
 from attattr_batch.data.tsv import read_glue
 from attattr_batch.engine.attribution import LayerAttribution, Method, attribute_layers
@@ -21,7 +22,6 @@ from attattr_batch.engine.model_source import ModelSource
 from attattr_batch.engine.models import load_model, load_tokenizer
 from attattr_batch.engine.path import Items
 from attattr_batch.engine.statistics import full_scores
-from attattr_batch.records import Dataset, EncodedExample
 
 pytestmark = pytest.mark.real
 

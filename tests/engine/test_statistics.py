@@ -19,8 +19,8 @@ from torch import Tensor
 from attattr_batch.engine.attribution import Method
 from attattr_batch.engine.path import Items
 from attattr_batch.engine.statistics import (
+    EdgeLimits,
     ItemNames,
-    Keep,
     full_scores,
     head_rows,
     layer_rows,
@@ -48,7 +48,7 @@ def test_rows_of_heads(
     lengths: tuple[int, ...], seed: int, reach: int | None, shift: float, top_k: int
 ) -> None:
     case = made(lengths, seed=seed, reach=reach, shift=shift)
-    found = head_rows(case.result, full_scores(case.result), case.batch, case.names, Keep(top_k=top_k))
+    found = head_rows(case.result, full_scores(case.result), case.batch, case.names, EdgeLimits(top_k=top_k))
     expected = slow_head_rows(case, top_k)
     for rows, wanted in zip(found, expected, strict=True):
         assert_same(as_rows(rows), wanted)
@@ -73,21 +73,21 @@ def test_rows_of_layers(
     cap: int,
     last: bool,
 ) -> None:
-    case, keep = made(lengths, seed=seed, reach=reach, shift=shift), Keep(floor=floor, cap=cap)
+    case, limits = made(lengths, seed=seed, reach=reach, shift=shift), EdgeLimits(floor=floor, cap=cap)
     summed = full_scores(case.result).sum(1)
-    found = layer_rows(case.result, summed, case.batch, case.names, keep, last)
-    for rows, wanted in zip(found, slow_layer_rows(case, keep, last), strict=True):
+    found = layer_rows(case.result, summed, case.batch, case.names, limits, last)
+    for rows, wanted in zip(found, slow_layer_rows(case, limits, last), strict=True):
         assert_same(as_rows(rows), wanted)
 
 
 def test_the_last_layer_keeps_every_positive_edge() -> None:
     case = made((6, 4), reach=1)
     summed = full_scores(case.result).sum(1)
-    layers, edges = layer_rows(case.result, summed, case.batch, case.names, Keep(floor=0.9), last=True)
+    layers, edges = layer_rows(case.result, summed, case.batch, case.names, EdgeLimits(floor=0.9), last=True)
     assert len(edges["attr"]) == int((summed > 0).sum())
     np.testing.assert_allclose(layers["kept_mass"], 1, rtol=1e-6)
     assert layers["kept_mass"].max() <= 1
-    _, above = layer_rows(case.result, summed, case.batch, case.names, Keep(floor=0.9), last=False)
+    _, above = layer_rows(case.result, summed, case.batch, case.names, EdgeLimits(floor=0.9), last=False)
     assert len(above["attr"]) < len(edges["attr"])
 
 
@@ -98,7 +98,7 @@ def test_equal_scores_rank_by_position() -> None:
         case.result.scores[0, 0, query, key] = 0.5
     case.result.scores[0, 0, 2, 2] = 0.75
     scores = full_scores(case.result)
-    heads, edges = head_rows(case.result, scores, case.batch, case.names, Keep(top_k=5))
+    heads, edges = head_rows(case.result, scores, case.batch, case.names, EdgeLimits(top_k=5))
     places = list(zip(edges["query_pos"].tolist(), edges["key_pos"].tolist(), strict=True))
     assert places == [(2, 2), (0, 2), (1, 3), (2, 0), (3, 1)]
     assert heads["attr_second"][0] == 0.5
@@ -108,12 +108,12 @@ def test_equal_scores_rank_by_position() -> None:
 def test_matrices_without_a_positive_entry() -> None:
     case = made((5, 3), shift=-100.0)
     scores = full_scores(case.result)
-    heads, edges = head_rows(case.result, scores, case.batch, case.names, Keep())
+    heads, edges = head_rows(case.result, scores, case.batch, case.names, EdgeLimits())
     assert len(edges["attr"]) == 0
     assert (heads["attr_max"] < -50).all(), "padding has won"
     assert np.ma.getmaskarray(heads["attr_max_query"]).all()
     assert (heads["kept_mass"] == 1).all()
-    layers, layer_edges = layer_rows(case.result, scores.sum(1), case.batch, case.names, Keep(), False)
+    layers, layer_edges = layer_rows(case.result, scores.sum(1), case.batch, case.names, EdgeLimits(), False)
     assert len(layer_edges["attr"]) == 0
     assert (layers["off_first_max"] < -50).all()
     assert (layers["edge_floor"] == 0).all()
@@ -126,10 +126,10 @@ def test_of_equal_entries_at_the_cut_the_first_in_place_are_kept(top_k: int) -> 
     case.result.scores[:] = -1.0
     case.result.scores[0, 0, 5:, ::7] = 0.5
     scores = full_scores(case.result)
-    _, edges = head_rows(case.result, scores, case.batch, case.names, Keep(top_k=top_k))
+    _, edges = head_rows(case.result, scores, case.batch, case.names, EdgeLimits(top_k=top_k))
     places = list(zip(edges["query_pos"].tolist(), edges["key_pos"].tolist(), strict=True))
     assert places == [(5, 7 * place) for place in range(top_k)]
-    _, edges = layer_rows(case.result, scores.sum(1), case.batch, case.names, Keep(cap=20), last=False)
+    _, edges = layer_rows(case.result, scores.sum(1), case.batch, case.names, EdgeLimits(cap=20), last=False)
     places = list(zip(edges["query_pos"].tolist(), edges["key_pos"].tolist(), strict=True))
     assert places == [(5 + place // 10, 7 * (place % 10)) for place in range(20)]
 
@@ -145,7 +145,7 @@ def test_taylor_is_attention_times_the_gradient_of_the_cross_entropy(kind: str) 
     for result, (attention, gradient) in zip(
         attribute(model, batch, items, Method("gauss-legendre", 1)), slow, strict=True
     ):
-        heads, _ = head_rows(result, full_scores(result), batch, names, Keep())
+        heads, _ = head_rows(result, full_scores(result), batch, names, EdgeLimits())
         expected = (attention * gradient).sum((2, 3)).abs().flatten().numpy()
         np.testing.assert_allclose(heads["taylor"], expected, rtol=1e-3, atol=1e-5 * expected.max())
 

@@ -21,8 +21,8 @@ from transformers import (
     XLMRobertaConfig,
 )
 
+from attattr_batch.data.records import EncodedExample
 from attattr_batch.engine.families import Batch, collate
-from attattr_batch.records import EncodedExample
 
 VOCABULARY = 50
 LENGTHS = (9, 5, 12)

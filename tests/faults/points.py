@@ -153,8 +153,8 @@ def upgrade() -> None:
 
 def write_next_schema(folder: Path) -> Path:
     """Writes the product's schema with one more migration; returns the folder."""
-    from attattr_batch.resources import data_folder
-    from attattr_batch.store.migrate import SCHEMA_VERSION
+    from attattr_batch.files import data_folder
+    from attattr_batch.store.database.migrate import SCHEMA_VERSION
 
     later = f"{int(SCHEMA_VERSION) + 1:04}"
     shutil.copytree(data_folder("schema"), folder, ignore=shutil.ignore_patterns("__pycache__"))
@@ -165,7 +165,7 @@ def write_next_schema(folder: Path) -> Path:
 
 def use_schema(folder: Path) -> None:
     """Makes this process the program whose schema is in `folder`."""
-    from attattr_batch.store import migrate
+    from attattr_batch.store.database import migrate
 
     newest = max((folder / "versions").glob("[0-9]*.py")).name[:4]
     vars(migrate).update(SCHEMA_VERSION=newest, data_folder=lambda name: folder)

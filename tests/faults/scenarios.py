@@ -12,8 +12,8 @@ import duckdb
 from points import Conditions, write_next_schema
 from zygote import Ended, Zygote
 
-from attattr_batch.store.connection import Store
-from attattr_batch.store.tables import metadata
+from attattr_batch.store.database.connection import Store
+from attattr_batch.store.database.tables import metadata
 
 Contents = Mapping[str, Counter[int]]
 """By table, how often there is a row with this hash."""
@@ -27,7 +27,7 @@ SEED_1 = ("--param", "seed=1", "--param", "replicates=5", "--param", "draws=2")
 SEED_2 = ("--param", "seed=2", "--param", "replicates=6", "--param", "draws=2")
 
 _COMMIT = "duckdb_sqlalchemy:ConnectionWrapper.commit"
-_CHECKPOINT = "attattr_batch.store.connection:Store.checkpoint"
+_CHECKPOINT = "attattr_batch.store.database.connection:Store.checkpoint"
 
 
 @dataclass(frozen=True)
@@ -70,9 +70,9 @@ SCENARIOS = (
         "nothing",
         RUN,
         (
-            Place("create the file", "attattr_batch.store.opening:duckdb.connect", 2),
-            Place("migrate a blank file", "attattr_batch.store.migrate:command.upgrade"),
-            Place("write views", "attattr_batch.store.migrate:_refresh"),
+            Place("create the file", "attattr_batch.store.database.opening:duckdb.connect", 2),
+            Place("migrate a blank file", "attattr_batch.store.database.migrate:command.upgrade"),
+            Place("write views", "attattr_batch.store.database.migrate:_refresh"),
             Place("register the run", "attattr_batch.runtime.run:register_run"),
         ),
     ),
@@ -82,8 +82,8 @@ SCENARIOS = (
         RUN,
         (
             Place("register the run", "attattr_batch.runtime.run:register_run"),
-            Place("claim examples", "attattr_batch.store.ingest:_claim", 4),
-            Place("insert facts", "attattr_batch.store.ingest:insert_rows", 20),
+            Place("claim examples", "attattr_batch.store.writing.ingest:_claim", 4),
+            Place("insert facts", "attattr_batch.store.writing.ingest:insert_rows", 20),
             Place("commit", _COMMIT, 8),
             Place("commit a chunk", "attattr_batch.runtime.driver:commit_chunks", 4),
             Place("seal", "attattr_batch.runtime.execution:seal_pass"),
@@ -96,13 +96,13 @@ SCENARIOS = (
         "built",
         (*JOBS, *SEED_2),
         (
-            Place("write a table aside", "attattr_batch.store.jobs:raw", 60),
-            Place("drop the old table", "attattr_batch.store.jobs:_drop", 6),
-            Place("put the new one in place", "attattr_batch.store.jobs:replace_table", 6),
-            Place("forget the old order", "attattr_batch.analysis.ordered:register_ordered_pass"),
+            Place("write a table aside", "attattr_batch.store.writing.jobs:raw", 60),
+            Place("drop the old table", "attattr_batch.store.writing.jobs:_drop", 6),
+            Place("put the new one in place", "attattr_batch.store.writing.jobs:replace_table", 6),
+            Place("forget the old order", "attattr_batch.analysis.model_answers:register_requested_pass"),
             Place("commit answers", "attattr_batch.runtime.driver:commit_chunks", 4),
             Place("audit", "attattr_batch.analysis.runner:_Builder._audit", 6),
-            Place("log the job", "attattr_batch.store.builds:log_job", 6),
+            Place("log the job", "attattr_batch.store.writing.builds:log_job", 6),
             Place("commit", _COMMIT, 20),
             Place("seal the pass", "attattr_batch.runtime.execution:seal_pass"),
             Place("checkpoint", _CHECKPOINT, 2),
@@ -113,9 +113,9 @@ SCENARIOS = (
         "done",
         RUN,
         (
-            Place("migrate", "attattr_batch.store.migrate:command.upgrade"),
-            Place("write views", "attattr_batch.store.migrate:_refresh"),
-            Place("bring up to date", "attattr_batch.store.migrate:bring_up_to_date", 2),
+            Place("migrate", "attattr_batch.store.database.migrate:command.upgrade"),
+            Place("write views", "attattr_batch.store.database.migrate:_refresh"),
+            Place("bring up to date", "attattr_batch.store.database.migrate:bring_up_to_date", 2),
             Place("commit", _COMMIT, 6),
         ),
         newer=True,
@@ -125,8 +125,8 @@ SCENARIOS = (
         "done",
         ("snapshot", "{folder}/copy.duckdb", "--db", "{db}"),
         (
-            Place("copy", "attattr_batch.store.snapshot:_copy"),
-            Place("replace", "attattr_batch.store.snapshot:os.replace"),
+            Place("copy", "attattr_batch.store.reading.snapshot:_copy"),
+            Place("replace", "attattr_batch.store.reading.snapshot:os.replace"),
         ),
     ),
     Scenario(
@@ -134,8 +134,8 @@ SCENARIOS = (
         "built",
         ("export", "first", "--to", "{folder}/export", "--db", "{db}"),
         (
-            Place("write a part", "attattr_batch.store.export:_write_part", 8),
-            Place("put it in place", "attattr_batch.store.folder:os.replace", 8),
+            Place("write a part", "attattr_batch.store.reading.export:_write_part", 8),
+            Place("put it in place", "attattr_batch.store.reading.folder:os.replace", 8),
         ),
     ),
     Scenario(
@@ -143,7 +143,7 @@ SCENARIOS = (
         "built",
         ("rm", "first", "--yes", "--db", "{db}"),
         (
-            Place("delete", "attattr_batch.store.runs:delete_run"),
+            Place("delete", "attattr_batch.store.writing.runs:delete_run"),
             Place("commit", _COMMIT, 3),
             Place("checkpoint", _CHECKPOINT),
         ),

@@ -19,8 +19,8 @@ from troubles import TROUBLES, Trouble
 from zygote import Zygote
 
 from attattr_batch.errors import UserError
-from attattr_batch.store.connection import Store
-from attattr_batch.store.console import query
+from attattr_batch.store.database.connection import Store
+from attattr_batch.store.reading.console import query
 
 pytestmark = pytest.mark.slow
 

@@ -15,7 +15,7 @@ from scenarios import Bench, Contents, Place, Scenario, contents, files, is_whol
 from zygote import Ended, Signal
 
 from attattr_batch.analysis.audits import run_audits
-from attattr_batch.store.connection import Store
+from attattr_batch.store.database.connection import Store
 
 MOMENTS: tuple[Moment, ...] = ("before", "during", "after")
 _SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)

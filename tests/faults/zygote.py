@@ -169,10 +169,10 @@ def _warm_up() -> None:
     import pandas  # type: ignore[import-untyped]  # noqa: F401
     import torch
 
-    import attattr_batch.store.connection  # noqa: F401
+    import attattr_batch.store.database.connection  # noqa: F401
     from attattr_batch.engine.model_source import find_model
     from attattr_batch.engine.models import load_model
-    from attattr_batch.passes.plan import plan_attribution
+    from attattr_batch.passes.planning import plan_attribution
     from attattr_batch.spec import make_spec
 
     spec = make_spec({"task": "sst2", "model": "bundled", "data_dir": "bundled", "limit": 2})

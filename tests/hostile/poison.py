@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fabricate import execute
 
-from attattr_batch.store.connection import Store
+from attattr_batch.store.database.connection import Store
 
 HOSTILE = "<img src=x onerror='window.attacked=1'></script><script>window.attacked=1</script>"
 """Runs a script where it is taken for markup."""

@@ -16,7 +16,7 @@ import pytest
 from fabricate import filled_store
 
 from attattr_batch.errors import UserError
-from attattr_batch.store.console import query
+from attattr_batch.store.reading.console import query
 
 HERE = Path(__file__).resolve().parent
 MARKER = "SECRET-MARKER"
@@ -27,7 +27,7 @@ import json, sys
 from pathlib import Path
 import duckdb, pyarrow
 from attattr_batch.errors import UserError
-from attattr_batch.store._console_child import _check_statement, open_locked
+from attattr_batch.store.reading.console_child import _check_statement, open_locked
 connection = open_locked(Path(sys.argv[1]), 256, 300)
 python_secret = pyarrow.table({"a": ["SECRET-MARKER"]})
 def answer(sql, checked):

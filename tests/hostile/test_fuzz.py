@@ -11,15 +11,15 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from attattr_batch.analysis.jobs import load_catalogue, read_parameters
+from attattr_batch.analysis.catalogue import load_catalogue, read_parameters
 from attattr_batch.data.insertion import Trigger, insert_trigger
+from attattr_batch.data.records import EncodedExample
 from attattr_batch.data.tasks import glue_task
 from attattr_batch.data.tsv import label_id, read_csv, read_glue
 from attattr_batch.errors import UserError
-from attattr_batch.passes.order import attack_order, mask_order
-from attattr_batch.records import EncodedExample
+from attattr_batch.passes.requests import attack_request, mask_request
 from attattr_batch.spec import RunSpec, load_spec
-from attattr_batch.store.sqlfile import load_file
+from attattr_batch.store.database.sqlfile import load_file
 
 thorough = settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 refused = contextlib.suppress(UserError)
@@ -228,9 +228,9 @@ def test_orders_of_jobs(data: st.DataObject) -> None:
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
         return  # no query could return such a table
     with refused:
-        for attack in attack_order(rows).items:
+        for attack in attack_request(rows).items:
             assert set(attack.trigger.segments) <= {0, 1}
             assert all(0 < ratio <= 1 for ratio in attack.trigger.ratios)
     with refused:
-        for mask in mask_order(rows, 2, 2).items:
+        for mask in mask_request(rows, 2, 2).items:
             assert 0 <= mask.heads < 16

@@ -25,17 +25,17 @@ from attattr_batch.api import attribute
 from attattr_batch.engine.attribution import Method
 from attattr_batch.engine.model_source import ModelSource
 from attattr_batch.engine.models import load_tokenizer
-from attattr_batch.engine.statistics import Keep
+from attattr_batch.engine.statistics import EdgeLimits
 from attattr_batch.errors import ModelGoneError, UserError
 from attattr_batch.passes.attribute import AttributeWork
-from attattr_batch.passes.finetune import FinetuneSettings, finetune_task
-from attattr_batch.passes.plan import plan_attribution
-from attattr_batch.passes.stored import stored_run
+from attattr_batch.passes.planning import plan_attribution
+from attattr_batch.passes.reopening import reopen_run
 from attattr_batch.report.html import write_report
 from attattr_batch.report.saving import csv_file
+from attattr_batch.runtime.finetuning import FinetuneSettings, finetune_task
 from attattr_batch.spec import make_spec
-from attattr_batch.store.connection import Store
-from attattr_batch.store.runs import resolve_run
+from attattr_batch.store.database.connection import Store
+from attattr_batch.store.writing.runs import resolve_run
 
 N = 4
 
@@ -213,9 +213,11 @@ def by_finetune(folder: Path, data: Path) -> None:
 
 def by_worker(folder: Path, data: Path) -> None:
     """A worker's copy of the folder may have become another one since the driver looked."""
-    method, keep = Method("midpoint", 1), Keep(1, 0.05, 8)
+    method, limits = Method("midpoint", 1), EdgeLimits(1, 0.05, 8)
     source = ModelSource(str(folder), folder)
-    work = AttributeWork(source=source, device="cpu", method=method, keep=keep, target="gold", outputs=(0, 1))
+    work = AttributeWork(
+        source=source, device="cpu", method=method, edge_limits=limits, target="gold", outputs=(0, 1)
+    )
     work.start()
 
 
@@ -266,7 +268,7 @@ def test_a_run_is_not_taken_up_again_with_an_adapter(filled: Path) -> None:
         adapter.write_text("{}")
         try:
             with pytest.raises(ModelGoneError, match="the model folder holds an adapter"):
-                stored_run(connection, run)
+                reopen_run(connection, run)
         finally:
             adapter.unlink()
 

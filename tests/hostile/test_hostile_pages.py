@@ -13,7 +13,7 @@ from playwright.sync_api import Page
 from poison import poisoned
 
 from attattr_batch.report.html import write_report
-from attattr_batch.store.connection import Store
+from attattr_batch.store.database.connection import Store
 
 pytestmark = [
     pytest.mark.browser,

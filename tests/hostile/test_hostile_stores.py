@@ -15,14 +15,14 @@ from attattr_batch.cli.main import run_command_line
 from attattr_batch.errors import StoreError
 from attattr_batch.report.html import write_report
 from attattr_batch.results import Results
-from attattr_batch.store import snapshot as copying
-from attattr_batch.store._console_child import open_locked
-from attattr_batch.store.connection import Store, raw
-from attattr_batch.store.export import export_run
-from attattr_batch.store.migrate import view_files
-from attattr_batch.store.opening import log_of, open_duckdb
-from attattr_batch.store.runs import seal_pass
-from attattr_batch.store.snapshot import snapshot
+from attattr_batch.store.database.connection import Store, raw
+from attattr_batch.store.database.migrate import view_files
+from attattr_batch.store.database.opening import log_of, open_duckdb
+from attattr_batch.store.reading import snapshot as copying
+from attattr_batch.store.reading.console_child import open_locked
+from attattr_batch.store.reading.export import export_run
+from attattr_batch.store.reading.snapshot import snapshot
+from attattr_batch.store.writing.runs import seal_pass
 
 MARKER = "SECRET-MARKER"
 SHUT = {

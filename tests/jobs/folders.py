@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from attattr_batch.analysis.runner import JobRequest, JobResult, run_jobs
-from attattr_batch.store.connection import Store
+from attattr_batch.store.database.connection import Store
 
 
 def write_job(folder: Path, name: str, query: str, *header: str, materialized: str = "table") -> Path:

@@ -15,10 +15,10 @@ from scipy import stats
 from toy import rows_of
 
 from attattr_batch.analysis.audits import run_audits
-from attattr_batch.analysis.jobs import load_catalogue
-from attattr_batch.resources import bundled_folder
-from attattr_batch.store.connection import Store
-from attattr_batch.store.tables import metadata, query_name
+from attattr_batch.analysis.catalogue import load_catalogue
+from attattr_batch.files import bundled_folder
+from attattr_batch.store.database.connection import Store
+from attattr_batch.store.database.tables import metadata, query_name
 
 # Building the jobs takes two minutes of two idle cores; every test may be the one that waits for it.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from sqlalchemy import Connection
 from worksheet import Worksheet
 
-from attattr_batch.store.connection import arrow_rows, raw
-from attattr_batch.store.jobs import prepare, query_rows
+from attattr_batch.store.database.connection import arrow_rows, raw
+from attattr_batch.store.writing.jobs import prepare, query_rows
 
 Numbers = NDArray[np.float64]
 

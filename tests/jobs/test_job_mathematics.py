@@ -16,8 +16,8 @@ from sqlalchemy import Connection
 from trees import Edge, greedy_tree, released_tree, top_node
 from worksheet import Worksheet
 
-from attattr_batch.store.connection import arrow_rows, raw
-from attattr_batch.store.jobs import prepare, query_rows
+from attattr_batch.store.database.connection import arrow_rows, raw
+from attattr_batch.store.writing.jobs import prepare, query_rows
 
 FLOOR = 0.05
 

@@ -25,8 +25,8 @@ from attattr_batch.analysis.audits import run_audits
 from attattr_batch.report.reproduce import commands
 from attattr_batch.runtime.run import run_spec
 from attattr_batch.spec import make_machine, make_spec
-from attattr_batch.store.connection import Store
-from attattr_batch.store.jobs import prepare, query_rows
+from attattr_batch.store.database.connection import Store
+from attattr_batch.store.writing.jobs import prepare, query_rows
 
 N_ROWS = 60
 ANSWERS = "SELECT job, example_id, mask, predicted, prob_gold FROM mask_outcomes ORDER BY ALL"
@@ -355,8 +355,8 @@ def test_a_killed_pass_goes_on_where_it_stopped(filled: Filled, store: Store, tm
     # A slow computation leaves time to see the first commits: each chunk waits a while.
     boot = (
         "import time\n"
-        "from attattr_batch.passes.masked_accuracy import MaskedAccuracyWorker as Worker\n"
-        "from attattr_batch.passes import stored\n"
+        "from attattr_batch.passes.masking import MaskedAccuracyWorker as Worker\n"
+        "from attattr_batch.passes import reopening as stored\n"
         "from attattr_batch.cli.main import main\n"
         "stored._CHUNK_TOKENS, compute = 2000, Worker.compute\n"
         "Worker.compute = lambda self, chunk: (time.sleep(0.5), compute(self, chunk))[1]\n"

@@ -11,13 +11,13 @@ from folders import build, write_job
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attattr_batch.analysis.jobs import Catalogue, Job
+from attattr_batch.analysis.catalogue import Catalogue, Job
 from attattr_batch.analysis.parameters import Parameter
-from attattr_batch.analysis.planning import plan_jobs
+from attattr_batch.analysis.steps import steps_to_build
 from attattr_batch.errors import UserError
-from attattr_batch.store.builds import Build
-from attattr_batch.store.connection import Store
-from attattr_batch.store.sqlfile import SqlFile
+from attattr_batch.store.database.connection import Store
+from attattr_batch.store.database.sqlfile import SqlFile
+from attattr_batch.store.writing.builds import Build
 
 
 @pytest.fixture
@@ -212,7 +212,7 @@ class Tables:
     def request(self, name: str, value: int, runs: Sequence[str], stop: int) -> bool:
         """Builds up to `stop` jobs of a request; says whether that was all."""
         try:
-            plan = plan_jobs(self.catalogue(), [name], {f"{name}.k": str(value)}, runs, self.builds)
+            plan = steps_to_build(self.catalogue(), [name], {f"{name}.k": str(value)}, runs, self.builds)
         except UserError:
             return False  # the runs were built with different values
         for step in plan[:stop]:
@@ -261,5 +261,5 @@ def test_whatever_was_interrupted_what_is_below_a_built_job_follows_once(
             for run in runs:
                 assert not tables.stale(run) & {name, *tables.below(name)}
             catalogue = tables.catalogue()
-            again = plan_jobs(catalogue, [name], {f"{name}.k": str(value)}, runs, tables.builds)
+            again = steps_to_build(catalogue, [name], {f"{name}.k": str(value)}, runs, tables.builds)
             assert [step.job for step in again] == catalogue.with_dependencies([name])

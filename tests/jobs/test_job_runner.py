@@ -13,7 +13,7 @@ from fabricate import add_run, contents, execute, filled_store, register, regist
 from folders import build, write_audit, write_job
 
 from attattr_batch.errors import UserError
-from attattr_batch.store.connection import Store
+from attattr_batch.store.database.connection import Store
 
 PER_RUN = "SELECT run_id, count(*) AS n FROM predictions JOIN selected_runs USING (run_id) GROUP BY run_id"
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from attattr_batch.analysis import dictionary
-from attattr_batch.analysis.jobs import load_catalogue
+from attattr_batch.analysis import job_dictionary as dictionary
+from attattr_batch.analysis.catalogue import load_catalogue
 
 
 def test_every_job_has_its_section() -> None:

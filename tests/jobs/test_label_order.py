@@ -15,10 +15,10 @@ from safetensors.torch import load_file, save_file
 from toy import rows_of
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from attattr_batch.resources import bundled_folder
+from attattr_batch.files import bundled_folder
 from attattr_batch.runtime.run import run_spec
 from attattr_batch.spec import make_spec
-from attattr_batch.store.connection import Store
+from attattr_batch.store.database.connection import Store
 
 ROWS = 12
 ORDER = (1, 2, 0)

@@ -17,10 +17,10 @@ import yaml
 from sqlalchemy import Connection, create_engine
 from sqlalchemy.pool import StaticPool
 
-from attattr_batch.analysis.jobs import Catalogue, Job, load_catalogue, read_parameters
-from attattr_batch.store.connection import raw
-from attattr_batch.store.jobs import explained, prepare, query_rows
-from attattr_batch.store.tables import metadata, query_name
+from attattr_batch.analysis.catalogue import Catalogue, Job, load_catalogue, read_parameters
+from attattr_batch.store.database.connection import raw
+from attattr_batch.store.database.tables import metadata, query_name
+from attattr_batch.store.writing.jobs import explained, prepare, query_rows
 
 Row = dict[str, Any]
 

@@ -15,15 +15,15 @@ import torch
 from attributing import attribute as attribute_batch
 
 from attattr_batch.choices import Target
+from attattr_batch.data.records import Chunk
 from attattr_batch.engine.attribution import Method
 from attattr_batch.engine.families import collate, encoder_for
 from attattr_batch.engine.families.bert import BertEncoder
 from attattr_batch.engine.model_source import ModelSource
 from attattr_batch.engine.path import Items
-from attattr_batch.engine.statistics import Keep, full_scores, tree_tops
+from attattr_batch.engine.statistics import EdgeLimits, full_scores, tree_tops
 from attattr_batch.errors import TerminalError
 from attattr_batch.passes.attribute import AttributeWork, AttributeWorker
-from attattr_batch.records import Chunk
 from attattr_batch.runtime.executors.ray_actor import Actor, Started
 
 LENGTHS = (9, 5, 12, 7, 10, 6)
@@ -45,7 +45,7 @@ def work(target: Target = "gold", outputs: tuple[int, ...] = (0, 1, 2)) -> Attri
         device="cpu",
         threads=None,
         method=Method("gauss-legendre", 4),
-        keep=Keep(),
+        edge_limits=EdgeLimits(),
         target=target,
         outputs=outputs,
     )

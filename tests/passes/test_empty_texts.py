@@ -11,7 +11,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from attattr_batch import attribute
 from attattr_batch.errors import UserError
-from attattr_batch.passes.plan import AttributionPlan, plan_attribution
+from attattr_batch.passes.planning import AttributionPlan, plan_attribution
 from attattr_batch.spec import make_spec
 
 INVISIBLE = "\u200b"  # not white space to Python, nothing to BERT's tokenizer

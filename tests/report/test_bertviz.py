@@ -13,7 +13,7 @@ from calling import Cli, contains
 from fabricate import N_HEADS, N_LAYERS, N_TOKENS, execute, filled_store
 
 from attattr_batch.report.bertviz import head_view_json
-from attattr_batch.store.connection import Store
+from attattr_batch.store.database.connection import Store
 
 
 @pytest.fixture

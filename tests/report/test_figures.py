@@ -18,7 +18,7 @@ from attattr_batch.report.figures import FIGURES, chosen_runs, figure_rows, find
 from attattr_batch.report.heads import head_maps
 from attattr_batch.report.layers import distance_map
 from attattr_batch.report.theme import themed
-from attattr_batch.store.connection import Store
+from attattr_batch.store.database.connection import Store
 
 
 def drawn(store: Store, name: str) -> dict[str, Any]:

@@ -23,8 +23,8 @@ from attattr_batch.report.figures import FIGURES
 from attattr_batch.report.html import write_report
 from attattr_batch.report.reproduce import commands, run_spec_yaml
 from attattr_batch.spec import make_spec
-from attattr_batch.store.connection import Store
-from attattr_batch.store.runs import list_runs
+from attattr_batch.store.database.connection import Store
+from attattr_batch.store.writing.runs import list_runs
 
 SCRIPTS = re.compile(r"<script.*?</script>", flags=re.DOTALL)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from attattr_batch.records import Chunk
+from attattr_batch.data.records import Chunk
 from attattr_batch.runtime.executors import ray as executor
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pyarrow as pa
 from toy_work import ToyWork
 
+from attattr_batch.data.records import Chunk
 from attattr_batch.engine.families import Encoder
 from attattr_batch.passes.attribute import AttributeWork, AttributeWorker
-from attattr_batch.records import Chunk
 
 PATIENCE_S = 120.0
 

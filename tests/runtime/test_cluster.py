@@ -15,14 +15,14 @@ from gated_work import GatedWork, TogetherWork
 from toy_work import chunks
 
 import attattr_batch.runtime.run
-from attattr_batch.passes.plan import AttributionPlan, plan_attribution
+from attattr_batch.passes.planning import AttributionPlan, plan_attribution
 from attattr_batch.runtime.driver import Driver, Progress
 from attattr_batch.runtime.executors.pools import Pool
 from attattr_batch.runtime.executors.ray import RayExecutor
 from attattr_batch.runtime.run import run_spec
 from attattr_batch.spec import RunSpec, make_spec
-from attattr_batch.store.connection import Store
-from attattr_batch.store.export import export_run
+from attattr_batch.store.database.connection import Store
+from attattr_batch.store.reading.export import export_run
 
 pytestmark = [
     pytest.mark.ray,
@@ -86,11 +86,11 @@ def test_a_node_dies_another_joins_and_every_bit_is_as_in_a_local_run(
 
     def disturb(progress: Progress) -> None:
         """In the middle of the run, which ends only when two workers have had their share."""
-        if progress.committed and victims:
+        if progress.newly_committed and victims:
             cluster.remove_node(victims.pop(0), allow_graceful=False)
             victims.clear()
             add_node(cluster)
-        elif progress.committed and workers(spread) >= 2:
+        elif progress.newly_committed and workers(spread) >= 2:
             gate.touch()
 
     pools = [{"gpus": 1, "count": 2}]
@@ -111,7 +111,7 @@ def test_late_joiners_are_used_and_pools_of_both_kinds_share_the_queue(cluster: 
     joined: list[object] = []
 
     def add_one(progress: Progress) -> None:
-        if progress.committed and not joined:
+        if progress.newly_committed and not joined:
             joined.append(cluster.add_node(num_cpus=1, object_store_memory=MEMORY, wait=False))
 
     (tmp_path / "workers").mkdir()

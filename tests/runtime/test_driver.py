@@ -9,14 +9,14 @@ import pytest
 from fabricate import commit, contents, new_store, register, rows
 from toy_work import ToyWork, chunks
 
+from attattr_batch.data.records import Chunk
 from attattr_batch.errors import TerminalError, UserError
-from attattr_batch.records import Chunk
 from attattr_batch.runtime.driver import ATTEMPTS, FAILED_ALIKE, Driver, Progress
-from attattr_batch.runtime.executors import Lost, Outcome
-from attattr_batch.runtime.executors._base import run_chunk
+from attattr_batch.runtime.executors import ChunkOutcome, Lost
 from attattr_batch.runtime.executors.local import LocalExecutor
-from attattr_batch.store.connection import Store
-from attattr_batch.store.runs import seal_pass
+from attattr_batch.runtime.executors.outcomes import run_chunk
+from attattr_batch.store.database.connection import Store
+from attattr_batch.store.writing.runs import seal_pass
 
 N = 16
 
@@ -27,7 +27,7 @@ class LossyExecutor:
     def __init__(self, work: ToyWork, losing: dict[int, int]):
         self._inner = LocalExecutor(work)
         self._losing = dict(losing)
-        self._lost: list[Outcome] = []
+        self._lost: list[ChunkOutcome] = []
 
     def room(self) -> bool:
         return self._inner.room()
@@ -40,7 +40,7 @@ class LossyExecutor:
         else:
             self._inner.submit(chunk)
 
-    def wait(self, timeout_s: float) -> list[Outcome]:
+    def wait(self, timeout_s: float) -> list[ChunkOutcome]:
         lost, self._lost = self._lost, []
         return [*lost, *self._inner.wait(timeout_s)]
 
@@ -64,7 +64,7 @@ class Workers:
         self._busy.append(chunk)
         self.committed.append(rows(self._store, "SELECT count(*) FROM ledger")[0][0])
 
-    def wait(self, timeout_s: float) -> list[Outcome]:
+    def wait(self, timeout_s: float) -> list[ChunkOutcome]:
         busy, self._busy = self._busy, []
         return [run_chunk(self._worker, chunk, "w") for chunk in busy]
 
@@ -100,7 +100,7 @@ def test_all_is_committed_in_order_of_chunks(tmp_path: Path) -> None:
     _, pass_id = register(store, N)
     work = ToyWork()
     progress = execute(store, pass_id, LocalExecutor(work))
-    assert (progress.done, progress.committed, progress.quarantined) == (N, N, 0)
+    assert (progress.committed, progress.newly_committed, progress.quarantined) == (N, N, 0)
     assert [len(seen) for seen in work.seen] == [8, 8]
 
 
@@ -109,7 +109,7 @@ def test_workers_go_on_while_their_results_are_committed(tmp_path: Path) -> None
     _, pass_id = register(store, N)
     workers = Workers(2, store)
     progress = execute(store, pass_id, workers, size=4)
-    assert progress.committed == N
+    assert progress.newly_committed == N
     assert workers.committed == [0, 0, 0, 0]  # the second pair was handed out before the first was committed
 
 
@@ -124,7 +124,7 @@ def test_one_bad_example_costs_one_example(tmp_path: Path, work: ToyWork, error:
     store = new_store(tmp_path)
     _, pass_id = register(store, N)
     progress = execute(store, pass_id, LocalExecutor(work))
-    assert (progress.committed, progress.quarantined) == (N - 1, 1)
+    assert (progress.newly_committed, progress.quarantined) == (N - 1, 1)
     ((example_id, kind, attempts),) = rows(store, "SELECT example_id, kind, attempts FROM failures")
     assert (example_id, kind, attempts) == (5, error, ATTEMPTS)
     assert rows(store, "SELECT count(*) FROM ledger WHERE example_id = 5") == [(0,)]
@@ -160,7 +160,7 @@ def test_an_example_with_bad_numbers_once_is_committed_at_its_second_attempt(tmp
     store = new_store(tmp_path)
     _, pass_id = register(store, N)
     progress = execute(store, pass_id, LocalExecutor(Erring(invalid=frozenset({5}))))
-    assert (progress.committed, progress.quarantined) == (N, 0)
+    assert (progress.newly_committed, progress.quarantined) == (N, 0)
 
 
 def test_the_ledger_says_how_long_each_chunk_took(tmp_path: Path) -> None:
@@ -181,7 +181,7 @@ def test_a_worker_lost_once_costs_nothing(
     store = new_store(tmp_path)
     _, pass_id = register(store, N)
     progress = execute(store, pass_id, LossyExecutor(ToyWork(), {3: 1, 11: 2}))
-    assert (progress.committed, progress.quarantined) == (N, 0)
+    assert (progress.newly_committed, progress.quarantined) == (N, 0)
     assert facts_only(store) == undisturbed()
 
 
@@ -189,14 +189,14 @@ def test_a_chunk_too_large_for_the_memory_is_halved(tmp_path: Path) -> None:
     store = new_store(tmp_path)
     _, pass_id = register(store, N)
     progress = execute(store, pass_id, LocalExecutor(ToyWork(greedy=frozenset({6}))))
-    assert (progress.committed, progress.quarantined) == (N, 0)
+    assert (progress.newly_committed, progress.quarantined) == (N, 0)
 
 
 def test_an_example_that_always_kills_its_worker_is_quarantined(tmp_path: Path) -> None:
     store = new_store(tmp_path)
     _, pass_id = register(store, N)
     progress = execute(store, pass_id, LossyExecutor(ToyWork(), {6: 10**6}))
-    assert (progress.committed, progress.quarantined) == (N - 1, 1)
+    assert (progress.newly_committed, progress.quarantined) == (N - 1, 1)
     assert rows(store, "SELECT example_id, kind FROM failures") == [(6, "WorkerLost")]
 
 
@@ -205,7 +205,7 @@ def test_what_another_driver_committed_meanwhile_is_not_doubled(tmp_path: Path) 
     _, pass_id = register(store, N)
     commit(store, pass_id, [2, 3, 9])
     progress = execute(store, pass_id, LocalExecutor(ToyWork()))
-    assert (progress.done, progress.committed) == (N, N - 3)
+    assert (progress.committed, progress.newly_committed) == (N, N - 3)
     assert rows(store, "SELECT count(*), count(DISTINCT example_id) FROM predictions") == [(N, N)]
 
 
@@ -225,7 +225,7 @@ def test_long_examples_that_all_fail_do_not_condemn_the_short_ones(tmp_path: Pat
     _, pass_id = register(store, N)
     longest = frozenset(range(FAILED_ALIKE + 1))
     progress = execute(store, pass_id, LocalExecutor(ToyWork(raising=longest)), size=4)
-    assert (progress.committed, progress.quarantined) == (N - len(longest), len(longest))
+    assert (progress.newly_committed, progress.quarantined) == (N - len(longest), len(longest))
 
 
 def test_bad_examples_that_are_left_of_a_good_run_do_not_end_it(tmp_path: Path) -> None:
@@ -235,7 +235,7 @@ def test_bad_examples_that_are_left_of_a_good_run_do_not_end_it(tmp_path: Path) 
     bad = ToyWork(raising=frozenset(range(N)))
     driver = Driver(store, pass_id, LocalExecutor(bad), lambda progress: None)
     progress = driver.execute(chunks(N, 4), Progress(N + 1, 1, 0))
-    assert (progress.committed, progress.quarantined) == (0, N)
+    assert (progress.newly_committed, progress.quarantined) == (0, N)
     seal_pass(store, pass_id)
 
 
@@ -252,7 +252,7 @@ def test_an_interrupt_keeps_what_is_committed(tmp_path: Path) -> None:
     _, pass_id = register(store, N)
 
     def interrupt(progress: Progress) -> None:
-        if progress.committed:
+        if progress.newly_committed:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -12,20 +12,20 @@ from fabricate import facts, new_store, register, rows
 from toy import toy_model, toy_rows, write_sst2
 from toy_work import ToyWork, chunks
 
+from attattr_batch.data.records import Chunk
 from attattr_batch.engine.model_source import find_model
 from attattr_batch.errors import UserError
 from attattr_batch.passes import Work
-from attattr_batch.passes.masked_accuracy import MaskedAccuracyWork
-from attattr_batch.passes.order import Order
-from attattr_batch.records import Chunk
+from attattr_batch.passes.masking import MaskedAccuracyWork
+from attattr_batch.passes.requests import Request
 from attattr_batch.runtime import run
 from attattr_batch.runtime.driver import Progress
-from attattr_batch.runtime.execution import How, Load, choose_executor, complete_pass
+from attattr_batch.runtime.execution import ExecutionSettings, PendingWork, choose_executor, complete_pass
 from attattr_batch.runtime.executors.local import LocalExecutor
 from attattr_batch.runtime.executors.pools import Pool
 from attattr_batch.runtime.staging import Stage
 from attattr_batch.spec import make_machine, make_spec
-from attattr_batch.store.connection import Store
+from attattr_batch.store.database.connection import Store
 
 
 class RecordingRay:
@@ -37,7 +37,7 @@ class RecordingRay:
 
 
 @pytest.fixture
-def load(monkeypatch: pytest.MonkeyPatch) -> Load:
+def load(monkeypatch: pytest.MonkeyPatch) -> PendingWork:
     """Forty chunks, not much in each; Ray is only asked, not started."""
     monkeypatch.setattr("attattr_batch.runtime.executors.ray.RayExecutor", RecordingRay)
     work = MaskedAccuracyWork(
@@ -45,52 +45,52 @@ def load(monkeypatch: pytest.MonkeyPatch) -> Load:
         device="cpu",
         outputs=(0, 1),
         job="mine",
-        order=Order((), {}, ""),
+        order=Request((), {}, ""),
         batch_tokens=1024,
     )
-    return Load(work, chunks(40, 1), flop=1e6, cpu_batch_tokens=512)
+    return PendingWork(work, chunks(40, 1), flop=1e6, cpu_batch_tokens=512)
 
 
-def pools(load: Load, **settings: Any) -> list[Pool]:
+def pools(load: PendingWork, **settings: Any) -> list[Pool]:
     executor: Any = choose_executor(make_machine(settings), load)
     return [] if isinstance(executor, LocalExecutor) else executor.pools
 
 
-def test_small_work_stays_in_this_process(load: Load) -> None:
+def test_small_work_stays_in_this_process(load: PendingWork) -> None:
     assert pools(load) == []
     assert pools(load, workers=1) == []
     assert pools(load, executor="ray", workers=3)[0].workers == 3
 
 
-def test_a_pool_of_one_worker_is_asked_for_too(load: Load) -> None:
+def test_a_pool_of_one_worker_is_asked_for_too(load: PendingWork) -> None:
     assert pools(load, workers=[{"cpus": 8, "gpus": 1}]) == [Pool(1, 8, 1.0)]
     with pytest.raises(UserError, match="the local executor has one worker"):
         make_machine({"executor": "local", "workers": [{"cpus": 8}]})
 
 
-def test_a_cluster_is_not_measured_by_this_machine(load: Load) -> None:
+def test_a_cluster_is_not_measured_by_this_machine(load: PendingWork) -> None:
     assert pools(load, address="head:6379") == [Pool(40, 1, 0.0, fitted=True)]
     assert pools(load, address="head:6379", workers=7) == [Pool(7, 1, 0.0)]
 
 
 def test_long_work_takes_the_cpus_of_this_process_not_the_machine_s(
-    load: Load, monkeypatch: pytest.MonkeyPatch
+    load: PendingWork, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     long = replace(load, flop=1e15)
     monkeypatch.setattr("os.cpu_count", lambda: 64)
-    monkeypatch.setattr("attattr_batch.cpus._limits", lambda: iter(()))
+    monkeypatch.setattr("attattr_batch.runtime.cpus._limits", lambda: iter(()))
     for allowed, expected in ((4, [Pool(2, 2)]), (1, [])):
         monkeypatch.setattr("os.sched_getaffinity", lambda process, count=allowed: set(range(count)))
         assert pools(long) == expected
 
 
-def test_no_more_workers_than_chunks(load: Load) -> None:
+def test_no_more_workers_than_chunks(load: PendingWork) -> None:
     few = replace(load, chunks=load.chunks[:2])
     assert pools(few, workers=16)[0].workers == 2
     assert [one.workers for one in pools(few, workers=[{"count": 9}, {"count": 1}])] == [2, 1]
 
 
-def test_a_worker_computes_with_as_many_threads_as_it_has_cpus(load: Load) -> None:
+def test_a_worker_computes_with_as_many_threads_as_it_has_cpus(load: PendingWork) -> None:
     shapes = [{"cpus": 3}, {"cpus": 2, "gpus": 1}]
     executor: Any = choose_executor(make_machine({"workers": shapes}), load)
     assert [work.threads for work in executor.work] == [3, 2]
@@ -128,9 +128,9 @@ def test_what_an_earlier_driver_s_workers_staged_is_committed_by_this_call(tmp_p
     uri = str(tmp_path / "stage")
     for chunk in chunks(8, 4):
         Stage.of(uri, pass_id, store).put(chunk, facts(chunk.example_ids))
-    how = How(make_machine({"stage": uri}), lambda progress: None)
+    how = ExecutionSettings(make_machine({"stage": uri}), lambda progress: None)
     progress = complete_pass(store, pass_id, "toy", ToyPlan(8), how)
-    assert (progress.done, progress.committed, progress.quarantined) == (8, 8, 0)
+    assert (progress.committed, progress.newly_committed, progress.quarantined) == (8, 8, 0)
     assert rows(store, "SELECT status FROM passes") == [("sealed",)]
 
 
@@ -146,7 +146,7 @@ def test_the_end_of_hours_of_work_outlasts_a_long_query(
 
     monkeypatch.setattr("attattr_batch.runtime.execution.seal_pass", seal)
     plan = ToyPlan(4, unfit=dict.fromkeys(range(4), "empty text"))
-    complete_pass(store, pass_id, "toy", plan, How(make_machine({}), lambda progress: None))
+    complete_pass(store, pass_id, "toy", plan, ExecutionSettings(make_machine({}), lambda progress: None))
     assert waits == [600.0]
 
 
@@ -156,7 +156,7 @@ def test_unfit_examples_are_not_tried_again(tmp_path: Path) -> None:
     _, pass_id = register(store, 2)
     plan, sealed = ToyPlan(2, unfit={0: "empty text", 1: "empty text"}), set()
     for retry, newly in ((False, 2), (False, 0), (True, 0)):
-        how = How(make_machine({}), lambda progress: None, retry)
+        how = ExecutionSettings(make_machine({}), lambda progress: None, retry)
         progress = complete_pass(store, pass_id, "toy", plan, how)
         assert (progress.quarantined, progress.newly_quarantined) == (2, newly)
         sealed.update(rows(store, "SELECT p.status, p.sealed_at, r.sealed_at FROM passes AS p, runs AS r"))

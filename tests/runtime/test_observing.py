@@ -43,7 +43,7 @@ def test_the_metrics_file_follows_every_run(tmp_path: Path, monkeypatch: pytest.
     metrics = MetricsFile(path)
     assert samples(path) == {}
     told: list[int] = []
-    report = metrics.reporter(lambda progress: told.append(progress.done))
+    report = metrics.reporter(lambda progress: told.append(progress.committed))
     report(Progress(10, 4, 1, committed=3, title="sst2"))
     assert told == [4]
     assert samples(path) == {}, "written now and then"
@@ -73,7 +73,7 @@ def test_a_metrics_file_that_cannot_be_written_any_more_is_said_once_and_ends_no
     path.unlink()
     path.parent.rmdir()
     told: list[int] = []
-    report = metrics.reporter(lambda progress: told.append(progress.done))
+    report = metrics.reporter(lambda progress: told.append(progress.committed))
     for done in (1, 2):
         report(Progress(done, done, 0, title=str(done)))
     assert told == [1, 2]

@@ -18,13 +18,13 @@ from clusters import cluster_of
 from fabricate import contents, facts, new_store, register, rows
 from toy_work import ToyWork, chunks
 
+from attattr_batch.data.records import Chunk
 from attattr_batch.errors import UserError
-from attattr_batch.records import Chunk
 from attattr_batch.runtime.driver import Driver, Progress
 from attattr_batch.runtime.executors.local import LocalExecutor
 from attattr_batch.runtime.executors.pools import Pool
 from attattr_batch.runtime.executors.ray import RayExecutor
-from attattr_batch.store.connection import Store
+from attattr_batch.store.database.connection import Store
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.filterwarnings("ignore::ResourceWarning")]
 
@@ -54,7 +54,7 @@ def test_a_deadly_example_is_isolated_and_the_rest_equals_a_local_run(address: s
     )
     register(distributed, N)
     progress = execute(distributed, pass_id, ToyWork(deadly=frozenset({7})), address)
-    assert (progress.committed, progress.quarantined) == (N - 1, 1)
+    assert (progress.newly_committed, progress.quarantined) == (N - 1, 1)
     assert rows(distributed, "SELECT example_id, kind FROM failures") == [(7, "WorkerLost")]
     ours, theirs = contents(local), contents(distributed)
     for name in ("head_scores_stored", "layer_scores_stored", "edges_stored", "predictions"):
@@ -67,7 +67,7 @@ def test_a_worker_killed_from_outside_costs_nothing(address: str, tmp_path: Path
     killed: list[int] = []
 
     def kill_one(progress: Progress) -> None:
-        if progress.committed and not killed:
+        if progress.newly_committed and not killed:
             ((worker,),) = rows(store, "SELECT DISTINCT worker FROM ledger LIMIT 1")
             killed.append(int(worker.split(":")[1]))
             os.kill(killed[0], signal.SIGKILL)
@@ -75,7 +75,7 @@ def test_a_worker_killed_from_outside_costs_nothing(address: str, tmp_path: Path
     with closing(RayExecutor([(ToyWork(seconds=0.2), Pool(2))], address)) as executor:
         progress = Driver(store, pass_id, executor, kill_one).execute(chunks(N, 3), Progress(N, 0, 0))
     assert killed
-    assert (progress.committed, progress.quarantined) == (N, 0)
+    assert (progress.newly_committed, progress.quarantined) == (N, 0)
     assert rows(store, "SELECT count(*), count(DISTINCT example_id) FROM predictions") == [(N, N)]
 
 
@@ -87,7 +87,7 @@ def test_a_worker_that_hangs_is_replaced_and_its_example_found(address: str, tmp
     with closing(RayExecutor([(work, Pool(2))], address, deadline_s=3.0)) as executor:
         driver = Driver(store, pass_id, executor, lambda progress: None)
         progress = driver.execute(chunks(4, 1), Progress(4, 0, 0))
-    assert (progress.committed, progress.quarantined) == (3, 1)
+    assert (progress.newly_committed, progress.quarantined) == (3, 1)
     message = "no answer within 3 s, so it was killed"
     assert rows(store, "SELECT example_id, kind, message FROM failures") == [(2, "WorkerLost", message)]
 

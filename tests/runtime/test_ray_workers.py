@@ -13,9 +13,9 @@ from fabricate import facts, new_store, register, rows
 from fake_ray import FakeRay
 from toy_work import ToyWork, chunks
 
+from attattr_batch.data.records import Chunk
 from attattr_batch.errors import UserError
 from attattr_batch.passes import Work
-from attattr_batch.records import Chunk
 from attattr_batch.runtime.driver import Driver, Progress
 from attattr_batch.runtime.executors import Finished, Lost
 from attattr_batch.runtime.executors.local import LocalExecutor
@@ -103,7 +103,7 @@ def test_a_driver_that_is_kept_waiting_quarantines_nobody(ray: FakeRay, tmp_path
 
     with closing(ready_executor(ray, 3)) as executor:
         progress = Driver(store, pass_id, executor, stall).execute(chunks(9, 1), Progress(9, 0, 0))
-    assert (progress.committed, progress.quarantined) == (9, 0)
+    assert (progress.newly_committed, progress.quarantined) == (9, 0)
     assert rows(store, "SELECT count(DISTINCT chunk) FROM ledger") == [(9,)]
     assert len(ray.placed) == 3
 
@@ -118,7 +118,7 @@ def test_workers_that_died_while_idle_cost_an_example_nothing_but_its_first_atte
             ray.kill(actor)  # their machine is gone
         driver = Driver(store, pass_id, executor, lambda progress: None)
         progress = driver.execute(chunks(1, 1), Progress(1, 0, 0))
-    assert (progress.committed, progress.quarantined) == (1, 0)
+    assert (progress.newly_committed, progress.quarantined) == (1, 0)
     assert len(ray.placed) == 5 + 4, "every dead one was found and replaced"
 
 
@@ -130,7 +130,7 @@ def test_all_workers_may_be_found_dead(ray: FakeRay, tmp_path: Path) -> None:
             ray.kill(actor)
         driver = Driver(store, pass_id, executor, lambda progress: None)
         progress = driver.execute(chunks(4, 1), Progress(4, 0, 0))
-    assert (progress.committed, progress.quarantined) == (4, 0)
+    assert (progress.newly_committed, progress.quarantined) == (4, 0)
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ def test_an_example_that_one_worker_fails_has_its_second_attempt_on_another(
         driver = Driver(store, pass_id, executor, lambda progress: None)
         ray.actors[1].seconds = 0.1
         progress = driver.execute(chunks(24, 2), Progress(24, 0, 0))
-    assert (progress.committed, progress.quarantined) == (24, 0)
+    assert (progress.newly_committed, progress.quarantined) == (24, 0)
 
 
 def test_a_worker_alone_has_both_attempts(ray: FakeRay, tmp_path: Path) -> None:
@@ -167,7 +167,7 @@ def test_a_worker_alone_has_both_attempts(ray: FakeRay, tmp_path: Path) -> None:
     with closing(ready_executor(ray, 1, ToyWork(raising=frozenset({2})))) as executor:
         driver = Driver(store, pass_id, executor, lambda progress: None)
         progress = driver.execute(chunks(4, 2), Progress(4, 0, 0))
-    assert (progress.committed, progress.quarantined) == (3, 1)
+    assert (progress.newly_committed, progress.quarantined) == (3, 1)
 
 
 class PoisonedGpu:
@@ -189,13 +189,13 @@ class PoisonedGpu:
 def test_a_worker_without_its_gpu_is_replaced_and_one_example_quarantined(
     ray: FakeRay, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("attattr_batch.runtime.executors._base._gpu_lost", lambda: True)
+    monkeypatch.setattr("attattr_batch.runtime.executors.outcomes._gpu_lost", lambda: True)
     store = new_store(tmp_path)
     _, pass_id = register(store, 40)
     with closing(ready_executor(ray, 2, PoisonedGpu(9))) as executor:
         driver = Driver(store, pass_id, executor, lambda progress: None)
         progress = driver.execute(chunks(40, 4), Progress(40, 0, 0))
-    assert (progress.committed, progress.quarantined) == (39, 1)
+    assert (progress.newly_committed, progress.quarantined) == (39, 1)
     ((example_id, kind, message),) = rows(store, "SELECT example_id, kind, message FROM failures")
     assert (example_id, kind) == (9, "WorkerLost")
     assert message == "the GPU was lost by RuntimeError: CUDA error: device-side assert triggered"
@@ -206,7 +206,7 @@ def test_a_worker_without_its_gpu_is_replaced_and_one_example_quarantined(
 def test_this_process_without_its_gpu_ends_the_command_which_can_go_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("attattr_batch.runtime.executors._base._gpu_lost", lambda: True)
+    monkeypatch.setattr("attattr_batch.runtime.executors.outcomes._gpu_lost", lambda: True)
     store = new_store(tmp_path)
     _, pass_id = register(store, 40)
     with closing(LocalExecutor(PoisonedGpu(9))) as executor:

@@ -20,12 +20,12 @@ from toy_work import ToyWork, chunks
 
 from attattr_batch.errors import StoreError, UserError
 from attattr_batch.runtime.driver import Driver, Progress
-from attattr_batch.runtime.executors import Outcome
+from attattr_batch.runtime.executors import ChunkOutcome
 from attattr_batch.runtime.executors.local import LocalExecutor
 from attattr_batch.runtime.executors.pools import Pool
 from attattr_batch.runtime.staging import ShardError, Stage, StagedExecutor, StagedWork, recover
-from attattr_batch.store.connection import Store
-from attattr_batch.store.runs import pending_example_ids, register_pass
+from attattr_batch.store.database.connection import Store
+from attattr_batch.store.writing.runs import pending_example_ids, register_pass
 
 N = 12
 FACTS = ("predictions", "target_scores_stored", "layer_scores_stored", "head_scores_stored", "edges_stored")
@@ -88,7 +88,7 @@ def test_a_writer_killed_before_registering_loses_and_doubles_nothing(
     work = ToyWork()
     progress = execute(store, stage, work)
     assert len(work.seen) == 2, "the complete chunk is not computed again"
-    assert progress.done == N
+    assert progress.committed == N
     assert same_facts(store, returned)
 
 
@@ -115,7 +115,7 @@ class Tampering(StagedExecutor):
 
     spoilt = False
 
-    def _loaded(self, finished: object) -> Outcome:
+    def _loaded(self, finished: object) -> ChunkOutcome:
         if not self.spoilt:
             tamper(self._stage, self._stage.names()[-1])
             self.spoilt = True
@@ -129,7 +129,7 @@ def test_a_shard_that_differs_from_what_was_written_is_computed_again(
     with closing(Tampering(LocalExecutor(StagedWork(work, stage)), stage)) as executor:
         driver = Driver(store, 1, executor, lambda progress: None)
         progress = driver.execute(chunks(N, 4), Progress(N, 0, 0))
-    assert (progress.committed, progress.quarantined, len(work.seen)) == (N, 0, 4)
+    assert (progress.newly_committed, progress.quarantined, len(work.seen)) == (N, 0, 4)
     assert same_facts(store, returned)
 
 

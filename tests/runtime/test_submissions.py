@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from attattr_batch.runtime.executors import ray_jobs
-from attattr_batch.runtime.executors.ray_jobs import Jobs, Submission
+from attattr_batch.runtime import submission as ray_jobs
+from attattr_batch.runtime.submission import Jobs, Submission
 
 pytest.importorskip("aiohttp", reason="the extra `cluster` is not installed")
 

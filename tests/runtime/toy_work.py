@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 from fabricate import facts
 
+from attattr_batch.data.records import Chunk, EncodedExample
 from attattr_batch.errors import UserError
-from attattr_batch.records import Chunk, EncodedExample
 
 
 @dataclass(frozen=True)

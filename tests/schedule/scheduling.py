@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from attattr_batch.schedule.running import Outcome, run_due
+from attattr_batch.schedule.running import TickOutcome, run_due
 from attattr_batch.schedule.settings import Schedule
 from attattr_batch.schedule.state import State, TickRow, add_schedule
 from attattr_batch.schedule.timing import stamp
@@ -51,14 +51,14 @@ class NotedWork:
     previous: list[tuple[int, ...]] = field(default_factory=list)
     notified: list[TickRow] = field(default_factory=list)
 
-    def run(self, schedule: Schedule, specs: Sequence[RunSpec], previous: Sequence[int]) -> Outcome:
+    def run(self, schedule: Schedule, specs: Sequence[RunSpec], previous: Sequence[int]) -> TickOutcome:
         self.started += [str(spec.name) for spec in specs]
         self.specs += specs
         self.previous.append(tuple(previous))
         self.clock.forward(seconds=self.seconds if len(self.previous) == 1 else 0)
         if self.error is not None:
             raise self.error
-        return Outcome("noted", [len(self.started)], self.findings)
+        return TickOutcome("noted", [len(self.started)], self.findings)
 
     def notify(self, schedule: Schedule, tick: TickRow) -> None:
         self.notified.append(tick)

@@ -18,7 +18,7 @@ from attattr_batch.schedule import attributing
 from attattr_batch.schedule.attributing import Attributing
 from attattr_batch.schedule.state import TickRow
 from attattr_batch.spec import RunSpec, make_spec
-from attattr_batch.store.connection import Store
+from attattr_batch.store.database.connection import Store
 
 
 def spec(**settings: Any) -> RunSpec:

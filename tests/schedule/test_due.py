@@ -16,7 +16,7 @@ from scheduling import Bench
 
 from attattr_batch.errors import UserError
 from attattr_batch.schedule.due import ATTEMPTS, choose, pending
-from attattr_batch.schedule.running import Outcome, needs_attention
+from attattr_batch.schedule.running import TickOutcome, needs_attention
 from attattr_batch.schedule.state import TickRow
 
 
@@ -301,7 +301,7 @@ def during_a_tick(bench: Bench, monkeypatch: pytest.MonkeyPatch, meanwhile: Call
     """Has something done once, while the first tick runs."""
     run = bench.work.run
 
-    def disturbed(*arguments: Any) -> Outcome:
+    def disturbed(*arguments: Any) -> TickOutcome:
         if not bench.work.started:
             meanwhile()
         return run(*arguments)

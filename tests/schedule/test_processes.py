@@ -18,22 +18,22 @@ import os, sys, time
 from datetime import datetime
 from pathlib import Path
 from scheduling import Clock
-from attattr_batch.schedule.running import Outcome, run_due
+from attattr_batch.schedule.running import TickOutcome, run_due
 from attattr_batch.schedule.state import State
 
-class Work:
+class TickWork:
     def run(self, schedule, specs, previous):
         with open(sys.argv[2], "a") as notes:
             notes.write(specs[0].name + "\\n")
         time.sleep(float(sys.argv[4]))
-        return Outcome("done")
+        return TickOutcome("done")
     def notify(self, schedule, tick):
         pass
 
 Path(f"{sys.argv[2]}.ready.{os.getpid()}").touch()
 while not Path(sys.argv[2] + ".go").exists():
     time.sleep(0.001)
-run_due(State(Path(sys.argv[1])), Work(), Clock(datetime.fromisoformat(sys.argv[3])))
+run_due(State(Path(sys.argv[1])), TickWork(), Clock(datetime.fromisoformat(sys.argv[3])))
 """
 
 

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from attattr_batch.store.connection import Store
-from attattr_batch.store.ingest import ChunkFacts, CommitResult, commit_chunk
-from attattr_batch.store.runs import RunRecord, register_pass, register_run, seal_pass
-from attattr_batch.store.tables import metadata
+from attattr_batch.store.database.connection import Store
+from attattr_batch.store.database.tables import metadata
+from attattr_batch.store.writing.ingest import ChunkFacts, CommitResult, commit_chunk
+from attattr_batch.store.writing.runs import RunRecord, register_pass, register_run, seal_pass
 
 Tables = dict[str, pa.Table]
 

@@ -11,11 +11,11 @@ from sqlalchemy import Connection
 
 from attattr_batch.analysis.audits import run_audits
 from attattr_batch.errors import UserError
-from attattr_batch.resources import data_folder
-from attattr_batch.store.connection import Store
-from attattr_batch.store.ingest import Failure, record_failures
-from attattr_batch.store.runs import seal_pass
-from attattr_batch.store.sqlfile import load_folder
+from attattr_batch.files import data_folder
+from attattr_batch.store.database.connection import Store
+from attattr_batch.store.database.sqlfile import load_folder
+from attattr_batch.store.writing.ingest import Failure, record_failures
+from attattr_batch.store.writing.runs import seal_pass
 
 # Audits of jobs' tables, which a store need not have, are tested in tests/jobs.
 JOBS = {job.name for job in load_folder(data_folder("jobs") / "sql")}

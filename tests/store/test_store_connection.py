@@ -15,7 +15,7 @@ from sqlalchemy.exc import IntegrityError
 
 from attattr_batch.errors import StoreError
 from attattr_batch.store import connection, opening, turns
-from attattr_batch.store.connection import Store
+from attattr_batch.store.database.connection import Store
 
 HERE = Path(__file__).resolve().parent
 ENVIRONMENT = os.environ | {"PYTHONPATH": f"{HERE.parents[1]}{os.pathsep}{HERE}"}
@@ -84,7 +84,7 @@ WRITER = """
 import select, sys
 from pathlib import Path
 from fabricate import commit, register
-from attattr_batch.store.connection import Store
+from attattr_batch.store.database.connection import Store
 store = Store(sys.argv[1], timeout_s=60)
 _, pass_id = register(store, 3000)
 for start in range(0, 3000, 3):
@@ -115,7 +115,7 @@ def test_readers_see_whole_chunks_while_another_process_writes(tmp_path: Path) -
 
 READER = """
 import sys, time
-from attattr_batch.store.connection import Store
+from attattr_batch.store.database.connection import Store
 store = Store(sys.argv[1], timeout_s=60)
 print("ready", flush=True)
 while True:
@@ -172,7 +172,7 @@ from pathlib import Path
 from fabricate import commit, register
 from attattr_batch.errors import StoreError
 from attattr_batch.store import connection, opening, turns
-from attattr_batch.store.connection import Store
+from attattr_batch.store.database.connection import Store
 store = Store(sys.argv[1])
 _, pass_id = register(store, 200)
 log = store.path.with_name(store.path.name + ".wal")

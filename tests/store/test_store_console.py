@@ -19,8 +19,8 @@ import pytest
 from fabricate import filled_store, new_store
 
 from attattr_batch.errors import StoreError, UserError
-from attattr_batch.store import console
-from attattr_batch.store.console import query
+from attattr_batch.store.reading import console
+from attattr_batch.store.reading.console import query
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -225,7 +225,7 @@ RUN_ATTACKS = """
 import json, sys
 from pathlib import Path
 import duckdb, pyarrow
-from attattr_batch.store._console_child import open_locked
+from attattr_batch.store.reading.console_child import open_locked
 connection = open_locked(Path(sys.argv[1]), 512, 60)
 python_secret = pyarrow.table({"a": [1]})
 outcomes = []

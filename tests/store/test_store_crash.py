@@ -11,8 +11,8 @@ from pathlib import Path
 
 from fabricate import commit, filled_store, new_store, register, rows
 
-from attattr_batch.store.export import export_run
-from attattr_batch.store.runs import seal_pass
+from attattr_batch.store.reading.export import export_run
+from attattr_batch.store.writing.runs import seal_pass
 
 HERE = Path(__file__).resolve().parent
 ENVIRONMENT = os.environ | {"PYTHONPATH": f"{HERE.parents[1]}{os.pathsep}{HERE}"}
@@ -21,8 +21,8 @@ N_EXAMPLES = 48
 WORKER = """
 import sys
 from fabricate import commit
-from attattr_batch.store.connection import Store
-from attattr_batch.store.runs import pending_example_ids
+from attattr_batch.store.database.connection import Store
+from attattr_batch.store.writing.runs import pending_example_ids
 store = Store(sys.argv[1])
 with store.read() as connection:
     pending = pending_example_ids(connection, 1)

@@ -14,8 +14,8 @@ from fabricate import new_store
 from sqlalchemy import Connection, create_engine, inspect, text
 from sqlalchemy.exc import ProgrammingError
 
-from attattr_batch.store.connection import arrow_rows, raw
-from attattr_batch.store.tables import metadata
+from attattr_batch.store.database.connection import arrow_rows, raw
+from attattr_batch.store.database.tables import metadata
 
 
 @pytest.fixture

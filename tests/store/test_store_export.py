@@ -10,12 +10,12 @@ import pytest
 from fabricate import commit, execute, filled_store, new_store, register, registered_store, rows
 
 from attattr_batch.errors import StoreError
-from attattr_batch.store.connection import Store
-from attattr_batch.store.export import export_run
-from attattr_batch.store.opening import log_of
-from attattr_batch.store.runs import seal_pass
-from attattr_batch.store.snapshot import snapshot
-from attattr_batch.store.tables import metadata
+from attattr_batch.store.database.connection import Store
+from attattr_batch.store.database.opening import log_of
+from attattr_batch.store.database.tables import metadata
+from attattr_batch.store.reading.export import export_run
+from attattr_batch.store.reading.snapshot import snapshot
+from attattr_batch.store.writing.runs import seal_pass
 
 FILES = [
     *("README.md", "attack_outcomes.parquet", "edges.parquet", "examples.parquet", "failures.parquet"),
@@ -220,7 +220,7 @@ def test_a_failed_export_leaves_no_half(tmp_path: Path, monkeypatch: pytest.Monk
     def fail(*_: object) -> str:
         raise OSError("No space left on device")
 
-    monkeypatch.setattr("attattr_batch.store.export._run_document", fail)
+    monkeypatch.setattr("attattr_batch.store.reading.export._run_document", fail)
     with pytest.raises(StoreError, match="cannot be written"):
         export_run(store, "first", tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == []

@@ -23,10 +23,16 @@ from fabricate import (
 )
 from sqlalchemy import Connection
 
-from attattr_batch.store.connection import Store, arrow_rows, raw
-from attattr_batch.store.ingest import CommitResult, Failure, commit_chunk, commit_chunks, record_failures
-from attattr_batch.store.rows import BadFactsError, insert_rows
-from attattr_batch.store.tables import tables_written_by
+from attattr_batch.store.database.connection import Store, arrow_rows, raw
+from attattr_batch.store.database.tables import tables_written_by
+from attattr_batch.store.writing.ingest import (
+    CommitResult,
+    Failure,
+    commit_chunk,
+    commit_chunks,
+    record_failures,
+)
+from attattr_batch.store.writing.rows import BadFactsError, insert_rows
 
 
 @pytest.fixture
@@ -148,7 +154,7 @@ def test_a_crash_between_two_statements_leaves_nothing(
             raise RuntimeError("crash")
         insert_rows(*arguments)
 
-    monkeypatch.setattr("attattr_batch.store.ingest.insert_rows", failing)
+    monkeypatch.setattr("attattr_batch.store.writing.ingest.insert_rows", failing)
     with pytest.raises(RuntimeError, match="crash"):
         commit(store, 1, [1, 2])
     assert contents(store) == before

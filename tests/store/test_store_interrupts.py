@@ -16,10 +16,10 @@ import pyarrow as pa
 import pytest
 from fabricate import chunk, facts, new_store, register, rows
 
-from attattr_batch.store import connection as module
-from attattr_batch.store import opening
-from attattr_batch.store.connection import Store
-from attattr_batch.store.ingest import ChunkFacts, commit_chunk
+from attattr_batch.store.database import connection as module
+from attattr_batch.store.database import opening
+from attattr_batch.store.database.connection import Store
+from attattr_batch.store.writing.ingest import ChunkFacts, commit_chunk
 
 PER_CHUNK = 2
 REPEATED = 1000  # 12,000 edges an example: as many as one of BERT-base may have

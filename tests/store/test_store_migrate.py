@@ -16,10 +16,10 @@ from sqlalchemy.pool import NullPool
 
 from attattr_batch.cli.main import run_command_line
 from attattr_batch.errors import StoreError
-from attattr_batch.resources import data_folder
-from attattr_batch.store import migrate
-from attattr_batch.store.connection import Store
-from attattr_batch.store.tables import metadata
+from attattr_batch.files import data_folder
+from attattr_batch.store.database import migrate
+from attattr_batch.store.database.connection import Store
+from attattr_batch.store.database.tables import metadata
 
 HEAD = migrate.SCHEMA_VERSION
 NEXT = f"{int(HEAD) + 1:04}"

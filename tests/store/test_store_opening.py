@@ -17,9 +17,9 @@ import pytest
 from fabricate import commit, filled_store, new_store, register, registered_store, rows
 
 from attattr_batch.errors import StoreError
-from attattr_batch.store.connection import Store
-from attattr_batch.store.opening import log_of
-from attattr_batch.store.tables import metadata
+from attattr_batch.store.database.connection import Store
+from attattr_batch.store.database.opening import log_of
+from attattr_batch.store.database.tables import metadata
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -198,7 +198,7 @@ def as_nobody(code: str) -> str:
         "import os, traceback\n"
         "from pathlib import Path\n"
         "from attattr_batch.errors import StoreError\n"
-        "from attattr_batch.store.connection import Store\n"
+        "from attattr_batch.store.database.connection import Store\n"
         "Store('/tmp/warm-up-that-does-not-exist')\n"
         "if os.getuid() == 0: os.setuid(65534)\n"
         "try:\n"

@@ -18,9 +18,9 @@ from fabricate import (
 )
 
 from attattr_batch.errors import StoreError
-from attattr_batch.store.ingest import Failure, record_failures
-from attattr_batch.store.rows import BadFactsError
-from attattr_batch.store.runs import (
+from attattr_batch.store.writing.ingest import Failure, record_failures
+from attattr_batch.store.writing.rows import BadFactsError
+from attattr_batch.store.writing.runs import (
     clear_failures,
     delete_run,
     find_run,

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from attattr_batch.errors import UserError
-from attattr_batch.resources import data_folder
-from attattr_batch.store.sqlfile import load_file, load_folder
+from attattr_batch.files import data_folder
+from attattr_batch.store.database.sqlfile import load_file, load_folder
 
 FULL = """\
 -- name: pairs

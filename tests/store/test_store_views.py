@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from fabricate import commit, execute, filled_store, new_store, register, registered_store, rows
 
-from attattr_batch.store.builds import JobRun, log_job
-from attattr_batch.store.connection import Store, _views_checked, raw
-from attattr_batch.store.ingest import Failure, record_failures
+from attattr_batch.store.database.connection import Store, _views_checked, raw
+from attattr_batch.store.writing.builds import JobRun, log_job
+from attattr_batch.store.writing.ingest import Failure, record_failures
 
 STORED = ["head_scores", "layer_scores", "target_scores", "edges", "layer_edges"]
 

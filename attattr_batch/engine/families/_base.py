@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from attattr_batch.records import EncodedExample
+from attattr_batch.data.records import EncodedExample
 
 
 @dataclass(frozen=True)
@@ -26,22 +26,22 @@ class Batch:
 
     Attributes:
         input_ids: Token ids.
-        keep: True for real tokens, False for padding.
+        attention_mask: True for real tokens, False for padding.
         token_type_ids: Segment ids, or None for models without them.
     """
 
     input_ids: Int[Tensor, "row token"]
-    keep: Bool[Tensor, "row token"]
+    attention_mask: Bool[Tensor, "row token"]
     token_type_ids: Int[Tensor, "row token"] | None
 
     @property
     def padded(self) -> bool:
         """Whether any row is shorter than the longest."""
-        return not bool(self.keep.all())
+        return not bool(self.attention_mask.all())
 
     def model_inputs(self) -> dict[str, Tensor]:
         """The keyword arguments of a transformers model."""
-        inputs = {"input_ids": self.input_ids, "attention_mask": self.keep.long()}
+        inputs = {"input_ids": self.input_ids, "attention_mask": self.attention_mask.long()}
         if self.token_type_ids is not None:
             inputs["token_type_ids"] = self.token_type_ids
         return inputs
@@ -57,12 +57,12 @@ def collate(examples: Sequence[EncodedExample], pad_token_id: int, device: torch
     ids = [torch.tensor(example.input_ids) for example in examples]
     lengths = torch.tensor([len(row) for row in ids])
     input_ids = pad_sequence(ids, batch_first=True, padding_value=pad_token_id)
-    keep = torch.arange(input_ids.shape[1])[None, :] < lengths[:, None]
+    attention_mask = torch.arange(input_ids.shape[1])[None, :] < lengths[:, None]
     types = None
     if examples[0].token_type_ids is not None:
         rows = [torch.tensor(example.token_type_ids) for example in examples]
         types = pad_sequence(rows, batch_first=True).to(device)
-    return Batch(input_ids.to(device), keep.to(device), types)
+    return Batch(input_ids.to(device), attention_mask.to(device), types)
 
 
 class Trace(ABC):
@@ -88,8 +88,8 @@ class Trace(ABC):
 
     @abstractmethod
     def replay(
-        self, layer: int, rows: Int[Tensor, " pass"], context: Float[Tensor, "pass reach width"]
-    ) -> Float[Tensor, "pass label"]:
+        self, layer: int, rows: Int[Tensor, " replay"], context: Float[Tensor, "replay reach width"]
+    ) -> Float[Tensor, "replay label"]:
         """Runs the model from `layer`'s output projection upward with the given context vectors.
 
         Args:
@@ -100,14 +100,14 @@ class Trace(ABC):
 
     @abstractmethod
     def without_heads(
-        self, first: int, rows: Int[Tensor, " pass"], keep: Bool[Tensor, "pass layer head"]
-    ) -> Float[Tensor, "pass label"]:
+        self, first: int, rows: Int[Tensor, " replay"], head_mask: Bool[Tensor, "replay layer head"]
+    ) -> Float[Tensor, "replay label"]:
         """Runs the model with heads removed: their attention probabilities, so their contexts, become zero.
 
         Args:
             first: Lowest layer in which any pass removes a head; the clean pass serves below it.
             rows: For every pass, the batch row it belongs to.
-            keep: False for the heads to remove.
+            head_mask: False for the heads to remove.
         """
 
 

@@ -107,7 +107,7 @@ class _InterceptedTrace(Trace):
     def attention(self, layer: int) -> tuple[Tensor, Tensor]:
         return self._attention[layer]
 
-    def replay(self, layer: int, rows: Int[Tensor, " pass"], context: Tensor) -> Tensor:
+    def replay(self, layer: int, rows: Int[Tensor, " replay"], context: Tensor) -> Tensor:
         def replace(at: int, clean: Tensor, attention: Tensor, value: Tensor) -> Tensor:
             return context if at == layer else clean
 
@@ -115,11 +115,11 @@ class _InterceptedTrace(Trace):
         return self._encoder.run(inputs, replace)
 
     def without_heads(
-        self, first: int, rows: Int[Tensor, " pass"], keep: Bool[Tensor, "pass layer head"]
+        self, first: int, rows: Int[Tensor, " replay"], head_mask: Bool[Tensor, "replay layer head"]
     ) -> Tensor:
         def remove(at: int, clean: Tensor, attention: Tensor, value: Tensor) -> Tensor:
             heads = clean.unflatten(-1, (self._encoder.n_heads, -1))
-            return (heads * keep[:, None, at, :, None]).flatten(2)
+            return (heads * head_mask[:, None, at, :, None]).flatten(2)
 
         inputs = {name: tensor[rows] for name, tensor in self.batch.model_inputs().items()}
         return self._encoder.run(inputs, remove)

@@ -43,13 +43,13 @@ class LayeredEncoder(Encoder):
     def after_attention(
         self,
         layer: int,
-        hidden: Float[Tensor, "pass reach width"],
-        context: Float[Tensor, "pass reach width"],
-    ) -> Float[Tensor, "pass reach width"]:
+        hidden: Float[Tensor, "replay reach width"],
+        context: Float[Tensor, "replay reach width"],
+    ) -> Float[Tensor, "replay reach width"]:
         """The rest of a layer: output projection, residual, normalisation, feed-forward network."""
 
     @abstractmethod
-    def classify(self, hidden: Float[Tensor, "pass reach width"]) -> Float[Tensor, "pass label"]:
+    def classify(self, hidden: Float[Tensor, "replay reach width"]) -> Float[Tensor, "replay label"]:
         """Class scores from the last layer's output at the first token."""
 
     def logits(self, batch: Batch) -> Float[Tensor, "row label"]:
@@ -62,7 +62,7 @@ class LayeredEncoder(Encoder):
         return 1 if layer == self.n_layers - 1 else None
 
     def project(
-        self, layer: int, hidden: Float[Tensor, "pass token width"], reach: int | None = None
+        self, layer: int, hidden: Float[Tensor, "replay token width"], reach: int | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Queries (of the first `reach` positions), keys and values, each [pass, head, token, head_width]."""
         query, key, value = self.projections(layer)
@@ -73,13 +73,13 @@ class LayeredEncoder(Encoder):
         )
 
     def context(
-        self, layer: int, hidden: Float[Tensor, "pass token width"], mask: Tensor | None
-    ) -> Float[Tensor, "pass reach width"]:
+        self, layer: int, hidden: Float[Tensor, "replay token width"], mask: Tensor | None
+    ) -> Float[Tensor, "replay reach width"]:
         """Context vectors of a layer through the fused kernel, at the positions that matter."""
         query, key, value = self.project(layer, hidden, self.reach(layer))
         return _fused_attention(query, key, value, mask).transpose(1, 2).flatten(2)
 
-    def _by_head(self, projected: Float[Tensor, "pass token width"]) -> Tensor:
+    def _by_head(self, projected: Float[Tensor, "replay token width"]) -> Tensor:
         return projected.unflatten(-1, (self.n_heads, self.head_width)).transpose(1, 2)
 
     def trace(self, batch: Batch) -> Trace:
@@ -91,7 +91,7 @@ class _LayeredTrace(Trace):
     def __init__(self, encoder: LayeredEncoder, batch: Batch):
         self.batch = batch
         self._encoder = encoder
-        self._mask = batch.keep[:, None, None, :] if batch.padded else None
+        self._mask = batch.attention_mask[:, None, None, :] if batch.padded else None
         self._inputs: list[Tensor] = []
         self.contexts = []
         with torch.no_grad():
@@ -115,7 +115,7 @@ class _LayeredTrace(Trace):
             scores = scores.masked_fill(~self._mask, -torch.inf)
         return scores.softmax(-1), value
 
-    def replay(self, layer: int, rows: Int[Tensor, " pass"], context: Tensor) -> Tensor:
+    def replay(self, layer: int, rows: Int[Tensor, " replay"], context: Tensor) -> Tensor:
         encoder = self._encoder
         mask = None if self._mask is None else self._mask[rows]
         hidden = self._inputs[layer][rows, : encoder.reach(layer)]
@@ -126,14 +126,14 @@ class _LayeredTrace(Trace):
         return encoder.classify(hidden)
 
     def without_heads(
-        self, first: int, rows: Int[Tensor, " pass"], keep: Bool[Tensor, "pass layer head"]
+        self, first: int, rows: Int[Tensor, " replay"], head_mask: Bool[Tensor, "replay layer head"]
     ) -> Tensor:
         encoder = self._encoder
         mask = None if self._mask is None else self._mask[rows]
         hidden = self._inputs[first][rows]
         for layer in range(first, encoder.n_layers):
             heads = encoder.context(layer, hidden, mask).unflatten(-1, (encoder.n_heads, encoder.head_width))
-            context = (heads * keep[:, None, layer, :, None]).flatten(2)
+            context = (heads * head_mask[:, None, layer, :, None]).flatten(2)
             hidden = encoder.after_attention(layer, hidden[:, : encoder.reach(layer)], context)
         return encoder.classify(hidden)
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import deque
 
+from attattr_batch.data.records import Chunk
 from attattr_batch.errors import UserError
 from attattr_batch.passes import Work, Worker
-from attattr_batch.records import Chunk
-from attattr_batch.runtime.executors._base import Lost, Outcome, run_chunk
+from attattr_batch.runtime.executors.outcomes import ChunkOutcome, Lost, run_chunk
 
 _SHOWN_IDS = 8
 
@@ -28,7 +28,7 @@ class LocalExecutor:
         """Keeps the chunk for the next `wait`."""
         self._chunks.append(chunk)
 
-    def wait(self, timeout_s: float) -> list[Outcome]:
+    def wait(self, timeout_s: float) -> list[ChunkOutcome]:
         """Computes the waiting chunk, however long it takes.
 
         Raises:

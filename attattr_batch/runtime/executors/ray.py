@@ -14,13 +14,13 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any
 
+from attattr_batch.data.records import Chunk
 from attattr_batch.errors import TerminalError, UserError
 from attattr_batch.passes import Portable, Work
-from attattr_batch.records import Chunk
-from attattr_batch.runtime.executors._base import Failed, Lost, Outcome
+from attattr_batch.runtime.executors.outcomes import ChunkOutcome, Failed, Lost
 from attattr_batch.runtime.executors.pools import Pool
 from attattr_batch.runtime.executors.ray_actor import Actor, Started
-from attattr_batch.runtime.executors.ray_handles import Handle, Shape, pick
+from attattr_batch.runtime.executors.ray_handles import PoolState, RayWorker, pick
 from attattr_batch.runtime.executors.ray_session import (
     first_line,
     last_line,
@@ -70,15 +70,16 @@ class RayExecutor:
         log.info("computing on Ray with %s", "; ".join(map(str, fitted)))
         works = [work for work, _ in shapes]
         self._shapes = [
-            Shape(self._ray.put(work), pool, pool.workers) for work, pool in zip(works, fitted, strict=True)
+            PoolState(self._ray.put(work), pool, pool.workers)
+            for work, pool in zip(works, fitted, strict=True)
         ]
         self._portable = next((work for work in works if isinstance(work, Portable)), None)
         self._files: Any = None
-        self._placing: dict[Any, Handle] = {}
-        self._starting: dict[Any, Handle] = {}
-        self._idle: list[Handle] = []
-        self._asked: dict[Any, tuple[Handle, Chunk]] = {}
-        self._busy: dict[Any, tuple[Handle, Chunk]] = {}
+        self._placing: dict[Any, RayWorker] = {}
+        self._starting: dict[Any, RayWorker] = {}
+        self._idle: list[RayWorker] = []
+        self._asked: dict[Any, tuple[RayWorker, Chunk]] = {}
+        self._busy: dict[Any, tuple[RayWorker, Chunk]] = {}
         self._held: list[Chunk] = []
         self._began_at = self._worked_at = time.monotonic()
         self._ever_worked = False
@@ -105,7 +106,7 @@ class RayExecutor:
         else:
             self._compute(handle, chunk)
 
-    def wait(self, timeout_s: float) -> list[Outcome]:
+    def wait(self, timeout_s: float) -> list[ChunkOutcome]:
         """Waits for workers to start, to finish, or to die.
 
         Raises:
@@ -119,7 +120,7 @@ class RayExecutor:
         ready, _ = self._ray.wait(waiting, num_returns=1, timeout=timeout_s)
         # Take what is ready, oldest first, or one fast worker could keep the others waiting.
         more, _ = self._ray.wait(waiting, num_returns=min(len(waiting), _AT_ONCE), timeout=0)
-        outcomes: list[Outcome] = []
+        outcomes: list[ChunkOutcome] = []
         for reference in dict.fromkeys([*ready, *more]):
             if reference in self._placing:
                 self._placed(reference)
@@ -149,10 +150,10 @@ class RayExecutor:
                 for _ in range(count):
                     self._place_actor(shape)
 
-    def _place_actor(self, shape: Shape) -> None:
+    def _place_actor(self, shape: PoolState) -> None:
         pool = shape.pool
         options = {"num_cpus": pool.cpus, "num_gpus": pool.gpus, "max_restarts": 0, "max_task_retries": 0}
-        handle = Handle(shape, self._ray.remote(Actor).options(**options).remote(shape.work))
+        handle = RayWorker(shape, self._ray.remote(Actor).options(**options).remote(shape.work))
         self._placing[handle.actor.name.remote()] = handle
 
     def _placed(self, reference: Any) -> None:
@@ -164,7 +165,7 @@ class RayExecutor:
             return
         self._start(handle)
 
-    def _start(self, handle: Handle, *files: Any) -> None:
+    def _start(self, handle: RayWorker, *files: Any) -> None:
         handle.deadline = time.monotonic() + _START_S
         self._starting[handle.actor.start.remote(*files)] = handle
 
@@ -187,7 +188,7 @@ class RayExecutor:
         handle.shape.failed_starts, handle.shape.start_at = 0, 0.0
         self._idle.append(handle)
 
-    def _failed_start(self, handle: Handle, message: str) -> None:
+    def _failed_start(self, handle: RayWorker, message: str) -> None:
         """Has another worker of the pool tried later; ends a run that gets none at all."""
         shape = handle.shape
         shape.missing += 1
@@ -214,7 +215,7 @@ class RayExecutor:
             self._files = self._ray.put(files)
         return self._files
 
-    def _compute(self, handle: Handle, chunk: Chunk) -> None:
+    def _compute(self, handle: RayWorker, chunk: Chunk) -> None:
         handle.deadline = time.monotonic() + self._deadline_s
         self._busy[handle.actor.compute.remote(chunk)] = (handle, chunk)
 
@@ -237,10 +238,10 @@ class RayExecutor:
         for chunk in held:
             self.submit(chunk)
 
-    def _ended(self, reference: Any) -> Outcome:
+    def _ended(self, reference: Any) -> ChunkOutcome:
         handle, chunk = self._busy.pop(reference)
         try:
-            outcome: Outcome = self._ray.get(reference)
+            outcome: ChunkOutcome = self._ray.get(reference)
         except self._ray.exceptions.RayTaskError as error:
             self._free(handle)
             cause = error.cause or error
@@ -259,7 +260,7 @@ class RayExecutor:
         self._free(handle)
         return outcome
 
-    def _free(self, handle: Handle) -> None:
+    def _free(self, handle: RayWorker) -> None:
         """Makes a worker idle; one whose answer crossed its end is replaced."""
         if handle.killed:
             handle.shape.missing += 1

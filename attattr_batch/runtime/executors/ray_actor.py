@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from attattr_batch.data.records import Chunk
 from attattr_batch.errors import TerminalError, UserError
 from attattr_batch.passes import Portable, Work, Worker
-from attattr_batch.records import Chunk
-from attattr_batch.runtime.executors._base import Outcome, run_chunk
+from attattr_batch.runtime.executors.outcomes import ChunkOutcome, run_chunk
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Actor:
                 shutil.rmtree(copy, ignore_errors=True)  # the weights are in memory
         return Started()
 
-    def compute(self, chunk: Chunk) -> Outcome:
+    def compute(self, chunk: Chunk) -> ChunkOutcome:
         """Computes one chunk."""
         assert self._worker is not None
         return run_chunk(self._worker, chunk, self._name)

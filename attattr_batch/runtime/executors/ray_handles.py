@@ -6,12 +6,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from attattr_batch.records import Chunk
+from attattr_batch.data.records import Chunk
 from attattr_batch.runtime.executors.pools import Pool
 
 
 @dataclass
-class Shape:
+class PoolState:
     """A pool: what its workers do, how many are to be started, and how that went.
 
     Attributes:
@@ -30,7 +30,7 @@ class Shape:
 
 
 @dataclass
-class Handle:
+class RayWorker:
     """The driver's side of an actor.
 
     Attributes:
@@ -42,7 +42,7 @@ class Handle:
         failed: Examples that raised on it.
     """
 
-    shape: Shape
+    shape: PoolState
     actor: Any
     name: str = "a worker that has not started"
     deadline: float = float("inf")
@@ -50,7 +50,7 @@ class Handle:
     failed: set[int] = field(default_factory=set)
 
 
-def pick(chunk: Chunk, idle: Sequence[Handle], working: Iterable[Handle]) -> Handle | None:
+def pick(chunk: Chunk, idle: Sequence[RayWorker], working: Iterable[RayWorker]) -> RayWorker | None:
     """Who gets a chunk: who has been idle for longest, and has not failed it.
 
     A worker that fails whatever it gets is sooner idle than those that compute: it would have both attempts.

@@ -1,0 +1,47 @@
+"""Protocols that every kind of pass fulfils for the runtime.
+
+This module must not import torch: an executor's process has to start within a second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol, Self, runtime_checkable
+
+import pyarrow as pa
+
+from attattr_batch.data.records import Chunk
+
+
+class Worker(Protocol):
+    """Computes chunks, one at a time, with a model already loaded."""
+
+    def compute(self, chunk: Chunk) -> Mapping[str, pa.Table]:
+        """Returns the chunk's rows by table name."""
+
+
+class Work(Protocol):
+    """All that a worker needs to start, small enough to send to it (picklable)."""
+
+    def start(self) -> Worker:
+        """Loads what the worker needs; called once in the worker's process.
+
+        Raises:
+            UserError: no worker of this pass can ever start (a wrong model, say, or one that is not the
+                model that was planned).
+        """
+
+
+@runtime_checkable
+class Portable(Protocol):
+    """Work that needs the files of a folder, which can be sent to a machine that lacks them."""
+
+    def is_here(self) -> bool:
+        """Whether this machine has the very files."""
+
+    def files(self) -> Sequence[Path]:
+        """The files, on the driver's machine."""
+
+    def moved(self, folder: Path) -> Self:
+        """The same work with the files elsewhere."""
