@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from attattr_batch.choices import DType
+from attattr_batch.choices import DType, Quadrature
 from attattr_batch.data.encoding import check_tokenizer, check_vocabulary, encode, lacks_text
-from attattr_batch.data.records import Dataset, EncodedExample, Example
+from attattr_batch.data.records import EncodedExample, Example
 from attattr_batch.engine.attribution import Method
 from attattr_batch.engine.devices import choose_device
 from attattr_batch.engine.model_source import find_model
@@ -22,7 +22,7 @@ from attattr_batch.errors import UserError, unknown_name
 from attattr_batch.markup import escape, notebook_table
 from attattr_batch.report.bertviz import head_view_json
 from attattr_batch.report.matrices import head_summed_matrix, shaded_tokens
-from attattr_batch.spec import Quadrature, RunSpec, make_spec
+from attattr_batch.spec import MethodSettings, make_settings
 
 _EDGES_SHOWN = 5
 
@@ -163,21 +163,13 @@ def attribute(
     Raises:
         UserError: model, text, label or settings cannot be used.
     """
-    settings = {
-        "model": str(model) if isinstance(model, (str, Path)) else "-",
-        "task": "-",
-        "quadrature": quadrature,
-        "nodes": nodes,
-        "tolerance": tolerance,
-        "dtype": dtype,
-        "max_length": max_length,
-    }
-    spec = make_spec(settings, where="`attribute`")
+    given = {"quadrature": quadrature, "nodes": nodes, "tolerance": tolerance, "dtype": dtype}
+    settings = make_settings(MethodSettings, given | {"max_length": max_length}, where="`attribute`")
     model, tokenizer = _load(model, tokenizer)
     names = dict(model.config.id2label)
     wanted = None if label is None else _label_id(label, names)
-    example = _encode(model.config, tokenizer, (text, text_pair), spec)
-    method = Method(spec.quadrature, spec.nodes, spec.tolerance, spec.dtype)
+    example = _encode(model.config, tokenizer, (text, text_pair), settings.max_length)
+    method = Method(settings.quadrature, settings.nodes, settings.tolerance, settings.dtype)
     found = attribute_example(model, example, wanted, method)
     return _attribution(found, example, tokenizer, names)
 
@@ -211,13 +203,12 @@ def _load(model: Any, tokenizer: Any) -> tuple[Any, Any]:
     return model, tokenizer
 
 
-def _encode(config: Any, tokenizer: Any, texts: tuple[str, str | None], spec: RunSpec) -> EncodedExample:
+def _encode(config: Any, tokenizer: Any, texts: tuple[str, str | None], max_length: int) -> EncodedExample:
     for text in texts:
         if text is not None and (not isinstance(text, str) or not text.strip()):
             raise UserError("a text must be a string that is not empty", got=repr(text))
     example = Example(0, *texts, None)
-    dataset = Dataset("-", "-", "-", (), (example,))
-    (encoded,) = encode(dataset, tokenizer, min(spec.max_length, token_limit(config, tokenizer)))
+    (encoded,) = encode([example], tokenizer, min(max_length, token_limit(config, tokenizer)))
     if lacks_text(example, encoded):
         raise UserError("the tokenizer makes no token of the text", got=repr(texts))
     check_vocabulary([encoded], config.vocab_size)

@@ -4,6 +4,15 @@ from __future__ import annotations
 
 from typing import Literal
 
+Quadrature = Literal["adaptive", "left-riemann", "right-riemann", "gauss-legendre"]
+"""Integration rules: the adaptive one, the paper's, the released code's, and Gauss's."""
+
+Device = Literal["auto", "cpu", "cuda"]
+"""Devices that a spec may ask for."""
+
+ExecutorName = Literal["auto", "local", "ray"]
+"""Where a pass may be computed: in this process, or on Ray."""
+
 DType = Literal["float32", "bfloat16"]
 """Arithmetic along the path of integration."""
 

@@ -20,7 +20,7 @@ from attattr_batch.markup import escape, notebook_message, notebook_table
 from attattr_batch.report.figures import chosen_runs, figure_rows, find_figure, with_criterion
 from attattr_batch.report.theme import Chart, themed
 from attattr_batch.runtime.progress import reporting, stderr_console
-from attattr_batch.spec import make_machine, make_spec
+from attattr_batch.spec import MachineSettings, make_settings, make_spec
 from attattr_batch.store.database.connection import Store, arrow_result, statement_errors
 from attattr_batch.store.writing.jobs import table_names
 from attattr_batch.store.writing.runs import resolve_run
@@ -161,7 +161,7 @@ class Results:
             params={key: value_text(value) for key, value in (params or {}).items()},
             folder=None if folder is None else Path(folder),
             retry_errors=retry_errors,
-            machine=make_machine(machine, where="run_jobs()"),
+            machine=make_settings(MachineSettings, machine, where="run_jobs()"),
         )
         with reporting(stderr_console()) as report:
             return run_jobs(self._store, request, report)

@@ -16,7 +16,7 @@ from attattr_batch.passes.reopening import (
 )
 from attattr_batch.passes.requests import Attack, Mask, Request
 from attattr_batch.runtime.execution import ExecutionSettings, complete_pass
-from attattr_batch.spec import Machine
+from attattr_batch.spec import MachineSettings
 from attattr_batch.store.database.connection import Store
 from attattr_batch.store.writing.jobs import register_requested_pass
 from attattr_batch.store.writing.runs import PassKind
@@ -52,7 +52,7 @@ def answer_request(store: Store, job: Job, run: Row[Any], order: Request[Any], h
 
 
 def _plan(
-    job: Job, stored: ReopenedRun, machine: Machine, order: Request[Mask] | Request[Attack]
+    job: Job, stored: ReopenedRun, machine: MachineSettings, order: Request[Mask] | Request[Attack]
 ) -> RequestPlan:
     if job.materialized == "masked_accuracy":
         return plan_masked_accuracy(stored, machine, job.name, cast(Request[Mask], order))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,16 +17,7 @@ from attattr_batch.cli.logs import (
     say,
     set_up_logging,
 )
-from attattr_batch.cli.machine import (
-    AddressOption,
-    BatchTokensOption,
-    ChunkDeadlineOption,
-    DeviceOption,
-    ExecutorOption,
-    RetryErrorsOption,
-    StageOption,
-    WorkersOption,
-)
+from attattr_batch.cli.options import RetryErrorsOption, settings_as_options
 from attattr_batch.cli.output import (
     DEFAULT_DB,
     DbOption,
@@ -38,7 +29,7 @@ from attattr_batch.cli.output import (
     stderr,
 )
 from attattr_batch.errors import UserError
-from attattr_batch.spec import make_machine
+from attattr_batch.spec import MachineSettings, make_settings
 
 if TYPE_CHECKING:
     from attattr_batch.analysis.parameters import Parameter
@@ -118,6 +109,7 @@ def _declared(parameter: Parameter) -> str:
     return f"{parameter.name} ({parameter.values}; default {parameter.default_text})"
 
 
+@settings_as_options(MachineSettings.model_fields)
 def run(
     jobs: Annotated[
         list[str] | None, typer.Argument(metavar="[JOB]...", help="Jobs to build; none: every job.")
@@ -136,13 +128,8 @@ def run(
         ),
     ] = None,
     folder: FolderOption = None,
-    device: DeviceOption = None,
-    executor: ExecutorOption = None,
-    workers: WorkersOption = None,
-    address: AddressOption = None,
-    batch_tokens: BatchTokensOption = None,
-    chunk_deadline: ChunkDeadlineOption = None,
-    stage: StageOption = None,
+    *,
+    settings: dict[str, Any],
     retry_errors: RetryErrorsOption = False,
     metrics: MetricsOption = None,
     db: DbOption = DEFAULT_DB,
@@ -167,22 +154,13 @@ def run(
     from attattr_batch.store.database.connection import Store
 
     set_up_logging(quiet=quiet, verbose=verbose, form=log_format, file=log_file)
-    machine = {
-        "device": device,
-        "executor": executor,
-        "workers": workers,
-        "address": address,
-        "batch_tokens": batch_tokens,
-        "chunk_deadline": chunk_deadline,
-        "stage": stage,
-    }
     request = JobRequest(
         names=jobs or (),
         runs=runs or (),
         params=dict(_pair(text) for text in param or ()),
         folder=folder,
         retry_errors=retry_errors,
-        machine=make_machine({key: value for key, value in machine.items() if value is not None}),
+        machine=make_settings(MachineSettings, settings),
     )
     with progress_reporter(log_format, metrics, quiet=quiet) as report:
         results = run_jobs(Store(db), request, report)

@@ -6,7 +6,7 @@ import inspect
 import textwrap
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,16 +19,7 @@ from attattr_batch.cli.logs import (
     say,
     set_up_logging,
 )
-from attattr_batch.cli.machine import (
-    AddressOption,
-    BatchTokensOption,
-    ChunkDeadlineOption,
-    DeviceOption,
-    ExecutorOption,
-    RetryErrorsOption,
-    StageOption,
-    WorkersOption,
-)
+from attattr_batch.cli.options import RetryErrorsOption, is_flag, meaning, settings_as_options
 from attattr_batch.cli.output import (
     DEFAULT_DB,
     DbOption,
@@ -38,27 +29,9 @@ from attattr_batch.cli.output import (
     VerboseOption,
     print_rows,
 )
-from attattr_batch.cli.settings import (
-    DataDirOption,
-    DatasetOption,
-    DTypeOption,
-    LimitOption,
-    MaxLengthOption,
-    ModelOption,
-    NameOption,
-    NodesOption,
-    QuadratureOption,
-    RevisionOption,
-    SpecArgument,
-    SplitOption,
-    TargetOption,
-    TaskOption,
-    ToleranceOption,
-    TopKOption,
-    meaning,
-)
 from attattr_batch.errors import UserError
-from attattr_batch.spec import RunSpec, load_spec, make_spec
+from attattr_batch.spec import RUN_KEYS, RunSpec, make_spec
+from attattr_batch.spec_file import load_spec
 
 if TYPE_CHECKING:
     from attattr_batch.runtime.driver import Reporter
@@ -74,30 +47,11 @@ def register(app: typer.Typer) -> None:
     )(run)
 
 
+@settings_as_options(RUN_KEYS)
 def run(
-    spec: SpecArgument = None,
-    task: TaskOption = None,
-    model: ModelOption = None,
-    revision: RevisionOption = None,
-    data_dir: DataDirOption = None,
-    dataset: DatasetOption = None,
-    split: SplitOption = None,
-    limit: LimitOption = None,
-    max_length: MaxLengthOption = None,
-    name: NameOption = None,
-    target: TargetOption = None,
-    quadrature: QuadratureOption = None,
-    nodes: NodesOption = None,
-    tolerance: ToleranceOption = None,
-    dtype: DTypeOption = None,
-    top_k: TopKOption = None,
-    device: DeviceOption = None,
-    executor: ExecutorOption = None,
-    workers: WorkersOption = None,
-    address: AddressOption = None,
-    batch_tokens: BatchTokensOption = None,
-    chunk_deadline: ChunkDeadlineOption = None,
-    stage: StageOption = None,
+    spec: Annotated[Path | None, typer.Argument(help="Run spec (YAML). Flags win over it.")] = None,
+    *,
+    settings: dict[str, Any],
     retry_errors: RetryErrorsOption = False,
     metrics: MetricsOption = None,
     db: DbOption = DEFAULT_DB,
@@ -112,11 +66,8 @@ def run(
     Without a spec, task, dataset or model: the bundled mini-GLUE with its tiny models. The same settings
     again resume an unfinished run, and do nothing for a finished one. Ctrl-C loses nothing that is committed.
     """
-    given = locals()  # before anything else is assigned: the parameters, by name
-    flags = {key: given[key] for key in RunSpec.model_fields if given.get(key) is not None}
     set_up_logging(quiet=quiet, verbose=verbose, form=log_format, file=log_file)
-    specs = _specs(spec, flags)
-    summaries = []
+    specs, summaries = _specs(spec, settings), []
     with progress_reporter(log_format, metrics, quiet=quiet) as report:
         for one in specs:
             summaries.append(_run_one(one, db, report, retry_errors=retry_errors))
@@ -132,8 +83,10 @@ def run(
 
 def _spec_keys() -> str:
     """The keys without a flag, for --help."""
-    keys = [key for key in RunSpec.model_fields if key not in inspect.signature(run).parameters]
-    lines = [textwrap.fill(f"- {key}: {meaning(key)}", 76, subsequent_indent="  ") for key in keys]
+    keys = {key: field for key, field in RUN_KEYS.items() if not is_flag(field)}
+    lines = [
+        textwrap.fill(f"- {key}: {meaning(field)}", 76, subsequent_indent="  ") for key, field in keys.items()
+    ]
     # Without the mark \b the list would be filled into one paragraph.
     return "\n".join(
         ["Settings are keys of a spec (`data_dir` for --data-dir), which has these too:\n\n\b", *lines]
@@ -145,7 +98,8 @@ def _specs(path: Path | None, flags: dict[str, Any]) -> list[RunSpec]:
         return load_spec(path, flags)
     if {"task", "dataset", "model"} & set(flags):
         return [make_spec(flags)]
-    about = [key for key in ("data_dir", "split", "revision", "name") if key in flags]
+    unclear = ("name", "revision", "data_dir", "dataset_config", "dataset_revision", "split")
+    about = [key for key in unclear if key in flags]
     if about:  # the bundled data would not be what is meant
         raise UserError(
             "the options do not say what to attribute",

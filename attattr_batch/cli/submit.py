@@ -30,7 +30,7 @@ def submit(
     """Submit runs as a Ray job; the same runs into the same store are submitted once."""
     set_up_logging(quiet=quiet)
     from attattr_batch.runtime.submission import Jobs
-    from attattr_batch.spec import load_spec
+    from attattr_batch.spec_file import load_spec
 
     jobs = Jobs(address)
     submission = jobs.submit(load_spec(spec), db.absolute())

@@ -20,13 +20,16 @@ from attattr_batch.passes.masking import MaskedAccuracyWork
 from attattr_batch.passes.model_work import ModelWork
 from attattr_batch.passes.planning import CHUNK_EXAMPLES, default_batch_tokens, device_for
 from attattr_batch.passes.requests import Attack, Mask, Request
-from attattr_batch.spec import Machine, make_spec
+from attattr_batch.spec import MachineSettings, make_spec
 from attattr_batch.store.writing.runs import run_dataset
 
 _CHUNK_TOKENS = 150_000
 """Tokens that a chunk's forward passes have together, about: half a minute's work of one CPU worker."""
 
 _NO_LIMIT = 1 << 30
+
+_SETTINGS = ("model", "task", "dataset", "max_length")
+"""The settings of a run that its later passes need."""
 
 
 @dataclass(frozen=True)
@@ -111,10 +114,12 @@ def reopen_run(connection: Connection, run: Row[Any]) -> ReopenedRun:
         ModelGoneError: the model is gone, or it or its tokenizer is no longer the one the run was made with.
     """
     identity = json.loads(run.identity)
-    spec = make_spec(json.loads(run.config), where=f"run {run.name}")
+    # Not all of them: the method's may be some that only an earlier release allowed.
+    settings = {key: value for key, value in json.loads(run.config).items() if key in _SETTINGS}
+    spec = make_spec(settings, where=f"run {run.name}")
     try:
         revision = identity["model"].get("commit")
-        source = find_model(spec.model, task=spec.task, revision=revision).pinned()
+        source = find_model(spec.model, task=spec.data.task, revision=revision).pinned()
     except UserError as error:
         raise ModelGoneError(f"the model of run {run.name} cannot be found again: {error}") from error
     if source.identity() != identity["model"]:
@@ -125,7 +130,7 @@ def reopen_run(connection: Connection, run: Row[Any]) -> ReopenedRun:
         )
     config, tokenizer = load_config(source), load_tokenizer(source)
     dataset = run_dataset(connection, run)
-    max_length = min(spec.max_length, token_limit(config, tokenizer))
+    max_length = min(spec.method.max_length, token_limit(config, tokenizer))
     # Identities before version 4 do not say.
     if identity.get("tokens") not in (None, tokens_key(encode(dataset, tokenizer, max_length))):
         raise ModelGoneError(
@@ -145,19 +150,21 @@ def reopen_run(connection: Connection, run: Row[Any]) -> ReopenedRun:
     )
 
 
-def plan_masked_accuracy(run: ReopenedRun, machine: Machine, job: str, order: Request[Mask]) -> RequestPlan:
+def plan_masked_accuracy(
+    run: ReopenedRun, machine: MachineSettings, job: str, order: Request[Mask]
+) -> RequestPlan:
     """Plans the answers with heads removed that a job has ordered."""
     work = MaskedAccuracyWork(job=job, order=order, **_common(run, machine))
     return _plan(run, work, order, run.max_length)
 
 
-def plan_attack(run: ReopenedRun, machine: Machine, job: str, order: Request[Attack]) -> RequestPlan:
+def plan_attack(run: ReopenedRun, machine: MachineSettings, job: str, order: Request[Attack]) -> RequestPlan:
     """Plans the answers to attacked examples that a job has ordered."""
     work = AttackWork(job=job, order=order, max_length=run.max_length, **_common(run, machine))
     return _plan(run, work, order, _NO_LIMIT)  # truncated after the insertion
 
 
-def _common(run: ReopenedRun, machine: Machine) -> dict[str, Any]:
+def _common(run: ReopenedRun, machine: MachineSettings) -> dict[str, Any]:
     device = device_for(machine)
     tokens = machine.batch_tokens or default_batch_tokens(device, run.hidden_size)
     return {"source": run.source, "device": device, "outputs": run.outputs, "batch_tokens": tokens}
@@ -167,8 +174,7 @@ def _plan(run: ReopenedRun, work: ModelWork, order: Request[Any], max_length: in
     unknown = set(order.of) - {example.example_id for example in run.dataset}
     if unknown:
         raise UserError("a job orders answers for examples that the run lacks", got=min(unknown))
-    wanted = tuple(example for example in run.dataset if example.example_id in order.of)
-    dataset = Dataset(run.dataset.task, run.dataset.split, run.dataset.source, run.dataset.labels, wanted)
-    examples = encode(dataset, run.tokenizer, max_length) if wanted else []
+    wanted = [example for example in run.dataset if example.example_id in order.of]
+    examples = encode(wanted, run.tokenizer, max_length)
     answers_each = max(map(len, order.of.values()), default=1)
     return RequestPlan(run, work, examples, answers_each, order.key)
