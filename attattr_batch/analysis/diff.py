@@ -49,8 +49,7 @@ def diff_runs(store: Store, run_a: str | int, run_b: str | int, *, top: int = 10
         Heads are compared by the attributions of a class that both runs have: gold, or else predicted.
 
     Raises:
-        StoreError: there is no such run.
-        UserError: `top` is negative.
+        UserError: there is no such run, or `top` is negative.
     """
     if top < 0:
         raise UserError("cannot list a negative number of heads", got=top, allowed="0 or more")

@@ -11,10 +11,10 @@ import pyarrow.compute as pc
 import pytest
 from fabricate import Tables, changed, chunk, commit, facts, record, registered_store, rows, with_value
 
+from attattr_batch.errors import BadFactsError
 from attattr_batch.store.database.connection import Store
 from attattr_batch.store.database.tables import query_name, tables_written_by
 from attattr_batch.store.writing.ingest import commit_chunk
-from attattr_batch.store.writing.rows import BadFactsError
 from attattr_batch.store.writing.runs import register_pass
 
 

@@ -68,7 +68,8 @@ def export_run(store: Store, name_or_id: str | int, folder: str | Path, form: Fo
         What is in the folder: the tables, README.md with every column's meaning, run.json.
 
     Raises:
-        StoreError: there is no such run, the folder holds other things, or it cannot be written.
+        UserError: there is no such run.
+        StoreError: the folder holds other things, or it cannot be written.
     """
     target = Path(folder).resolve()
     with store.read(folder=target) as connection:
