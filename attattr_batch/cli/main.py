@@ -60,7 +60,7 @@ def options(
 
 
 app.add_typer(jobs.group)
-schedule.register(app)
+app.add_typer(schedule.group)
 add_commands(app, run, status, runs, rm, sql, verify, migrate, tree, diff, plot, report)
 add_commands(app, dashboard, export, snapshot, submit, finetune, doctor)
 

@@ -18,11 +18,12 @@ Command = Callable[..., None]
 
 
 def add_commands(app: typer.Typer, *commands: Command) -> None:
-    """Adds functions as commands of their name (`list_` as `list`), with the docstring as help."""
+    """Adds functions as commands (`list_` as `list`, `run_due` as `run-due`), with the docstring as help."""
     for command in commands:
         # Without the mark \b, click would fill the examples into one paragraph.
         text = (inspect.getdoc(command) or "").replace("\n\nExample", "\n\n\b\nExample")
-        app.command(command.__name__.rstrip("_"), help=text)(command)
+        name = command.__name__.rstrip("_").replace("_", "-")
+        app.command(name, help=text)(command)
 
 
 def settings_as_options(fields: Mapping[str, FieldInfo]) -> Callable[[Command], Command]:
