@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from attattr_batch.choices import RowTarget, Variant
+from attattr_batch.choices import RowFormat, RowTarget, Variant
 from attattr_batch.cli.logs import say
 from attattr_batch.cli.output import (
     DEFAULT_DB,
     DbOption,
-    Format,
     FormatOption,
     RunArgument,
     print_rows,
@@ -37,7 +36,7 @@ def tree(
         Path | None, typer.Option("--output", "-o", help="Picture (.svg, .png) or data (.json).")
     ] = None,
     db: DbOption = DEFAULT_DB,
-    form: FormatOption = Format.table,
+    form: FormatOption = "table",
 ) -> None:
     """Draw the attribution tree of one example, or print its edges.
 
@@ -63,14 +62,14 @@ def tree(
     say(f"wrote {output}: {count} below {grown.tokens[grown.top]!r}")
 
 
-def _print_tree(grown: Tree, form: Format) -> None:
+def _print_tree(grown: Tree, form: RowFormat) -> None:
     tokens = grown.tokens
     rows = [
         (one.layer, tokens[one.query_pos], tokens[one.key_pos], one.query_pos, one.key_pos, one.attr)
         for one in grown.edges
     ]
     print_rows(("layer", "parent", "child", "query_pos", "key_pos", "attr"), rows, form)
-    if form is Format.table:
+    if form == "table":
         about = f"top node {tokens[grown.top]!r}; gold {grown.gold}, predicted {grown.predicted}"
         say(f"{about}; `-o tree.svg` draws it")
         if grown.capped:
@@ -82,7 +81,7 @@ def diff(
     run_b: RunArgument,
     top: Annotated[int, typer.Option(help="Heads to list: those that changed most.", min=0)] = 10,
     db: DbOption = DEFAULT_DB,
-    form: FormatOption = Format.table,
+    form: FormatOption = "table",
 ) -> None:
     """Show what changed between two runs: settings, accuracy, importance of heads.
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from attattr_batch.choices import Form, RowTarget
+from attattr_batch.choices import ExportFormat, RowTarget
 from attattr_batch.cli.logs import say
 from attattr_batch.cli.output import DEFAULT_DB, DbOption, RunArgument, say_unfinished
 from attattr_batch.errors import UserError
@@ -18,7 +18,7 @@ def export(
     run: RunArgument,
     to: Annotated[Path, typer.Option(help="Folder for the tables; for bertviz, the JSON file.")],
     form: Annotated[
-        Literal[Form, "bertviz"],
+        Literal[ExportFormat, "bertviz"],
         typer.Option("--format", help="Parquet files, a folder for `datasets`, or JSON of one example."),
     ] = "parquet",
     example: Annotated[

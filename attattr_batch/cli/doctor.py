@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from attattr_batch.cli.output import DEFAULT_DB, DbOption, Format, FormatOption, print_rows
+from attattr_batch.cli.output import DEFAULT_DB, DbOption, FormatOption, print_rows
 from attattr_batch.errors import AttattrError, StoreError
 from attattr_batch.runtime.cpus import usable_cpus
 
@@ -21,7 +21,7 @@ _PACKAGES = (
 
 def doctor(
     db: DbOption = DEFAULT_DB,
-    form: FormatOption = Format.table,
+    form: FormatOption = "table",
     start_ray: Annotated[bool, typer.Option("--ray", help="Also start Ray once (10 seconds).")] = False,
 ) -> None:
     """Check versions, devices, the store and Ray; exit code 1 if something needed does not work.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from attattr_batch.cli.logs import say
-from attattr_batch.cli.output import DEFAULT_DB, DbOption, Format, FormatOption, RunArgument, print_rows
+from attattr_batch.cli.output import DEFAULT_DB, DbOption, FormatOption, RunArgument, print_rows
 
 if TYPE_CHECKING:
     from attattr_batch.store.reading.console import QueryResult
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _SHOWN_QUARANTINED = 50
 
 
-def status(db: DbOption = DEFAULT_DB, form: FormatOption = Format.table) -> None:
+def status(db: DbOption = DEFAULT_DB, form: FormatOption = "table") -> None:
     """Show how far every pass is, and as a table also which examples are quarantined and why.
 
     JSON and CSV have the passes alone; `attattr sql 'select * from quarantined'` gives the rest as rows.
@@ -26,7 +26,7 @@ def status(db: DbOption = DEFAULT_DB, form: FormatOption = Format.table) -> None
     """
     passes = _query(db, "SELECT * EXCLUDE (pass_id, run_id) FROM progress ORDER BY pass_id")
     print_rows(passes.columns, passes.rows, form)
-    if form is not Format.table:
+    if form != "table":
         return
     quarantined = _query(
         db,
@@ -41,7 +41,7 @@ def status(db: DbOption = DEFAULT_DB, form: FormatOption = Format.table) -> None
         say(f"only the first {_SHOWN_QUARANTINED} are shown: {rest}")
 
 
-def runs(db: DbOption = DEFAULT_DB, form: FormatOption = Format.table) -> None:
+def runs(db: DbOption = DEFAULT_DB, form: FormatOption = "table") -> None:
     """List the runs of a store.
 
     Example:
@@ -95,7 +95,7 @@ def migrate(db: DbOption = DEFAULT_DB) -> None:
 def sql(
     query: Annotated[str, typer.Argument(help="One statement that reads; `-` reads it from stdin.")],
     db: DbOption = DEFAULT_DB,
-    form: FormatOption = Format.table,
+    form: FormatOption = "table",
     limit: Annotated[int, typer.Option(help="Rows at most; 0 for all.", min=0)] = 0,
     timeout: Annotated[float, typer.Option(help="Seconds until the query is stopped.", min=0.1)] = 600.0,
 ) -> None:
@@ -118,7 +118,7 @@ def verify(
     folder: Annotated[
         Path | None, typer.Option("--audits-dir", help="Run the audits of this folder instead.")
     ] = None,
-    form: FormatOption = Format.table,
+    form: FormatOption = "table",
 ) -> None:
     """Run every audit; exit code 1 if one finds offending rows.
 
@@ -136,7 +136,7 @@ def verify(
     if left_out:
         say(f"left out, about jobs that are not built (`attattr jobs run`): {', '.join(left_out)}")
     failed = [one for one in results if not one.passed]
-    for one in failed if form is Format.table else ():
+    for one in failed if form == "table" else ():
         say(f"{one.name}: first {len(one.rows)} of {one.n_rows} offending rows")
         print_rows(one.columns, one.rows, form)
     if failed:

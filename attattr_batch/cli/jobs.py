@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from attattr_batch.choices import RowFormat
 from attattr_batch.cli.logs import (
     LogFileOption,
-    LogFormat,
     LogFormatOption,
     MetricsOption,
     progress_reporter,
@@ -21,7 +21,6 @@ from attattr_batch.cli.options import RetryErrorsOption, add_commands, settings_
 from attattr_batch.cli.output import (
     DEFAULT_DB,
     DbOption,
-    Format,
     FormatOption,
     QuietOption,
     VerboseOption,
@@ -44,7 +43,7 @@ FolderOption = Annotated[
 ]
 
 
-def list_(db: DbOption = DEFAULT_DB, folder: FolderOption = None, form: FormatOption = Format.table) -> None:
+def list_(db: DbOption = DEFAULT_DB, folder: FolderOption = None, form: FormatOption = "table") -> None:
     """List every job in the order in which they are built, and when each was built last.
 
     Example:
@@ -67,7 +66,7 @@ def list_(db: DbOption = DEFAULT_DB, folder: FolderOption = None, form: FormatOp
 def show(
     job: Annotated[str, typer.Argument(help="Name of the job.")],
     folder: FolderOption = None,
-    form: FormatOption = Format.table,
+    form: FormatOption = "table",
 ) -> None:
     """Show what a job makes: parameters (also of the jobs it is built from), rows, columns, audits and query.
 
@@ -93,10 +92,10 @@ def show(
     parts += [("column", name, meaning) for name, meaning in found.file.columns.items()]
     parts += [("depends", name, "") for name in found.file.depends]
     parts += [("audit", name, "") for name in found.audits]
-    if form is not Format.table:
+    if form != "table":
         parts.append(("query", found.name, found.file.query))
     print_rows(("part", "name", "meaning"), parts, form)
-    if form is Format.table:
+    if form == "table":
         typer.echo(found.file.query)
         say(f"{found.name}: {found.file.description}\n{found.file.path}")
 
@@ -125,8 +124,8 @@ def run(
     retry_errors: RetryErrorsOption = False,
     metrics: MetricsOption = None,
     db: DbOption = DEFAULT_DB,
-    form: FormatOption = Format.table,
-    log_format: LogFormatOption = LogFormat.text,
+    form: FormatOption = "table",
+    log_format: LogFormatOption = "text",
     log_file: LogFileOption = None,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
@@ -164,7 +163,7 @@ def run(
     _print_results(results, form)
     if any(result.status != "built" or result.quarantined for result in results):
         raise typer.Exit(1)
-    if form is Format.table and not quiet:
+    if form == "table" and not quiet:
         table = _made_by((jobs or ["head_importance"])[-1], folder)
         say(f"next: attattr sql 'select * from {table}' --db {db}   attattr verify --db {db}")
 
@@ -178,7 +177,7 @@ def _made_by(name: str, folder: Path | None) -> str:
     return ANSWERS[job.materialized].name if job.is_pass else job.name
 
 
-def _print_results(results: list[JobResult], form: Format) -> None:
+def _print_results(results: list[JobResult], form: RowFormat) -> None:
     columns = ("job", "status", "rows", "seconds", "error")
     rows = [(one.job, one.status, one.rows, round(one.seconds, 2), one.error) for one in results]
     print_rows(columns, rows, form)

@@ -7,25 +7,18 @@ import logging
 import os
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.logging import RichHandler
 
+from attattr_batch.choices import LogFormat
 from attattr_batch.cli.output import stderr
 from attattr_batch.errors import UserError
 
 if TYPE_CHECKING:
     from attattr_batch.runtime.driver import Reporter
-
-
-class LogFormat(StrEnum):
-    """How the log is written on stderr."""
-
-    text = "text"
-    json = "json"
 
 
 LogFormatOption = Annotated[
@@ -62,7 +55,7 @@ def set_up_logging(
     *,
     quiet: bool = False,
     verbose: bool = False,
-    form: LogFormat = LogFormat.text,
+    form: LogFormat = "text",
     file: Path | None = None,
 ) -> None:
     """Sends the package's log to stderr, and in detail to a file if one is given.
@@ -70,7 +63,7 @@ def set_up_logging(
     Raises:
         UserError: the file cannot be opened.
     """
-    if quiet or form is LogFormat.json:  # the libraries read it when they are imported, later
+    if quiet or form == "json":  # the libraries read it when they are imported, later
         os.environ.update(HF_HUB_DISABLE_PROGRESS_BARS="1", HF_DATASETS_DISABLE_PROGRESS_BARS="1")
     level = logging.ERROR if quiet else logging.DEBUG if verbose else logging.INFO
     logger = logging.getLogger("attattr_batch")
@@ -103,14 +96,14 @@ def progress_reporter(
     from attattr_batch.runtime.metrics import MetricsFile
     from attattr_batch.runtime.progress import reporting
 
-    console = stderr if form is LogFormat.text else None
+    console = stderr if form == "text" else None
     file = None if metrics is None else MetricsFile(metrics)
     return reporting(console, quiet=quiet, metrics=file)
 
 
 def _stderr_handler(level: int, form: LogFormat, *, verbose: bool) -> logging.Handler:
     handler: logging.Handler = logging.StreamHandler()
-    if form is LogFormat.json:
+    if form == "json":
         handler.setFormatter(JsonLines())
     elif stderr.is_terminal:  # or log lines and the progress bar overwrite each other
         handler = RichHandler(console=stderr, show_path=False, show_time=verbose, show_level=verbose)

@@ -10,7 +10,6 @@ import sys
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from decimal import Decimal
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from attattr_batch.choices import RowFormat
 from attattr_batch.files import as_text, distinct_names
 
 if TYPE_CHECKING:
@@ -29,30 +29,22 @@ stderr = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 stdout = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 
 
-class Format(StrEnum):
-    """How rows are printed."""
-
-    table = "table"
-    csv = "csv"
-    json = "json"
-
-
 RunArgument = Annotated[str, typer.Argument(help="Name or id of the run.")]
 DbOption = Annotated[Path, typer.Option("--db", envvar="ATTATTR_DB", help="The store: one DuckDB file.")]
-FormatOption = Annotated[Format, typer.Option("--format", help="How rows are printed on stdout.")]
+FormatOption = Annotated[RowFormat, typer.Option("--format", help="How rows are printed on stdout.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
 VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Say more, with times.")]
 
 DEFAULT_DB = Path("attattr.duckdb")
 
 
-def print_rows(columns: Sequence[str], rows: Iterable[Sequence[Any]], form: Format) -> None:
+def print_rows(columns: Sequence[str], rows: Iterable[Sequence[Any]], form: RowFormat) -> None:
     """Prints rows on stdout."""
-    if form is Format.json:
+    if form == "json":
         keys = distinct_names(columns)
         records = [dict(zip(keys, map(_json_value, row), strict=True)) for row in rows]
         print(json.dumps(records, default=_text, ensure_ascii=False, allow_nan=False, indent=1))
-    elif form is Format.csv:
+    elif form == "csv":
         _write_csv([as_text(column) for column in columns])
         for row in rows:
             _write_csv([_csv_value(value) for value in row])

@@ -10,7 +10,6 @@ import typer
 
 from attattr_batch.cli.logs import (
     LogFileOption,
-    LogFormat,
     LogFormatOption,
     MetricsOption,
     progress_reporter,
@@ -21,7 +20,6 @@ from attattr_batch.cli.options import RetryErrorsOption, settings_as_options
 from attattr_batch.cli.output import (
     DEFAULT_DB,
     DbOption,
-    Format,
     FormatOption,
     QuietOption,
     VerboseOption,
@@ -43,8 +41,8 @@ def run(
     retry_errors: RetryErrorsOption = False,
     metrics: MetricsOption = None,
     db: DbOption = DEFAULT_DB,
-    form: FormatOption = Format.table,
-    log_format: LogFormatOption = LogFormat.text,
+    form: FormatOption = "table",
+    log_format: LogFormatOption = "text",
     log_file: LogFileOption = None,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
@@ -73,7 +71,7 @@ def run(
             summaries.append(summary)
             if not quiet:
                 say(_sentence(summary, db), run=summary.name, **asdict(summary))
-    if form is not Format.table:
+    if form != "table":
         print_rows(list(asdict(summaries[0])), map(astuple, summaries), form)
     elif not quiet:
         say(f"next: attattr status --db {db}   attattr sql 'select * from head_summary' --db {db}")

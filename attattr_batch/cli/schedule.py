@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from attattr_batch.choices import Missed, Overlap
+from attattr_batch.choices import Missed, Overlap, RowFormat
 from attattr_batch.cli.logs import (
     LogFileOption,
-    LogFormat,
     LogFormatOption,
     MetricsOption,
     progress_reporter,
@@ -24,7 +23,6 @@ from attattr_batch.cli.options import add_commands
 from attattr_batch.cli.output import (
     DEFAULT_DB,
     DbOption,
-    Format,
     FormatOption,
     QuietOption,
     VerboseOption,
@@ -102,7 +100,7 @@ def add(
     stderr.print(f"schedule {name}: first tick {first.astimezone(schedule.zone):%Y-%m-%d %H:%M %Z}")
 
 
-def list_(schedules: StateOption = DEFAULT_STATE, form: FormatOption = Format.table) -> None:
+def list_(schedules: StateOption = DEFAULT_STATE, form: FormatOption = "table") -> None:
     """List the schedules with their next ticks and what became of the last one.
 
     Example:
@@ -124,10 +122,10 @@ def list_(schedules: StateOption = DEFAULT_STATE, form: FormatOption = Format.ta
     print_rows(columns, rows, form)
 
 
-def _shown(tick: datetime, schedule: Schedule, form: Format) -> datetime | str:
+def _shown(tick: datetime, schedule: Schedule, form: RowFormat) -> datetime | str:
     """A tick in the schedule's own time zone, of which people see the name."""
     local = tick.astimezone(schedule.zone)
-    return f"{local:%Y-%m-%d %H:%M %Z}" if form is Format.table else local
+    return f"{local:%Y-%m-%d %H:%M %Z}" if form == "table" else local
 
 
 def rm(name: NameArgument, schedules: StateOption = DEFAULT_STATE) -> None:
@@ -146,8 +144,8 @@ def run_due(
     only: Annotated[str | None, typer.Option(help="One schedule only.")] = None,
     address: Annotated[str | None, typer.Option(help="Ray cluster to use instead of the specs'.")] = None,
     schedules: StateOption = DEFAULT_STATE,
-    form: FormatOption = Format.table,
-    log_format: LogFormatOption = LogFormat.text,
+    form: FormatOption = "table",
+    log_format: LogFormatOption = "text",
     log_file: LogFileOption = None,
     metrics: MetricsOption = None,
     quiet: QuietOption = False,
@@ -172,7 +170,7 @@ def run_due(
 
         with progress_reporter(log_format, metrics, quiet=quiet) as report:
             ended = run(state, Attributing(report, address), _now, only)
-    if form is not Format.table:
+    if form != "table":
         columns = ("schedule", "tick", "status", "outcome")
         print_rows(columns, [(one.schedule, one.tick, one.status, one.outcome) for one in ended], form)
     if any(needs_attention(one) for one in ended):
