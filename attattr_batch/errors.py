@@ -2,6 +2,7 @@
 
 - `UserError`: a person can mend it: a wrong setting, an unknown run, a model that is not there.
 - `StoreError`, a `UserError`: the database file cannot be used, so whatever comes next would fail too.
+- `ModelGoneError`, a `UserError`: one run cannot have more passes; jobs go on with the other runs.
 - `BadFactsError`: computed rows must not be stored. Computed again they may be good, so the driver retries.
 - `TerminalError`: every further attempt would fail too, so none is made.
 
@@ -34,6 +35,10 @@ class UserError(AttattrError):
 
 class StoreError(UserError):
     """The database file cannot be used: it is locked, foreign, too new or read-only, or the disk is full."""
+
+
+class ModelGoneError(UserError):
+    """The model of a stored run, or its tokenizer, is no longer the one that the run was made with."""
 
 
 class BadFactsError(AttattrError):

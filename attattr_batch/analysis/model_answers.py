@@ -36,8 +36,8 @@ def answer_request(store: Store, job: Job, run: Row[Any], order: Request[Any], h
         Examples that failed every attempt.
 
     Raises:
-        UserError: the run's model is gone or changed, examples are ordered that the run lacks, or no worker
-            can start.
+        ModelGoneError: the run's model is gone or changed.
+        UserError: examples are ordered that the run lacks, or no worker can start.
         TerminalError: no example can be answered.
     """
     with store.read() as connection:

@@ -14,7 +14,7 @@ from attattr_batch.data.encoding import encode
 from attattr_batch.data.records import Chunk, Dataset, EncodedExample, tokens_key
 from attattr_batch.engine.model_source import ModelSource, find_model
 from attattr_batch.engine.models import load_config, load_tokenizer, token_limit
-from attattr_batch.errors import UserError
+from attattr_batch.errors import ModelGoneError, UserError
 from attattr_batch.passes.attack import AttackWork
 from attattr_batch.passes.masking import MaskedAccuracyWork
 from attattr_batch.passes.model_work import ModelWork
@@ -111,7 +111,7 @@ def reopen_run(connection: Connection, run: Row[Any]) -> ReopenedRun:
         run: The run's row.
 
     Raises:
-        UserError: the model is gone, or it or its tokenizer is no longer the one the run was made with.
+        ModelGoneError: the model is gone, or it or its tokenizer is no longer the one the run was made with.
     """
     identity = json.loads(run.identity)
     # Not all of them: the method's may be some that only an earlier release allowed.
@@ -121,9 +121,9 @@ def reopen_run(connection: Connection, run: Row[Any]) -> ReopenedRun:
         revision = identity["model"].get("commit")
         source = find_model(spec.model, task=spec.data.task, revision=revision).pinned()
     except UserError as error:
-        raise UserError(f"the model of run {run.name} cannot be found again: {error}") from error
+        raise ModelGoneError(f"the model of run {run.name} cannot be found again: {error}") from error
     if source.identity() != identity["model"]:
-        raise UserError(
+        raise ModelGoneError(
             f"the model of run {run.name} is no longer the one that the run was made with",
             got=source.folder,
             hint="put the original files back, or make a new run with the present ones",
@@ -133,7 +133,7 @@ def reopen_run(connection: Connection, run: Row[Any]) -> ReopenedRun:
     max_length = min(spec.method.max_length, token_limit(config, tokenizer))
     # Identities before version 4 do not say.
     if identity.get("tokens") not in (None, tokens_key(encode(dataset, tokenizer, max_length))):
-        raise UserError(
+        raise ModelGoneError(
             f"the tokenizer of run {run.name} is no longer the one that the run was made with",
             got=f"{source.folder} gives other tokens",
             hint="put the original files back, or make a new run with the present ones",
