@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from attattr_batch.store.reading.console import QueryResult
 
 _RUN_COLUMNS = (
-    "run_id name task split model n_layers n_heads n_examples target quadrature dtype status created_at"
+    "run_id name task split model n_layers n_heads n_examples targets quadrature dtype status created_at"
 ).split()
 
 _SHOWN_FAILURES = 50
@@ -40,9 +40,9 @@ def register(app: typer.Typer) -> None:
 
 
 def status(db: DbOption = DEFAULT_DB, form: FormatOption = Format.table) -> None:
-    """Show how far every pass is, and as a table also which examples failed and why.
+    """Show how far every pass is, and as a table also which examples are quarantined and why.
 
-    As JSON or CSV: the passes alone; `attattr sql 'select * from quarantined'` gives the failures as rows.
+    As JSON or CSV: the passes alone; `attattr sql 'select * from quarantined'` lists the examples.
     """
     progress = _query(db, "SELECT * EXCLUDE (pass_id, run_id) FROM progress ORDER BY pass_id")
     print_rows(progress.columns, progress.rows, form)
@@ -50,7 +50,8 @@ def status(db: DbOption = DEFAULT_DB, form: FormatOption = Format.table) -> None
         return
     failed = _query(
         db,
-        "SELECT run, pass, example_id, kind, message, attempts FROM quarantined ORDER BY pass_id, example_id",
+        "SELECT run, pass, example_id, error, message, attempts FROM quarantined"
+        " ORDER BY pass_id, example_id",
     )
     if failed.rows:
         stderr.print(
