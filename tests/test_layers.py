@@ -14,6 +14,7 @@ LAYERS: list[set[str]] = [
     {"errors"},
     {"choices", "files", "identity", "markup"},
     {"spec"},
+    {"spec_file"},
     {"data"},
     {"engine", "store"},
     {"passes"},

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Row
 from attattr_batch.analysis.catalogue import load_catalogue
 from attattr_batch.choices import RowTarget
 from attattr_batch.errors import UserError
-from attattr_batch.spec import Machine
+from attattr_batch.spec import MachineSettings
 from attattr_batch.store.database.connection import Store, arrow_result
 from attattr_batch.store.writing import jobs as built
 from attattr_batch.store.writing.runs import resolve_run
@@ -49,8 +49,7 @@ def diff_runs(store: Store, run_a: str | int, run_b: str | int, *, top: int = 10
         Heads are compared by the attributions of a class that both runs have: gold, or else predicted.
 
     Raises:
-        StoreError: there is no such run.
-        UserError: `top` is negative.
+        UserError: there is no such run, or `top` is negative.
     """
     if top < 0:
         raise UserError("cannot list a negative number of heads", got=top, allowed="0 or more")
@@ -103,7 +102,7 @@ def _has_scores(connection: Connection, run: Row[Any], target: RowTarget) -> boo
 
 def _settings_rows(a: Row[Any], b: Row[Any]) -> list[dict[str, Any]]:
     """Settings as they were given, and what of the identity they do not say already."""
-    unsaid = {"name", *Machine.model_fields}
+    unsaid = {"name", *MachineSettings.model_fields}
     specs = [json.loads(run.config) for run in (a, b)]
     given = _differences(*({key: spec[key] for key in spec if key not in unsaid} for spec in specs))
     found = _differences(json.loads(a.identity), json.loads(b.identity))

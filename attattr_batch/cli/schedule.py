@@ -11,19 +11,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from attattr_batch.choices import Missed, Overlap
+from attattr_batch.choices import Missed, Overlap, RowFormat
 from attattr_batch.cli.logs import (
     LogFileOption,
-    LogFormat,
     LogFormatOption,
     MetricsOption,
     progress_reporter,
     set_up_logging,
 )
+from attattr_batch.cli.options import add_commands
 from attattr_batch.cli.output import (
     DEFAULT_DB,
     DbOption,
-    Format,
     FormatOption,
     QuietOption,
     VerboseOption,
@@ -44,17 +43,6 @@ NameArgument = Annotated[str, typer.Argument(help="Name of the schedule.")]
 
 DEFAULT_STATE = Path("attattr-schedules.sqlite")
 _SERVE_EVERY_S = 20.0
-
-
-def register(app: typer.Typer) -> None:
-    """Adds the commands."""
-    group.command(epilog='Example:  attattr schedule add nightly --cron "0 2 * * *" --spec night.yaml')(add)
-    group.command("list", epilog="Example:  attattr schedule list --format json")(list_schedules)
-    group.command("rm", epilog="Example:  attattr schedule rm nightly")(remove)
-    group.command("run-due", epilog="Example:  attattr schedule run-due -q")(run_due)
-    group.command(epilog="Example:  attattr schedule serve")(serve)
-    group.command(epilog="Example:  attattr schedule manifest nightly --kind systemd --to units")(manifest)
-    app.add_typer(group)
 
 
 def add(
@@ -80,7 +68,11 @@ def add(
     db: DbOption = DEFAULT_DB,
     schedules: StateOption = DEFAULT_STATE,
 ) -> None:
-    """Add a schedule. It fires only while something calls `run-due`: cron, systemd, Kubernetes or `serve`."""
+    """Add a schedule. It fires only while something calls `run-due`: cron, systemd, Kubernetes or `serve`.
+
+    Example:
+        attattr schedule add nightly --cron "0 2 * * *" --spec night.yaml
+    """
     from attattr_batch.analysis.catalogue import load_catalogue
     from attattr_batch.schedule.settings import ALL_JOBS
     from attattr_batch.schedule.state import State, add_schedule
@@ -108,8 +100,12 @@ def add(
     stderr.print(f"schedule {name}: first tick {first.astimezone(schedule.zone):%Y-%m-%d %H:%M %Z}")
 
 
-def list_schedules(schedules: StateOption = DEFAULT_STATE, form: FormatOption = Format.table) -> None:
-    """List the schedules with their next ticks and what became of the last one."""
+def list_(schedules: StateOption = DEFAULT_STATE, form: FormatOption = "table") -> None:
+    """List the schedules with their next ticks and what became of the last one.
+
+    Example:
+        attattr schedule list --format json
+    """
     from attattr_batch.schedule.state import State
 
     columns = ("name", "cron", "tz", "next", "then", "last", "status", "message")
@@ -126,14 +122,18 @@ def list_schedules(schedules: StateOption = DEFAULT_STATE, form: FormatOption = 
     print_rows(columns, rows, form)
 
 
-def _shown(tick: datetime, schedule: Schedule, form: Format) -> datetime | str:
+def _shown(tick: datetime, schedule: Schedule, form: RowFormat) -> datetime | str:
     """A tick in the schedule's own time zone, of which people see the name."""
     local = tick.astimezone(schedule.zone)
-    return f"{local:%Y-%m-%d %H:%M %Z}" if form is Format.table else local
+    return f"{local:%Y-%m-%d %H:%M %Z}" if form == "table" else local
 
 
-def remove(name: NameArgument, schedules: StateOption = DEFAULT_STATE) -> None:
-    """Remove a schedule; its runs stay in the store."""
+def rm(name: NameArgument, schedules: StateOption = DEFAULT_STATE) -> None:
+    """Remove a schedule; its runs stay in the store.
+
+    Example:
+        attattr schedule rm nightly
+    """
     from attattr_batch.schedule.state import State
 
     State(schedules).remove(name)
@@ -144,8 +144,8 @@ def run_due(
     only: Annotated[str | None, typer.Option(help="One schedule only.")] = None,
     address: Annotated[str | None, typer.Option(help="Ray cluster to use instead of the specs'.")] = None,
     schedules: StateOption = DEFAULT_STATE,
-    form: FormatOption = Format.table,
-    log_format: LogFormatOption = LogFormat.text,
+    form: FormatOption = "table",
+    log_format: LogFormatOption = "text",
     log_file: LogFileOption = None,
     metrics: MetricsOption = None,
     quiet: QuietOption = False,
@@ -154,6 +154,9 @@ def run_due(
     """Run every tick that is due, and go on with interrupted ones; exit code 1 if one needs attention.
 
     For cron or a timer to call, every minute if you like: `attattr schedule manifest` writes what they need.
+
+    Example:
+        attattr schedule run-due -q
     """
     set_up_logging(quiet=quiet, verbose=verbose, form=log_format, file=log_file)
     from attattr_batch.schedule.due import pending
@@ -167,7 +170,7 @@ def run_due(
 
         with progress_reporter(log_format, metrics, quiet=quiet) as report:
             ended = run(state, Attributing(report, address), _now, only)
-    if form is not Format.table:
+    if form != "table":
         columns = ("schedule", "tick", "status", "outcome")
         print_rows(columns, [(one.schedule, one.tick, one.status, one.outcome) for one in ended], form)
     if any(needs_attention(one) for one in ended):
@@ -177,7 +180,11 @@ def run_due(
 def serve(
     schedules: StateOption = DEFAULT_STATE, quiet: QuietOption = False, verbose: VerboseOption = False
 ) -> None:
-    """Call `run-due` for each schedule that is due, in a process of its own, until interrupted."""
+    """Call `run-due` for each schedule that is due, in a process of its own, until interrupted.
+
+    Example:
+        attattr schedule serve
+    """
     from attattr_batch.schedule.due import pending
     from attattr_batch.schedule.state import State
 
@@ -212,7 +219,11 @@ def manifest(
     workers: Annotated[int, typer.Option(help="Kubernetes: workers at most.", min=1)] = 8,
     schedules: StateOption = DEFAULT_STATE,
 ) -> None:
-    """Write what calls `run-due` on time: units for systemd, a line for cron, or documents for Kubernetes."""
+    """Write what calls `run-due` on time: units for systemd, a line for cron, or documents for Kubernetes.
+
+    Example:
+        attattr schedule manifest nightly --kind systemd --to units
+    """
     from attattr_batch.schedule.manifests import Place
     from attattr_batch.schedule.manifests import manifest as make
     from attattr_batch.schedule.state import State
@@ -230,3 +241,6 @@ def manifest(
 
 def _now() -> datetime:
     return datetime.now(UTC)
+
+
+add_commands(group, add, list_, rm, run_due, serve, manifest)

@@ -17,13 +17,13 @@ from attattr_batch.data.tables import Table
 from attattr_batch.data.tasks import GLUE_TASKS, Columns
 from attattr_batch.data.tsv import label_id, require_columns
 from attattr_batch.errors import UserError
-from attattr_batch.spec import RunSpec
+from attattr_batch.spec import DataSettings
 
 _UNLABELLED = (None, "", "-1")
 _HOW_TO_NAME = "give the label names, in the order of their integer ids, as `labels`"
 
 
-def table_dataset(table: Table, columns: Columns, spec: RunSpec) -> Dataset:
+def table_dataset(table: Table, columns: Columns, spec: DataSettings) -> Dataset:
     """Makes the dataset of a run from a table; a missing text is the empty text.
 
     A label is a name or an integer id; where all names are numbers, as of star ratings, a number is a name,
@@ -57,7 +57,7 @@ def table_dataset(table: Table, columns: Columns, spec: RunSpec) -> Dataset:
     return Dataset(name, spec.split, table.source, labels, examples, table.revision)
 
 
-def _labels(table: Table, column: str | None, spec: RunSpec) -> tuple[str, ...]:
+def _labels(table: Table, column: str | None, spec: DataSettings) -> tuple[str, ...]:
     feature = table.rows.features[column] if column else None
     task = GLUE_TASKS.get(spec.task or "")
     if isinstance(feature, datasets.ClassLabel):

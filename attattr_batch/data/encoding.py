@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from attattr_batch.data.records import Dataset, EncodedExample, Example
+from attattr_batch.data.records import EncodedExample, Example
 from attattr_batch.errors import UserError
 
 # Examples handed to the tokenizer at once: enough to keep its threads busy, little enough in memory.
 _BATCH = 1024
 
 
-def encode(dataset: Dataset, tokenizer: Any, max_length: int) -> list[EncodedExample]:
-    """Tokenises a dataset, in its order.
+def encode(examples: Iterable[Example], tokenizer: Any, max_length: int) -> list[EncodedExample]:
+    """Tokenises examples, in their order.
 
     Args:
-        dataset: The rows; an empty text is allowed and gives special tokens alone.
+        examples: The rows, for instance a dataset; an empty text is allowed and gives special tokens alone.
         tokenizer: A fast tokenizer of transformers.
         max_length: Most tokens in an example, special ones included; the caller has bounded it by the
             model's own limit.
@@ -30,10 +30,10 @@ def encode(dataset: Dataset, tokenizer: Any, max_length: int) -> list[EncodedExa
             tokens.
     """
     check_tokenizer(tokenizer)
-    examples = dataset.examples
+    rows = list(examples)
     encoded: list[EncodedExample] = []
-    for start in range(0, len(examples), _BATCH):
-        encoded += _encode_batch(examples[start : start + _BATCH], tokenizer, max_length)
+    for start in range(0, len(rows), _BATCH):
+        encoded += _encode_batch(rows[start : start + _BATCH], tokenizer, max_length)
     return encoded
 
 

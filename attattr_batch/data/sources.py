@@ -1,4 +1,4 @@
-"""Finds the rows that a run spec asks for: bundled, a GLUE folder, a file, or the Hugging Face hub."""
+"""Finds the rows that a run asks for: bundled, a GLUE folder, a file, or the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from attattr_batch.data.tasks import GLUE_HUB_NAME, GLUE_TASKS, SPLITS, Columns,
 from attattr_batch.data.tsv import read_glue
 from attattr_batch.errors import UserError, unknown_name
 from attattr_batch.files import bundled_folder, user_path
-from attattr_batch.spec import BUNDLED, RunSpec
+from attattr_batch.spec import BUNDLED, DataSettings
 
 
-def load_dataset_for(spec: RunSpec) -> Dataset:
+def load_dataset_for(spec: DataSettings) -> Dataset:
     """Loads the rows of a run.
 
     `spec.dataset` names a file, folder or hub set of the user's own; else `spec.task` is a GLUE task and
@@ -33,7 +33,7 @@ def load_dataset_for(spec: RunSpec) -> Dataset:
     return dataset
 
 
-def local_files(spec: RunSpec) -> list[Path]:
+def local_files(spec: DataSettings) -> list[Path]:
     """The files here from which a run's rows are read; none for the hub, or for what ships with us.
 
     Raises:
@@ -49,7 +49,7 @@ def local_files(spec: RunSpec) -> list[Path]:
     return sorted(path for path in found if path.is_file())
 
 
-def _classification_task(spec: RunSpec) -> GlueTask:
+def _classification_task(spec: DataSettings) -> GlueTask:
     task = glue_task(spec.task or "")
     if task.regression:
         raise UserError(
@@ -69,7 +69,7 @@ def _classification_task(spec: RunSpec) -> GlueTask:
     return task
 
 
-def _load_folder(spec: RunSpec, task: GlueTask) -> Dataset:
+def _load_folder(spec: DataSettings, task: GlueTask) -> Dataset:
     path, folder, bundled = _glue_file(spec, task), _glue_folder(spec), spec.data_dir == BUNDLED
     if not path.is_file():
         raise _missing_file(path, folder, bundled)
@@ -78,11 +78,11 @@ def _load_folder(spec: RunSpec, task: GlueTask) -> Dataset:
     return Dataset(task.name, spec.split, source, task.labels, tuple(examples))
 
 
-def _glue_file(spec: RunSpec, task: GlueTask) -> Path:
+def _glue_file(spec: DataSettings, task: GlueTask) -> Path:
     return _glue_folder(spec) / task.folder / task.files[spec.split]
 
 
-def _glue_folder(spec: RunSpec) -> Path:
+def _glue_folder(spec: DataSettings) -> Path:
     bundled = spec.data_dir == BUNDLED
     return bundled_folder() / "data" if bundled else user_path(spec.data_dir or "")
 
@@ -107,7 +107,7 @@ def _missing_file(path: Path, folder: Path, bundled: bool) -> UserError:
 # The two below import `datasets` when called: it takes a second that TSV files do not need.
 
 
-def _load_glue_hub(spec: RunSpec, task: GlueTask) -> Dataset:
+def _load_glue_hub(spec: DataSettings, task: GlueTask) -> Dataset:
     from attattr_batch.data.columns import table_dataset
     from attattr_batch.data.tables import open_hub
 
@@ -115,7 +115,7 @@ def _load_glue_hub(spec: RunSpec, task: GlueTask) -> Dataset:
     return table_dataset(table, task.hub, spec)
 
 
-def _load_own(spec: RunSpec, name: str) -> Dataset:
+def _load_own(spec: DataSettings, name: str) -> Dataset:
     from attattr_batch.data.columns import table_dataset
     from attattr_batch.data.tables import open_table
 

@@ -27,7 +27,7 @@ from attattr_batch.engine.models import check_outputs, load_config, load_tokeniz
 from attattr_batch.engine.statistics import EdgeLimits
 from attattr_batch.identity import content_key, run_key
 from attattr_batch.passes.attribute import AttributeWork
-from attattr_batch.spec import Machine, RunSpec
+from attattr_batch.spec import MachineSettings, MethodSettings, RunSpec
 
 CHUNK_EXAMPLES = 64
 """Examples in a chunk at most: what one transaction commits, and what one crash can cost."""
@@ -109,16 +109,16 @@ def plan_attribution(spec: RunSpec) -> AttributionPlan:
     Raises:
         UserError: something about them cannot be used; nothing was started.
     """
-    source = find_model(spec.model, task=spec.task, revision=spec.revision).pinned()
+    source = find_model(spec.model, task=spec.data.task, revision=spec.revision).pinned()
     config, tokenizer = load_config(source), load_tokenizer(source)
     check_family(config)
     check_outputs(config)
-    dataset = load_dataset_for(spec)
+    dataset = load_dataset_for(spec.data)
     match = match_labels(dataset.labels, config.id2label, spec.label_map)
-    max_length = min(spec.max_length, token_limit(config, tokenizer))
+    max_length = min(spec.method.max_length, token_limit(config, tokenizer))
     encoded = encode(dataset, tokenizer, max_length)
     check_vocabulary(encoded, config.vocab_size)
-    target, warnings = _settle_target(spec, dataset)
+    target, warnings = _settle_target(spec.method.target, dataset)
     vocabulary = {index: token for token, index in tokenizer.get_vocab().items()}
     tokenizer_key = content_key(sorted(vocabulary.items()))
     return AttributionPlan(
@@ -128,7 +128,7 @@ def plan_attribution(spec: RunSpec) -> AttributionPlan:
         encoded=encoded,
         target=target,
         identity={
-            **_identity(spec, source, dataset),
+            **_identity(spec.method, source, dataset),
             "tokens": tokens_key(encoded),
             "max_length": max_length,
             "outputs": list(match.mapping),
@@ -147,20 +147,20 @@ def plan_attribution(spec: RunSpec) -> AttributionPlan:
 def _work(
     spec: RunSpec, source: ModelSource, hidden_size: int, target: Target, match: LabelMatch
 ) -> AttributeWork:
-    device = device_for(spec)
-    tokens = spec.batch_tokens or default_batch_tokens(device, hidden_size)
+    method, device = spec.method, device_for(spec.machine)
+    tokens = spec.machine.batch_tokens or default_batch_tokens(device, hidden_size)
     return AttributeWork(
         source=source,
         device=device,
         threads=None,
-        method=Method(spec.quadrature, spec.nodes, spec.tolerance, spec.dtype, tokens),
-        edge_limits=EdgeLimits(spec.top_k, spec.edge_floor, spec.edge_cap),
+        method=Method(method.quadrature, method.nodes, method.tolerance, method.dtype, tokens),
+        edge_limits=EdgeLimits(method.top_k, method.edge_floor, method.edge_cap),
         target=target,
         outputs=tuple(sorted(range(len(match.mapping)), key=match.mapping.__getitem__)),
     )
 
 
-def device_for(machine: Machine) -> str:
+def device_for(machine: MachineSettings) -> str:
     """`cpu` or `cuda`: the device of workers that have one of the GPUs asked for.
 
     Raises:
@@ -192,7 +192,7 @@ def provenance(device: str) -> dict[str, Any]:
     }
 
 
-def _identity(spec: RunSpec, source: ModelSource, dataset: Dataset) -> dict[str, Any]:
+def _identity(method: MethodSettings, source: ModelSource, dataset: Dataset) -> dict[str, Any]:
     return {
         "kind": "attribute",
         "model": source.identity(),
@@ -200,19 +200,19 @@ def _identity(spec: RunSpec, source: ModelSource, dataset: Dataset) -> dict[str,
         "split": dataset.split,
         "dataset": dataset.fingerprint(),
         "dataset_revision": dataset.revision,
-        "quadrature": spec.quadrature,
-        "nodes": spec.nodes,
-        "tolerance": spec.tolerance if spec.quadrature == "adaptive" else None,
-        "dtype": spec.dtype,
-        "top_k": spec.top_k,
-        "edge_floor": spec.edge_floor,
-        "edge_cap": spec.edge_cap,
+        "quadrature": method.quadrature,
+        "nodes": method.nodes,
+        "tolerance": method.tolerance if method.quadrature == "adaptive" else None,
+        "dtype": method.dtype,
+        "top_k": method.top_k,
+        "edge_floor": method.edge_floor,
+        "edge_cap": method.edge_cap,
     }
 
 
-def _settle_target(spec: RunSpec, dataset: Dataset) -> tuple[Target, list[str]]:
-    if spec.target == "predicted" or any(example.gold is not None for example in dataset):
-        return spec.target, []
+def _settle_target(target: Target, dataset: Dataset) -> tuple[Target, list[str]]:
+    if target == "predicted" or any(example.gold is not None for example in dataset):
+        return target, []
     return "predicted", ["the split has no gold labels: the predicted class alone is attributed"]
 
 

@@ -20,13 +20,16 @@ from attattr_batch.passes.attack import AttackedAnswersWork
 from attattr_batch.passes.masking import MaskedAnswersWork
 from attattr_batch.passes.planning import CHUNK_EXAMPLES, default_batch_tokens, device_for
 from attattr_batch.passes.requests import Request
-from attattr_batch.spec import Machine, make_spec
+from attattr_batch.spec import MachineSettings, make_spec
 from attattr_batch.store.writing.runs import PassKind, run_dataset
 
 _CHUNK_TOKENS = 150_000
 """Tokens of all answers of a chunk together, about: half a minute's work of one CPU worker."""
 
 _NO_LIMIT = 1 << 30
+
+_SETTINGS = ("model", "task", "dataset", "max_length")
+"""The settings of a run that its later passes need."""
 
 
 @dataclass(frozen=True)
@@ -110,10 +113,12 @@ def reopen_run(connection: Connection, run: Row[Any]) -> ReopenedRun:
         ModelGoneError: the model is gone, or it or its tokenizer is no longer the one the run was made with.
     """
     identity = json.loads(run.identity)
-    spec = make_spec(json.loads(run.config), where=f"run {run.name}")
+    # Not all of them: the method's may be some that only an earlier release allowed.
+    settings = {key: value for key, value in json.loads(run.config).items() if key in _SETTINGS}
+    spec = make_spec(settings, where=f"run {run.name}")
     try:
         revision = identity["model"].get("commit")
-        source = find_model(spec.model, task=spec.task, revision=revision).pinned()
+        source = find_model(spec.model, task=spec.data.task, revision=revision).pinned()
     except UserError as error:
         raise ModelGoneError(f"the model of run {run.name} cannot be found again: {error}") from error
     if source.identity() != identity["model"]:
@@ -124,7 +129,7 @@ def reopen_run(connection: Connection, run: Row[Any]) -> ReopenedRun:
         )
     config, tokenizer = load_config(source), load_tokenizer(source)
     dataset = run_dataset(connection, run)
-    max_length = min(spec.max_length, token_limit(config, tokenizer))
+    max_length = min(spec.method.max_length, token_limit(config, tokenizer))
     # Identities before version 4 do not say.
     if identity.get("tokens") not in (None, tokens_key(encode(dataset, tokenizer, max_length))):
         raise ModelGoneError(
@@ -144,7 +149,7 @@ def reopen_run(connection: Connection, run: Row[Any]) -> ReopenedRun:
 
 
 def plan_request(
-    run: ReopenedRun, machine: Machine, kind: PassKind, job: str, request: Request[Any]
+    run: ReopenedRun, machine: MachineSettings, kind: PassKind, job: str, request: Request[Any]
 ) -> RequestPlan:
     """Plans the answers that a job requests of a run.
 

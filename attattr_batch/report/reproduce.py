@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Row
 
 from attattr_batch.analysis.catalogue import Catalogue, load_catalogue
 from attattr_batch.analysis.parameters import value_text
-from attattr_batch.spec import RunSpec
+from attattr_batch.spec import RUN_KEYS
 from attattr_batch.store.writing.builds import past_builds
 from attattr_batch.store.writing.runs import list_runs
 
@@ -65,7 +65,7 @@ def _jobs_command(catalogue: Catalogue, built: Mapping[str, Mapping[str, Any]], 
 
 def _settings(run: Row[Any]) -> dict[str, Any]:
     given = json.loads(run.config) | {"name": run.name}
-    defaults = {name: field.default for name, field in RunSpec.model_fields.items()}
+    defaults = {name: field.default for name, field in RUN_KEYS.items()}
     return {
         key: value
         for key, value in given.items()

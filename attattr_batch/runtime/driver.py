@@ -13,11 +13,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from attattr_batch.data.records import Chunk
-from attattr_batch.errors import TerminalError
+from attattr_batch.errors import BadFactsError, TerminalError
 from attattr_batch.runtime.executors import ChunkOutcome, Executor, Failed, Finished, Lost
 from attattr_batch.store.database.connection import Store
 from attattr_batch.store.writing.ingest import ChunkFacts, Failure, commit_chunks, record_failures
-from attattr_batch.store.writing.rows import BadFactsError
 
 log = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from attattr_batch.runtime.executors import Executor
 from attattr_batch.runtime.executors.local import LocalExecutor
 from attattr_batch.runtime.executors.pools import Pool
 from attattr_batch.runtime.staging import Stage, StagedExecutor, StagedWork, recover
-from attattr_batch.spec import Machine
+from attattr_batch.spec import MachineSettings
 from attattr_batch.store.database.connection import Store
 from attattr_batch.store.writing.ingest import Failure, record_failures
 from attattr_batch.store.writing.runs import clear_failures, count_failures, pending_example_ids, seal_pass
@@ -38,7 +38,7 @@ class ExecutionSettings:
         retry_errors: Whether to try quarantined examples again.
     """
 
-    machine: Machine
+    machine: MachineSettings
     report: Reporter
     retry_errors: bool = False
 
@@ -126,7 +126,7 @@ def _without_recovered(
     return replace(load, chunks=[Chunk(examples) for examples in kept if examples])
 
 
-def choose_executor(machine: Machine, load: PendingWork, stage: Stage | None = None) -> Executor:
+def choose_executor(machine: MachineSettings, load: PendingWork, stage: Stage | None = None) -> Executor:
     """Picks where to compute: here, or with Ray when that pays (its start alone takes ten seconds).
 
     Raises:
@@ -145,7 +145,7 @@ def choose_executor(machine: Machine, load: PendingWork, stage: Stage | None = N
     return StagedExecutor(RayExecutor(staged, machine.address, machine.chunk_deadline), stage)
 
 
-def _pools(machine: Machine, load: PendingWork, cpus: int, gpus: int) -> list[Pool]:
+def _pools(machine: MachineSettings, load: PendingWork, cpus: int, gpus: int) -> list[Pool]:
     """The pools asked for, or one that fits this machine or the cluster; never more workers than chunks."""
     most = len(load.chunks)
     if isinstance(machine.workers, list):

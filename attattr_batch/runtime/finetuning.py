@@ -12,7 +12,7 @@ from attattr_batch.engine.model_source import find_model
 from attattr_batch.engine.models import load_config, load_tokenizer, token_limit
 from attattr_batch.engine.training import TrainingSettings, train_classifier
 from attattr_batch.errors import UserError
-from attattr_batch.spec import make_spec
+from attattr_batch.spec import DataSettings, make_settings
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,9 @@ def finetune_task(settings: FinetuneSettings) -> float:
         UserError: task, base model, data or output folder cannot be used.
     """
     _make_folder(settings.output)
-    common = {"task": settings.task, "model": settings.base, "data_dir": settings.data_dir}
-    train = load_dataset_for(make_spec({**common, "split": "train", "limit": settings.limit}))
-    dev = load_dataset_for(make_spec({**common, "split": "dev"}))
+    rows = {"task": settings.task, "data_dir": settings.data_dir}
+    train = load_dataset_for(make_settings(DataSettings, {**rows, "split": "train", "limit": settings.limit}))
+    dev = load_dataset_for(make_settings(DataSettings, rows))
     for dataset in (train, dev):
         if not dataset.labelled:
             raise UserError("the split has rows without labels", got=dataset.source)
@@ -56,8 +56,8 @@ def finetune_task(settings: FinetuneSettings) -> float:
         batch_size=settings.batch_size,
         seed=settings.seed,
     )
-    rows = (encode(train, tokenizer, max_length), encode(dev, tokenizer, max_length))
-    return train_classifier(source, tokenizer, rows, training, settings.output)
+    encoded = (encode(train, tokenizer, max_length), encode(dev, tokenizer, max_length))
+    return train_classifier(source, tokenizer, encoded, training, settings.output)
 
 
 def _make_folder(output: Path) -> None:

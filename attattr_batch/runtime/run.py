@@ -111,7 +111,9 @@ def run_spec(spec: RunSpec, store: Store, report: Reporter, *, retry_errors: boo
         log.warning("these settings are run %r already; the name %r is not used", known.name, spec.name)
     try:
         title = record.name if known is None else known.name
-        progress = complete_pass(store, pass_id, title, plan, ExecutionSettings(spec, report, retry_errors))
+        progress = complete_pass(
+            store, pass_id, title, plan, ExecutionSettings(spec.machine, report, retry_errors)
+        )
     except StoreError:
         raise
     except UserError:
@@ -136,13 +138,13 @@ def _record(connection: Connection, plan: AttributionPlan) -> RunRecord:
         n_heads=n_heads,
         n_examples=len(plan.encoded),
         targets=plan.target,
-        quadrature=spec.quadrature,
-        fixed_nodes=spec.nodes,
-        tolerance=spec.tolerance,
-        dtype=spec.dtype,
+        quadrature=spec.method.quadrature,
+        fixed_nodes=spec.method.nodes,
+        tolerance=spec.method.tolerance,
+        dtype=spec.method.dtype,
         tokenizer_key=plan.tokenizer_key,
         # Absolute, so that jobs find the model from wherever they are started.
-        config=spec.model_dump(mode="json") | {"model": plan.source.address},
+        config=spec.flat() | {"model": plan.source.address},
         identity=plan.identity,
         provenance=provenance(plan.work.device),
     )

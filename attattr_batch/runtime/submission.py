@@ -27,7 +27,7 @@ from attattr_batch.runtime.executors.ray_session import (
     prepare_environment,
     token_refused,
 )
-from attattr_batch.spec import RunSpec
+from attattr_batch.spec import RunSpec, make_spec
 
 _DASHBOARD_PORT = 8265
 _POLL_S = 1.0
@@ -105,7 +105,7 @@ class Jobs:
                 return Submission(submission_id, new=False)
             submission_id = f"{first}-{attempt}"
         with tempfile.TemporaryDirectory() as folder:
-            runs = [spec.model_dump(mode="json", exclude_none=True) for spec in specs]
+            runs = [{key: value for key, value in spec.flat().items() if value is not None} for spec in specs]
             (Path(folder) / "spec.yaml").write_text(json.dumps({"runs": runs}, indent=1), encoding="utf-8")
             command = [
                 "python",
@@ -170,5 +170,5 @@ def _key(specs: Sequence[RunSpec], db: Path) -> str:
     )
 
     # The device is the cluster's business, and no part of the identity.
-    plans = [plan_attribution(spec.model_copy(update={"device": "cpu"})) for spec in specs]
+    plans = [plan_attribution(make_spec(spec.flat() | {"device": "cpu"})) for spec in specs]
     return content_key({"runs": [plan.run_key for plan in plans], "db": str(db)})

@@ -21,7 +21,7 @@ from attattr_batch.schedule.running import TickOutcome
 from attattr_batch.schedule.settings import Schedule
 from attattr_batch.schedule.state import TickRow
 from attattr_batch.schedule.timing import stamp
-from attattr_batch.spec import Machine, RunSpec
+from attattr_batch.spec import MachineSettings, RunSpec, make_spec
 from attattr_batch.store.database.connection import Store
 from attattr_batch.store.writing.runs import list_runs
 
@@ -50,10 +50,10 @@ class Attributing:
         """
         store = Store(schedule.db, create=True)
         if self._address is not None:
-            specs = [spec.model_copy(update={"address": self._address}) for spec in specs]
+            specs = [_at(self._address, spec) for spec in specs]
         summaries = [run_spec(spec, store, self._report) for spec in specs]
         findings = [finding for summary in summaries for finding in _shortcomings(summary)]
-        machines = {summary.run_id: spec for summary, spec in zip(summaries, specs, strict=True)}
+        machines = {summary.run_id: spec.machine for summary, spec in zip(summaries, specs, strict=True)}
         findings += self._build_jobs(store, schedule, machines)
         findings += [
             f"audit {one.name}: {one.n_rows} offending rows" for one in run_audits(store)[0] if not one.passed
@@ -81,7 +81,9 @@ class Attributing:
         if schedule.notify_command is not None:
             _call(schedule.notify_command, body)
 
-    def _build_jobs(self, store: Store, schedule: Schedule, machines: Mapping[int, Machine]) -> list[str]:
+    def _build_jobs(
+        self, store: Store, schedule: Schedule, machines: Mapping[int, MachineSettings]
+    ) -> list[str]:
         names = schedule.job_names
         if names is None:
             return []
@@ -96,6 +98,11 @@ class Attributing:
         return findings + [
             f"job {one.job}: {one.quarantined} examples quarantined" for one in results if one.quarantined
         ]
+
+
+def _at(address: str, spec: RunSpec) -> RunSpec:
+    """The run on another cluster, unless it is to be computed in this process."""
+    return spec if spec.machine.executor == "local" else make_spec(spec.flat() | {"address": address})
 
 
 def _drift(store: Store, schedule: Schedule, pairs: Sequence[tuple[int, int]]) -> list[str]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from attattr_batch.errors import UserError
 from attattr_batch.schedule.settings import Schedule
 from attattr_batch.schedule.timing import kubernetes_cron
-from attattr_batch.spec import RunSpec, WorkerPool
+from attattr_batch.spec import MachineSettings, WorkerPool
 
 if TYPE_CHECKING:
     from attattr_batch.schedule.manifests import Place
@@ -59,12 +59,12 @@ def check_workers(schedule: Schedule, place: Place) -> None:
         UserError: a run does not say how many workers it wants, or none of them fits a machine; GPUs would
             be rented that no run uses; or the spec cannot be used.
     """
-    specs = [spec for spec in schedule.first_specs() if spec.executor != "local"]
+    specs = [spec for spec in schedule.first_specs() if spec.machine.executor != "local"]
     shape = f"gpus: {place.gpus}, " if place.gpus else ""
     in_spec = f"in the spec: `workers: [{{{shape}cpus: {_WORKER_CPUS}, count: {place.workers}}}]`"
     for spec in specs:
-        _check_room(spec, place, f"{schedule.spec}: {spec.task or spec.dataset}", in_spec)
-    if place.gpus and specs and not any(_uses_gpus(spec) for spec in specs):
+        _check_room(spec.machine, place, f"{schedule.spec}: {spec.data.task or spec.data.dataset}", in_spec)
+    if place.gpus and specs and not any(_uses_gpus(spec.machine) for spec in specs):
         raise UserError(
             "machines with GPUs would compute on their CPUs: no worker asks for a GPU",
             got=f"{schedule.spec} and --gpus {place.gpus}",
@@ -73,15 +73,15 @@ def check_workers(schedule: Schedule, place: Place) -> None:
         )
 
 
-def _check_room(spec: RunSpec, place: Place, where: str, in_spec: str) -> None:
-    if spec.workers is None:
+def _check_room(machine: MachineSettings, place: Place, where: str, in_spec: str) -> None:
+    if machine.workers is None:
         raise UserError(
             "a run on Kubernetes must say how many workers it wants, for its cluster starts with none",
             got=f"{where} without `workers`",
             allowed="`workers`, as a number or as pools",
             hint=in_spec,
         )
-    pools = _pools(spec)
+    pools = _pools(machine)
     if not any(pool.cpus <= _WORKER_CPUS and pool.gpus <= place.gpus for pool in pools):
         raise UserError(
             "no worker of a run fits a machine of the manifest",
@@ -91,15 +91,15 @@ def _check_room(spec: RunSpec, place: Place, where: str, in_spec: str) -> None:
         )
 
 
-def _pools(spec: RunSpec) -> Sequence[WorkerPool]:
+def _pools(machine: MachineSettings) -> Sequence[WorkerPool]:
     """The workers asked for; a bare number has GPUs only where CUDA is said, for the head has none to see."""
-    if isinstance(spec.workers, list):
-        return spec.workers
-    return [WorkerPool(count=spec.workers or 1, gpus=1.0 if spec.device == "cuda" else 0.0)]
+    if isinstance(machine.workers, list):
+        return machine.workers
+    return [WorkerPool(count=machine.workers or 1, gpus=1.0 if machine.device == "cuda" else 0.0)]
 
 
-def _uses_gpus(spec: RunSpec) -> bool:
-    return spec.device != "cpu" and any(pool.gpus for pool in _pools(spec))
+def _uses_gpus(machine: MachineSettings) -> bool:
+    return machine.device != "cpu" and any(pool.gpus for pool in _pools(machine))
 
 
 def ray_job(schedule: Schedule, place: Place) -> list[Document]:

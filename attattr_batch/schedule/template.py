@@ -16,7 +16,8 @@ from typing import Any
 from attattr_batch.data.sources import local_files
 from attattr_batch.engine.model_source import model_files
 from attattr_batch.schedule.checkpoints import newest_checkpoint
-from attattr_batch.spec import RunSpec, load_spec, make_spec
+from attattr_batch.spec import RunSpec, make_spec
+from attattr_batch.spec_file import load_spec
 
 _TICK = re.compile(r"\{tick:([^{}]+)\}")
 _WATCH = "*"
@@ -37,7 +38,7 @@ class Resolved:
 
     def document(self) -> dict[str, Any]:
         """As plain JSON values."""
-        return {"specs": [spec.model_dump(mode="json") for spec in self.specs], "watched": self.watched}
+        return {"specs": [spec.flat() for spec in self.specs], "watched": self.watched}
 
     @classmethod
     def from_document(cls, document: dict[str, Any]) -> Resolved:
@@ -86,14 +87,14 @@ def resolve(path: Path, tick: datetime, name: str) -> Resolved:
         if _WATCH in spec.model:
             folder = newest_checkpoint(spec.model)
             watched[str(folder)] = _state(model_files(folder))
-            watched |= {str(file): _state([file]) for file in local_files(spec)}
+            watched |= {str(file): _state([file]) for file in local_files(spec.data)}
             spec = _changed(spec, path, model=str(folder))
         settled.append(spec)
     return Resolved(tuple(settled), watched)
 
 
 def _changed(spec: RunSpec, path: Path, **changes: str) -> RunSpec:
-    return make_spec(spec.model_dump() | changes, where=str(path))
+    return make_spec(spec.flat() | changes, where=str(path))
 
 
 def _state(files: Iterable[Path]) -> list[int]:

@@ -63,8 +63,8 @@ def test_options_about_data_without_task_or_model(cli: Cli, flag: str) -> None:
         ("task: [sst2\nmodel: x", ("the run spec is not valid YAML", "line 2")),
         ("model: .", ("give `task` (a GLUE task) or `dataset`",)),
         ("- task: sst2", ("a run spec must be a mapping", "list", "`defaults:` and `runs:`")),
-        ("runs: []", ("`runs:` a non-empty list",)),
-        ("runs: [sst2]", ("every entry of `runs:` must be a mapping", "entry 0: 'sst2'")),
+        ("runs: []", ("runs: ", "at least 1")),
+        ("runs: [sst2]", ("runs.0: ", "dictionary")),
         ("task: sst2\nmodel: .\nlimit: many", ("limit: Input should be a valid integer",)),
     ],
 )

@@ -8,11 +8,11 @@ import pytest
 from attattr_batch.data.records import Dataset, Example
 from attattr_batch.data.sources import load_dataset_for
 from attattr_batch.errors import UserError
-from attattr_batch.spec import make_spec
+from attattr_batch.spec import DataSettings, make_settings
 
 
 def load(**keys: Any) -> Dataset:
-    return load_dataset_for(make_spec({"model": "m", **keys}))
+    return load_dataset_for(make_settings(DataSettings, keys))
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from attattr_batch.data import tables
 from attattr_batch.data.records import Dataset, Example
 from attattr_batch.data.sources import load_dataset_for
 from attattr_batch.errors import UserError
-from attattr_batch.spec import make_spec
+from attattr_batch.spec import DataSettings, make_settings
 
 COLUMNS = {"text_a": "premise", "text_b": "claim", "label": "verdict"}
 ROWS = [
@@ -31,7 +31,7 @@ EXPECTED = (
 
 
 def load(path: Path, **keys: Any) -> Dataset:
-    return load_dataset_for(make_spec({"model": "m", "dataset": str(path), "columns": COLUMNS, **keys}))
+    return load_dataset_for(make_settings(DataSettings, {"dataset": str(path), "columns": COLUMNS, **keys}))
 
 
 def write(path: Path, rows: list[dict[str, Any]]) -> Path:
@@ -288,7 +288,7 @@ def test_broken_files_are_user_errors(tmp_path: Path, name: str, content: str, m
 @pytest.mark.parametrize("name", ["./nothing", "nothing.csv", "/nothing/x"])
 def test_a_missing_path_is_not_looked_up_on_the_hub(name: str) -> None:
     with pytest.raises(UserError, match="no such data file or folder"):
-        load_dataset_for(make_spec({"model": "m", "dataset": name, "columns": COLUMNS}))
+        load_dataset_for(make_settings(DataSettings, {"dataset": name, "columns": COLUMNS}))
 
 
 def test_data_scripts_are_never_run(tmp_path: Path) -> None:

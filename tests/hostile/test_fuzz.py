@@ -18,7 +18,8 @@ from attattr_batch.data.tasks import glue_task
 from attattr_batch.data.tsv import label_id, read_csv, read_glue
 from attattr_batch.errors import UserError
 from attattr_batch.passes.requests import attack_request, mask_request
-from attattr_batch.spec import RunSpec, load_spec
+from attattr_batch.spec import RUN_KEYS, RunSpec
+from attattr_batch.spec_file import load_spec
 from attattr_batch.store.database.sqlfile import load_file
 
 thorough = settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
@@ -97,9 +98,7 @@ _SCALARS = st.sampled_from(
         "!!python/object/apply:os.system ['true']", "[" * 500, "{a: " * 500, "0x", "!!float x", "? [a]\n: b",
     ]
 )  # fmt: skip
-_SETTING = st.tuples(
-    st.sampled_from([*RunSpec.model_fields, "runs", "defaults", "<<", "1"]), _SCALARS | st.text()
-)
+_SETTING = st.tuples(st.sampled_from([*RUN_KEYS, "runs", "defaults", "<<", "1"]), _SCALARS | st.text())
 
 
 @thorough

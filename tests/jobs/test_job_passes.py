@@ -24,7 +24,7 @@ from zeroing import ZeroedBert
 from attattr_batch.analysis.audits import run_audits
 from attattr_batch.report.reproduce import commands
 from attattr_batch.runtime.run import run_spec
-from attattr_batch.spec import make_machine, make_spec
+from attattr_batch.spec import MachineSettings, make_settings, make_spec
 from attattr_batch.store.database.connection import Store
 from attattr_batch.store.writing.jobs import prepare, query_rows
 
@@ -136,7 +136,7 @@ def test_rows_of_rte_pruned_by_a_job(real_data: Path, tmp_path: Path) -> None:
         "data_dir": str(real_data / "data" / "glue"),
     }
     store = Store(tmp_path / "store.duckdb", create=True)
-    settings |= {"quadrature": "midpoint", "nodes": 1, "target": "gold", "limit": RTE_ROWS}
+    settings |= {"quadrature": "gauss-legendre", "nodes": 1, "target": "gold", "limit": RTE_ROWS}
     spec = make_spec({**settings, "name": "rte"})
     run_spec(spec, store, lambda progress: None)
     write_job(tmp_path / "jobs", "mine", LEAST_IMPORTANT, materialized="masked_answers")
@@ -189,7 +189,7 @@ def test_tokens_are_inserted_into_the_whole_text_and_then_it_is_cut(filled: Fill
 def test_ray_workers_give_the_same_answers(filled: Filled, store: Store, tmp_path: Path) -> None:
     other = Store(shutil.copy(filled.db, tmp_path / "ray.duckdb"))
     build(store, "head_ablation")
-    machine = make_machine({"executor": "ray", "workers": 2})
+    machine = make_settings(MachineSettings, {"executor": "ray", "workers": 2})
     result = build(other, "head_ablation", machine=machine)["head_ablation"]
     assert (result.status, result.quarantined) == ("built", 0), result.error
     workers = rows_of(other.path, "SELECT DISTINCT worker FROM ledger WHERE pass_id > 1")
@@ -392,10 +392,10 @@ def test_a_pass_is_computed_where_its_own_command_says(store: Store) -> None:
     execute(store, f"UPDATE runs SET config = json_merge_patch(config, '{elsewhere}')")
     result = build(store, "head_ablation", params={"sample": "10"})["head_ablation"]
     assert (result.status, result.error) == ("built", None)
-    asked = make_machine({"executor": "ray", "address": "127.0.0.1:1"})
+    asked = make_settings(MachineSettings, {"executor": "ray", "address": "127.0.0.1:1"})
     other = build(store, "head_ablation", params={"sample": "9"}, machine=asked)["head_ablation"]
     assert "cannot reach the Ray cluster" in str(other.error)
-    machines = {1: make_machine({"device": "cpu"})}
+    machines = {1: make_settings(MachineSettings, {"device": "cpu"})}
     both = build(store, "head_ablation", params={"sample": "9"}, machine=asked, machines=machines)
     assert both["head_ablation"].status == "built", "the run's own machine wins over the one for all"
 

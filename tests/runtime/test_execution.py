@@ -25,7 +25,7 @@ from attattr_batch.runtime.execution import ExecutionSettings, PendingWork, choo
 from attattr_batch.runtime.executors.local import LocalExecutor
 from attattr_batch.runtime.executors.pools import Pool
 from attattr_batch.runtime.staging import Stage
-from attattr_batch.spec import make_machine, make_spec
+from attattr_batch.spec import MachineSettings, make_settings, make_spec
 from attattr_batch.store.database.connection import Store
 
 
@@ -53,7 +53,7 @@ def load(monkeypatch: pytest.MonkeyPatch) -> PendingWork:
 
 
 def pools(load: PendingWork, **settings: Any) -> list[Pool]:
-    executor: Any = choose_executor(make_machine(settings), load)
+    executor: Any = choose_executor(make_settings(MachineSettings, settings), load)
     return [] if isinstance(executor, LocalExecutor) else executor.pools
 
 
@@ -66,7 +66,7 @@ def test_small_work_stays_in_this_process(load: PendingWork) -> None:
 def test_a_pool_of_one_worker_is_asked_for_too(load: PendingWork) -> None:
     assert pools(load, workers=[{"cpus": 8, "gpus": 1}]) == [Pool(1, 8, 1.0)]
     with pytest.raises(UserError, match="the local executor has one worker"):
-        make_machine({"executor": "local", "workers": [{"cpus": 8}]})
+        make_settings(MachineSettings, {"executor": "local", "workers": [{"cpus": 8}]})
 
 
 def test_a_cluster_is_not_measured_by_this_machine(load: PendingWork) -> None:
@@ -93,9 +93,9 @@ def test_no_more_workers_than_chunks(load: PendingWork) -> None:
 
 def test_a_worker_computes_with_as_many_threads_as_it_has_cpus(load: PendingWork) -> None:
     shapes = [{"cpus": 3}, {"cpus": 2, "gpus": 1}]
-    executor: Any = choose_executor(make_machine({"workers": shapes}), load)
+    executor: Any = choose_executor(make_settings(MachineSettings, {"workers": shapes}), load)
     assert [work.threads for work in executor.work] == [3, 2]
-    here: Any = choose_executor(make_machine({}), load)
+    here: Any = choose_executor(MachineSettings(), load)
     assert here._work.threads is None, "in this process torch's choice, or the caller's, stays"
 
 
@@ -129,7 +129,7 @@ def test_what_an_earlier_driver_s_workers_staged_is_committed_by_this_call(tmp_p
     uri = str(tmp_path / "stage")
     for chunk in chunks(8, 4):
         Stage.of(uri, pass_id, store).put(chunk, facts(chunk.example_ids))
-    how = ExecutionSettings(make_machine({"stage": uri}), lambda progress: None)
+    how = ExecutionSettings(make_settings(MachineSettings, {"stage": uri}), lambda progress: None)
     progress = complete_pass(store, pass_id, "toy", ToyPlan(8), how)
     assert (progress.committed, progress.newly_committed, progress.quarantined) == (8, 8, 0)
     assert rows(store, "SELECT pass_status FROM passes") == [("sealed",)]
@@ -147,7 +147,7 @@ def test_the_end_of_hours_of_work_outlasts_a_long_query(
 
     monkeypatch.setattr("attattr_batch.runtime.execution.seal_pass", seal)
     plan = ToyPlan(4, unfit=dict.fromkeys(range(4), "empty text"))
-    complete_pass(store, pass_id, "toy", plan, ExecutionSettings(make_machine({}), lambda progress: None))
+    complete_pass(store, pass_id, "toy", plan, ExecutionSettings(MachineSettings(), lambda progress: None))
     assert waits == [600.0]
 
 
@@ -157,7 +157,7 @@ def test_unfit_examples_are_not_tried_again(tmp_path: Path) -> None:
     _, pass_id = register(store, 2)
     plan, sealed = ToyPlan(2, unfit={0: "empty text", 1: "empty text"}), set()
     for retry, newly in ((False, 2), (False, 0), (True, 0)):
-        how = ExecutionSettings(make_machine({}), lambda progress: None, retry)
+        how = ExecutionSettings(MachineSettings(), lambda progress: None, retry)
         progress = complete_pass(store, pass_id, "toy", plan, how)
         assert (progress.quarantined, progress.newly_quarantined) == (2, newly)
         sealed.update(

@@ -49,9 +49,10 @@ def test_jobs_of_a_tick_are_computed_where_its_runs_are(
     work.run(schedule, [spec(workers=8, address="head:6379", stage="s3://x/y"), spec(device="cpu")], [])
     (request,) = asked
     assert list(request.runs) == ["7", "8"]
-    assert request.machines == {7: ran[0], 8: ran[1]}
-    assert (ran[0].workers, ran[0].address, ran[0].stage) == (8, address or "head:6379", "s3://x/y")
-    assert (ran[1].device, ran[1].address) == ("cpu", address)
+    assert request.machines == {7: ran[0].machine, 8: ran[1].machine}
+    first, second = ran[0].machine, ran[1].machine
+    assert (first.workers, first.address, first.stage) == (8, address or "head:6379", "s3://x/y")
+    assert (second.device, second.address) == ("cpu", address)
 
 
 def test_what_a_tick_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

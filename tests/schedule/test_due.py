@@ -127,7 +127,7 @@ def test_an_interrupted_tick_goes_on_with_the_same_runs(bench: Bench) -> None:
     bench.clock.forward(days=2)
     bench.run_due()
     assert bench.work.started[:2] == ["nightly-20260101T020000Z"] * 2
-    assert [spec.task for spec in bench.work.specs] == ["sst2", "sst2", "rte"]
+    assert [spec.data.task for spec in bench.work.specs] == ["sst2", "sst2", "rte"]
     # Nobody ran while it was down: of what was missed the last one runs.
     assert [status for _, status in bench.statuses()] == ["done", "skipped", "done"]
 
@@ -338,7 +338,7 @@ def test_a_schedule_replaced_while_its_tick_runs_begins_anew(
     assert bench.statuses() == []
     bench.clock.forward(hours=1)
     bench.run_due()
-    assert [spec.task for spec in bench.work.specs] == ["sst2", "rte"]
+    assert [spec.data.task for spec in bench.work.specs] == ["sst2", "rte"]
     assert (bench.statuses(), bench.work.previous) == ([("20260101T0300", "done")], [(), ()])
 
 

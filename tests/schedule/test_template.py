@@ -48,7 +48,7 @@ def weights(path: Path, seconds: int, *, cut: int = 0) -> None:
 def test_dates_are_those_of_the_schedule_s_zone(tmp_path: Path) -> None:
     path = write(tmp_path, "{task: sst2, model: bundled, data_dir: './export/{tick:%Y-%m-%d}/{tick:%H}'}")
     (spec,) = resolve(path, TICK, "nightly-now").specs
-    assert spec.data_dir == str(tmp_path / "export/2026-03-01/01")
+    assert spec.data.data_dir == str(tmp_path / "export/2026-03-01/01")
     assert spec.name == "nightly-now"
 
 

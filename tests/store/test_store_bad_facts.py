@@ -22,10 +22,10 @@ from fabricate import (
     with_value,
 )
 
+from attattr_batch.errors import BadFactsError
 from attattr_batch.store.database.connection import Store
 from attattr_batch.store.database.tables import query_name, tables_written_by
 from attattr_batch.store.writing.ingest import commit_chunk
-from attattr_batch.store.writing.rows import BadFactsError
 from attattr_batch.store.writing.runs import register_pass
 
 

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from fabricate import commit, execute, filled_store, new_store, register, registered_store, rows
 
-from attattr_batch.errors import StoreError
+from attattr_batch.errors import StoreError, UserError
 from attattr_batch.store.database.connection import Store
 from attattr_batch.store.database.opening import log_of
 from attattr_batch.store.database.tables import metadata
@@ -209,7 +209,7 @@ def test_an_export_into_a_file_or_of_no_run(tmp_path: Path) -> None:
     store = filled_store(tmp_path)
     with pytest.raises(StoreError, match="needs a folder"):
         export_run(store, "first", store.path)
-    with pytest.raises(StoreError, match="no such run"):
+    with pytest.raises(UserError, match="no such run"):
         export_run(store, "fisrt", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

@@ -24,6 +24,7 @@ from fabricate import (
 )
 from sqlalchemy import Connection
 
+from attattr_batch.errors import BadFactsError
 from attattr_batch.store.database.connection import Store, arrow_rows, raw
 from attattr_batch.store.database.tables import tables_written_by
 from attattr_batch.store.writing.ingest import (
@@ -33,7 +34,7 @@ from attattr_batch.store.writing.ingest import (
     commit_chunks,
     record_failures,
 )
-from attattr_batch.store.writing.rows import BadFactsError, insert_rows
+from attattr_batch.store.writing.rows import insert_rows
 
 
 @pytest.fixture

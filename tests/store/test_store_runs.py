@@ -18,9 +18,8 @@ from fabricate import (
     run_tables,
 )
 
-from attattr_batch.errors import StoreError
+from attattr_batch.errors import BadFactsError, StoreError, UserError
 from attattr_batch.store.writing.ingest import Failure, record_failures
-from attattr_batch.store.writing.rows import BadFactsError
 from attattr_batch.store.writing.runs import (
     clear_failures,
     delete_run,
@@ -87,10 +86,10 @@ def test_the_same_identity_is_the_same_run(tmp_path: Path) -> None:
 def test_a_name_belongs_to_one_identity(tmp_path: Path) -> None:
     store = new_store(tmp_path)
     register(store, 2, "first")
-    with pytest.raises(StoreError, match="already has this name") as caught:
+    with pytest.raises(UserError, match="already has this name") as caught:
         register(store, 2, "first", run_key="f" * 64)
     assert "attattr rm first" in str(caught.value)
-    with pytest.raises(StoreError, match="must not be a number"):
+    with pytest.raises(UserError, match="must not be a number"):
         register(store, 2, "12")
     assert rows(store, "SELECT run_id, name FROM runs") == [(1, "first")]
 
@@ -129,14 +128,15 @@ def test_runs_are_found_by_name_or_id(tmp_path: Path) -> None:
         assert resolve_run(connection, 1).name == "sst2-dev"
         assert resolve_run(connection, "1").name == "sst2-dev"
         assert [run.name for run in list_runs(connection)] == ["sst2-dev", "mnli-dev"]
-        with pytest.raises(StoreError, match="no such run") as caught:
+        with pytest.raises(UserError, match="no such run") as caught:
             resolve_run(connection, "sst2-dve")
+    assert not isinstance(caught.value, StoreError), "the file is good"
     assert "did you mean 'sst2-dev'?" in str(caught.value)
     assert "mnli-dev (2)" in str(caught.value)
 
 
 def test_no_runs_at_all(tmp_path: Path) -> None:
-    with new_store(tmp_path).read() as connection, pytest.raises(StoreError, match="there are no runs yet"):
+    with new_store(tmp_path).read() as connection, pytest.raises(UserError, match="there are no runs yet"):
         resolve_run(connection, "x")
 
 

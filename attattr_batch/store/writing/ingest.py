@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from sqlalchemy import Connection, Table, delete, select
 
-from attattr_batch.errors import StoreError, unknown_name
+from attattr_batch.errors import BadFactsError, StoreError, unknown_name
 from attattr_batch.store.database.connection import Store, arrow_rows, raw
 from attattr_batch.store.database.tables import (
     arrow_schema,
@@ -27,7 +27,6 @@ from attattr_batch.store.database.tables import (
 )
 from attattr_batch.store.writing.facts import RunShape, check_answers, check_attribution
 from attattr_batch.store.writing.rows import (
-    BadFactsError,
     check_rows,
     examples_where,
     insert_rows,

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Row, Table, delete, func, insert, select, tex
 
 from attattr_batch.choices import Target
 from attattr_batch.data.records import Dataset, Example
-from attattr_batch.errors import StoreError, did_you_mean
+from attattr_batch.errors import StoreError, UserError, did_you_mean
 from attattr_batch.store.database.connection import Store, raw
 from attattr_batch.store.database.tables import (
     examples,
@@ -74,7 +74,7 @@ def register_run(connection: Connection, record: RunRecord, tables: Mapping[str,
             stored again.
 
     Raises:
-        StoreError: another run has the name, or the name is a number.
+        UserError: another run has the name, or the name is a number.
         BadFactsError: the rows do not fit their tables.
     """
     known = connection.execute(
@@ -140,7 +140,7 @@ def resolve_run(connection: Connection, name_or_id: str | int) -> Row[Any]:
     """The run with this name, or with this id.
 
     Raises:
-        StoreError: there is no such run; names the nearest.
+        UserError: there is no such run; names the nearest.
     """
     wanted = str(name_or_id)
     known = list_runs(connection)
@@ -149,7 +149,7 @@ def resolve_run(connection: Connection, name_or_id: str | int) -> Row[Any]:
             return run
     names = [run.name for run in known]
     allowed = ", ".join(f"{run.name} ({run.run_id})" for run in known) or "(there are no runs yet)"
-    raise StoreError("no such run", got=wanted, allowed=allowed, hint=did_you_mean(wanted, names))
+    raise UserError("no such run", got=wanted, allowed=allowed, hint=did_you_mean(wanted, names))
 
 
 def unfinished_runs(connection: Connection, run_ids: Sequence[int]) -> list[str]:
@@ -307,9 +307,9 @@ def is_taken_up(connection: Connection, run_id: int) -> bool:
 
 def _check_name(connection: Connection, name: str) -> None:
     if name.isdecimal():
-        raise StoreError("a run's name must not be a number: runs are also addressed by id", got=name)
+        raise UserError("a run's name must not be a number: runs are also addressed by id", got=name)
     if connection.execute(select(runs.c.run_id).where(runs.c.name == name)).first() is not None:
-        raise StoreError(
+        raise UserError(
             "another run, with other settings or data, already has this name",
             got=name,
             hint=f"choose another with --name, or delete that run with `attattr rm {name}`",
