@@ -123,9 +123,9 @@ def messages() -> Iterator[None]:
 
 
 def all_runs() -> list[dict[str, Any]]:
-    """Every run: id, name, task, labels, layers, heads, target, status; oldest first."""
+    """Every run: id, name, task, labels, layers, heads, targets, status; oldest first."""
     return records(
-        "SELECT run_id, name, task, labels, n_layers, n_heads, n_examples, target, status"
+        "SELECT run_id, name, task, labels, n_layers, n_heads, n_examples, targets, status"
         " FROM runs ORDER BY run_id"
     )
 

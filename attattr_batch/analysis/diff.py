@@ -74,7 +74,7 @@ def why_no_heads(store: Store, run_a: str | int, run_b: str | int) -> str:
             return f"the runs' architectures differ ({had}), so their heads cannot be compared"
         target = _common_target(*runs)
         if target is None:
-            had = ", ".join(f"{run.name} has the {run.target} class alone" for run in runs)
+            had = ", ".join(f"{run.name} has the {run.targets} class alone" for run in runs)
             return f"heads are not compared: no class is attributed by both runs ({had})"
         lacking = [run.name for run in runs if not _has_scores(connection, run, target)]
     return (
@@ -89,7 +89,7 @@ def _alike(a: Row[Any], b: Row[Any]) -> bool:
 
 def _common_target(a: Row[Any], b: Row[Any]) -> RowTarget | None:
     """The class that both runs attribute, gold before predicted."""
-    targets = {a.target, b.target}
+    targets = {a.targets, b.targets}
     if "predicted" not in targets:
         return "gold"
     return None if "gold" in targets else "predicted"
@@ -144,7 +144,7 @@ def _importance(connection: Connection, target: RowTarget) -> None:
     """Builds the jobs of head importance for the selected runs, for this connection alone."""
     catalogue = load_catalogue()
     # `head_values` takes gold of a run that has both classes, also beside one that has predicted alone.
-    said = f"SELECT * REPLACE ('{target}' AS target) FROM selected_runs"
+    said = f"SELECT * REPLACE ('{target}' AS targets) FROM selected_runs"
     built.make_temporary(connection, "runs", said, {}, is_view=True)
     for name in ("head_values", "head_replicates", "head_importance", "head_universality"):
         job = catalogue.job(name)

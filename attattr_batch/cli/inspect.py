@@ -30,7 +30,8 @@ def status(db: DbOption = DEFAULT_DB, form: FormatOption = "table") -> None:
         return
     quarantined = _query(
         db,
-        "SELECT run, pass, example_id, kind, message, attempts FROM quarantined ORDER BY pass_id, example_id",
+        "SELECT run, pass, example_id, error, message, attempts FROM quarantined"
+        " ORDER BY pass_id, example_id",
     )
     count = len(quarantined.rows)
     if count:
@@ -49,7 +50,7 @@ def runs(db: DbOption = DEFAULT_DB, form: FormatOption = "table") -> None:
     """
     found = _query(
         db,
-        "SELECT run_id, name, task, split, model, n_layers, n_heads, n_examples, target, quadrature, dtype,"
+        "SELECT run_id, name, task, split, model, n_layers, n_heads, n_examples, targets, quadrature, dtype,"
         " status, created_at FROM runs ORDER BY run_id",
     )
     print_rows(found.columns, found.rows, form)

@@ -6,14 +6,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Protocol, Self
 
-import numpy as np
-import pyarrow as pa
 import torch
-from torch import Tensor
 
-from attattr_batch.data.records import Chunk, EncodedExample
+from attattr_batch.data.records import Chunk
 from attattr_batch.engine.devices import choose_device
 from attattr_batch.engine.families import Encoder, encoder_for
 from attattr_batch.engine.model_source import ModelSource
@@ -107,29 +104,3 @@ class Plan(Protocol):
 
     def flop(self, chunks: Sequence[Chunk]) -> float:
         """Arithmetic of the chunks, about."""
-
-
-class _OrderedWork(Protocol):
-    @property
-    def job(self) -> str: ...
-    @property
-    def outputs(self) -> tuple[int, ...]: ...
-
-
-def answer_columns(work: _OrderedWork, examples: Sequence[EncodedExample], logits: Tensor) -> dict[str, Any]:
-    """The columns that the answers of ordered passes share, from class scores [row, model output].
-
-    Raises:
-        FloatingPointError: the scores are not numbers.
-    """
-    if not bool(logits.isfinite().all()):
-        raise FloatingPointError("the model's answers are not numbers")
-    probabilities = logits.float().softmax(-1)[:, list(work.outputs)].cpu().numpy()
-    gold = np.array([-1 if example.gold is None else example.gold for example in examples])
-    rows = np.arange(len(gold))
-    return {
-        "job": pa.repeat(work.job, len(gold)),
-        "example_id": np.array([example.example_id for example in examples], np.uint32),
-        "predicted": probabilities.argmax(1),
-        "prob_gold": pa.array(probabilities[rows, np.maximum(gold, 0)], mask=gold < 0),
-    }

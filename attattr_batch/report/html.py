@@ -178,7 +178,7 @@ def _tokens(connection: Connection) -> str:
         "SELECT r.name AS run, e.query, e.key, count(DISTINCT e.example_id) AS examples,"
         ' avg(e.attr)::DOUBLE AS "mean attribution"'
         " FROM edge_tokens AS e JOIN runs AS r USING (run_id)"
-        " WHERE e.rank = 0 AND e.target = if(r.target = 'predicted', 'predicted', 'gold')"
+        " WHERE e.rank = 0 AND e.target = if(r.targets = 'predicted', 'predicted', 'gold')"
         " GROUP BY e.run_id, r.name, e.query, e.key HAVING examples > 2"
         " QUALIFY row_number() OVER (PARTITION BY e.run_id ORDER BY avg(e.attr) DESC, e.query, e.key) <= 8"
         ' ORDER BY e.run_id, "mean attribution" DESC',

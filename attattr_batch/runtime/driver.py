@@ -176,7 +176,7 @@ class Driver:
             self._queue.appendleft(Chunk(chunk.examples, attempts))
             return
         failure = Failure(
-            example_id=chunk.example_ids[0], kind=kind, message=message, detail=detail, attempts=attempts
+            example_id=chunk.example_ids[0], error=kind, message=message, detail=detail, attempts=attempts
         )
         record_failures(self._store, self._pass_id, [failure])
         self._progress.quarantine()

@@ -86,7 +86,8 @@ def complete_pass(store: Store, pass_id: int, title: str, plan: Plan, how: Execu
     unfit = [one for one in pending if one in plan.unfit]
     if unfit:
         reasons = [
-            Failure(example_id=one, kind="UnfitExample", message=plan.unfit[one], attempts=0) for one in unfit
+            Failure(example_id=one, error="UnfitExample", message=plan.unfit[one], attempts=0)
+            for one in unfit
         ]
         record_failures(store, pass_id, reasons)
         progress.quarantine(len(unfit))

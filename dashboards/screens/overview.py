@@ -1,4 +1,4 @@
-"""Runs, progress while one writes, failures, jobs."""
+"""Runs, progress while one writes, quarantined examples, jobs."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ def summary(chosen: list[int]) -> None:
 def progress(chosen: list[int]) -> None:
     """Bars of unfinished passes; only the time since a commit tells whether one is still being written."""
     passes = records(
-        "SELECT run, kind, committed, failed, total, share, rows_per_second, last_commit FROM progress"
-        " WHERE status <> 'sealed' AND list_contains(?, run_id) ORDER BY pass_id",
+        "SELECT run, kind, committed, quarantined, total, share, examples_per_second, last_commit"
+        " FROM progress WHERE status <> 'sealed' AND list_contains(?, run_id) ORDER BY pass_id",
         chosen,
     )
     if not passes:
         st.caption("Every pass of these runs is finished.")
     quiet = False
     for one in passes:
-        rate = f", {one['rows_per_second']:.1f}/s" if one["rows_per_second"] else ""
+        rate = f", {one['examples_per_second']:.1f}/s" if one["examples_per_second"] else ""
         text = f"{one['run']}, {one['kind']}: {one['committed']} of {one['total']}{rate}"
-        failed = f"; {one['failed']} quarantined" if one["failed"] else ""
+        failed = f"; {one['quarantined']} quarantined" if one["quarantined"] else ""
         since = ""
         if one["last_commit"] is not None:
             age = datetime.now(UTC) - one["last_commit"]
@@ -61,17 +61,17 @@ if not chosen:
 st.fragment(summary, run_every=_REFRESH_S)(chosen)
 
 failed = rows(
-    "SELECT run, pass, example_id, kind, message, attempts FROM quarantined"
+    "SELECT run, pass, example_id, error, message, attempts FROM quarantined"
     " WHERE list_contains(?, run_id) ORDER BY failed_at DESC LIMIT 500",
     chosen,
 )
 if failed.num_rows:
     st.subheader("Quarantined examples")
-    st.dataframe(failed, hide_index=True, key="failures")
+    st.dataframe(failed, hide_index=True, key="quarantined")
 
 st.subheader("Jobs")
 jobs = rows(
-    "SELECT job, status, finished_at, rows, params, error FROM job_runs"
+    "SELECT job, result, finished_at, rows, params, error FROM job_runs"
     " QUALIFY row_number() OVER (PARTITION BY job ORDER BY job_run_id DESC) = 1 ORDER BY finished_at"
 )
 if jobs.num_rows:

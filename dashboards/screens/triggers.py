@@ -15,11 +15,11 @@ with messages():
             """
             SELECT r.name AS run, array_to_string(p.tokens, ' ') AS pattern,
                 r.labels[p.predicted + 1] AS "argues for", p.value_1 + p.value_2 AS value, p.layer, p.head,
-                p.source_example_id AS "source example", p.positions
+                p.pattern AS "source example", p.positions
             FROM trigger_patterns AS p
             JOIN runs AS r USING (run_id)
             WHERE list_contains(?, p.run_id)
-            ORDER BY value DESC, pattern_id
+            ORDER BY value DESC, p.pattern
             LIMIT 500
             """,
             runs,
@@ -35,10 +35,10 @@ with messages():
                 a.clean_correct / nullif(a.n, 0) AS "clean accuracy", a.correct / nullif(a.n, 0) AS accuracy,
                 a.accuracy_low, a.accuracy_high, a.pushed / nullif(a.n, 0) AS pushed, a.push_low, a.push_high
             FROM trigger_attacks AS a
-            JOIN trigger_patterns AS p USING (run_id, pattern_id)
+            JOIN trigger_patterns AS p USING (run_id, pattern)
             JOIN runs AS r USING (run_id)
             WHERE list_contains(?, a.run_id)
-            ORDER BY a.part, a.run_id, a.pattern_id, a.gold, a.control
+            ORDER BY a.part, a.run_id, a.pattern, a.gold, a.control
             LIMIT 2000
             """,
             runs,

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import duckdb
+from fabricate import INTEGRITY
 from points import Conditions, write_next_schema
 from zygote import Ended, Zygote
 
@@ -254,8 +255,8 @@ def is_whole(path: Path) -> bool:
     if not path.exists():
         return True
     with duckdb.connect(str(path), read_only=True) as connection:
-        views = connection.execute("SELECT count(*) FROM duckdb_views() WHERE view_name = 'integrity'")
+        views = connection.execute("SELECT count(*) FROM duckdb_views() WHERE view_name = 'progress'")
         if views.fetchall() == [(0,)]:  # the first migration was undone
             tables = connection.execute("SELECT count(*) FROM duckdb_tables()").fetchall()
             return tables == [(0,)]
-        return all(ok for (ok,) in connection.execute("SELECT ok FROM integrity").fetchall())
+        return all(ok for (ok,) in connection.execute(f"SELECT ok FROM {INTEGRITY}").fetchall())

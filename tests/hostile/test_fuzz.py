@@ -133,7 +133,8 @@ def test_a_spec_that_multiplies_itself_is_refused_in_few_words(folder: Path) -> 
 _LINES = st.sampled_from(
     [
         "-- name: job", "-- name: ../job", "-- description: d", "-- materialized: table",
-        "-- materialized: attack", "-- param n: integer = 1; a number", "-- param n: x = 1", "-- : x", ";",
+        "-- materialized: attacked_answers", "-- param n: integer = 1; a number", "-- param n: x = 1",
+        "-- : x", ";",
         "-- param n: integer = " + "9" * 5000 + "; m", "-- param n: number = nan; m",
         "-- param n: a|b = c; m", "--",
         "-- depends: job", "-- depends: runs, nowhere", "-- audits: unique_keys", "-- audits: none",
@@ -199,8 +200,9 @@ _ANY = (
 )
 _ROW = st.fixed_dictionaries(
     {
-        "attack": _ANY | st.text(max_size=2),
-        "mask": _ANY | st.text(max_size=2),
+        "pattern": _ANY,
+        "control": _ANY | st.booleans(),
+        "criterion": _ANY | st.text(max_size=2),
         "example_ids": _ANY | _LIST,
         "heads": _ANY | _LIST,
         "tokens": _ANY | _LIST,
@@ -227,9 +229,9 @@ def test_orders_of_jobs(data: st.DataObject) -> None:
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
         return  # no query could return such a table
     with refused:
-        for attack in attack_request(rows).items:
-            assert set(attack.trigger.segments) <= {0, 1}
-            assert all(0 < ratio <= 1 for ratio in attack.trigger.ratios)
+        for trigger in attack_request(rows).items:
+            assert set(trigger.segments) <= {0, 1}
+            assert all(0 < ratio <= 1 for ratio in trigger.ratios)
     with refused:
         for mask in mask_request(rows, 2, 2).items:
-            assert 0 <= mask.heads < 16
+            assert 0 <= mask < 16

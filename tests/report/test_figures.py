@@ -137,7 +137,7 @@ def test_rows_of_either_class_count_as_exact_or_not(tmp_path: Path, name: str) -
     store = filled_store(tmp_path)
     execute(
         store,
-        "UPDATE layer_scores_stored SET completeness_error = 0.5, nodes = 99"
+        "UPDATE layer_scores_dedup SET completeness_error = 0.5, nodes = 99"
         " WHERE layer = 1 AND target = 'predicted'",
     )
     with store.read() as connection:
@@ -204,13 +204,13 @@ def test_an_empty_store_has_nothing_to_draw(tmp_path: Path) -> None:
 
 def test_a_figure_of_a_target_that_no_run_has_says_so(tmp_path: Path) -> None:
     store = new_store(tmp_path)
-    register(store, 2, "one-sided", target="predicted")
+    register(store, 2, "one-sided", targets="predicted")
     columns = "criterion direction k accuracy correct n ci_low ci_high".replace(" ", ", 0 AS ")
     execute(store, f"CREATE TABLE effectiveness AS SELECT 1 AS run_id, 0 AS {columns} WHERE false")
     needed = "layerwise_accuracy reads attributions of the gold class.*one-sided.*--target both.*jobs run eff"
     with pytest.raises(UserError, match=f"(?s)nothing to draw.*{needed}"):
         drawn(store, "effectiveness")
-    execute(store, "UPDATE runs SET target = 'both'")
+    execute(store, "UPDATE runs SET targets = 'both'")
     with pytest.raises(
         UserError, match="(?s)nothing to draw[^:]*\n  next:    attattr jobs run effectiveness"
     ):

@@ -91,7 +91,7 @@ def undisturbed(tmp_path: Path) -> Callable[[], dict[str, list[tuple[object, ...
 
 
 def facts_only(store: Store) -> dict[str, list[tuple[object, ...]]]:
-    bookkeeping = {"ledger", "failures", "passes", "runs", "meta"}
+    bookkeeping = {"ledger", "quarantine", "passes", "runs", "meta"}
     return {name: found for name, found in contents(store).items() if name not in bookkeeping}
 
 
@@ -125,10 +125,10 @@ def test_one_bad_example_costs_one_example(tmp_path: Path, work: ToyWork, error:
     _, pass_id = register(store, N)
     progress = execute(store, pass_id, LocalExecutor(work))
     assert (progress.newly_committed, progress.quarantined) == (N - 1, 1)
-    ((example_id, kind, attempts),) = rows(store, "SELECT example_id, kind, attempts FROM failures")
+    ((example_id, error, attempts),) = rows(store, "SELECT example_id, kind, attempts FROM quarantine")
     assert (example_id, kind, attempts) == (5, error, ATTEMPTS)
     assert rows(store, "SELECT count(*) FROM ledger WHERE example_id = 5") == [(0,)]
-    assert rows(store, "SELECT count(*) FROM head_scores_stored WHERE example_id = 5") == [(0,)]
+    assert rows(store, "SELECT count(*) FROM head_scores_dedup WHERE example_id = 5") == [(0,)]
     # Bisected, not run one by one: 8 -> 4 -> 2 -> 1, so at most three halves a level are computed.
     assert len(work.seen) <= 2 + 2 * 3 + ATTEMPTS
 
@@ -146,7 +146,7 @@ def test_rows_that_are_wrong_whatever_the_example_end_the_pass(tmp_path: Path) -
     with pytest.raises(TerminalError, match="unknown column 'atr'"):
         execute(store, pass_id, LocalExecutor(work))
     assert len(work.seen) == 1
-    assert rows(store, "SELECT count(*) FROM failures") == [(0,)]
+    assert rows(store, "SELECT count(*) FROM quarantine") == [(0,)]
 
 
 def test_an_example_with_bad_numbers_once_is_committed_at_its_second_attempt(tmp_path: Path) -> None:
@@ -197,7 +197,7 @@ def test_an_example_that_always_kills_its_worker_is_quarantined(tmp_path: Path) 
     _, pass_id = register(store, N)
     progress = execute(store, pass_id, LossyExecutor(ToyWork(), {6: 10**6}))
     assert (progress.newly_committed, progress.quarantined) == (N - 1, 1)
-    assert rows(store, "SELECT example_id, kind FROM failures") == [(6, "WorkerLost")]
+    assert rows(store, "SELECT example_id, error FROM quarantine") == [(6, "WorkerLost")]
 
 
 def test_what_another_driver_committed_meanwhile_is_not_doubled(tmp_path: Path) -> None:
@@ -215,7 +215,7 @@ def test_a_fault_that_meets_every_example_ends_the_run_early(tmp_path: Path) -> 
     work = ToyWork(raising=frozenset(range(N)))
     with pytest.raises(TerminalError, match="all failed alike.*ArithmeticError: cannot compute"):
         execute(store, pass_id, LocalExecutor(work), size=4)
-    failed = {example_id for (example_id,) in rows(store, "SELECT example_id FROM failures")}
+    failed = {example_id for (example_id,) in rows(store, "SELECT example_id FROM quarantine")}
     assert FAILED_ALIKE < len(failed) < N
     assert max(failed) == N - 1, "chunks come longest first: the last one is the shortest"
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from fabricate import facts, new_store, register, rows
 from toy import toy_model, toy_rows, write_sst2
@@ -16,7 +17,7 @@ from attattr_batch.data.records import Chunk
 from attattr_batch.engine.model_source import find_model
 from attattr_batch.errors import UserError
 from attattr_batch.passes import Work
-from attattr_batch.passes.masking import MaskedAccuracyWork
+from attattr_batch.passes.masking import MaskedAnswersWork
 from attattr_batch.passes.requests import Request
 from attattr_batch.runtime import run
 from attattr_batch.runtime.driver import Progress
@@ -40,12 +41,12 @@ class RecordingRay:
 def load(monkeypatch: pytest.MonkeyPatch) -> PendingWork:
     """Forty chunks, not much in each; Ray is only asked, not started."""
     monkeypatch.setattr("attattr_batch.runtime.executors.ray.RayExecutor", RecordingRay)
-    work = MaskedAccuracyWork(
+    work = MaskedAnswersWork(
         source=find_model("bundled", task="sst2"),
         device="cpu",
         outputs=(0, 1),
         job="mine",
-        order=Request((), {}, ""),
+        request=Request((), pa.table({}), {}, ""),
         batch_tokens=1024,
     )
     return PendingWork(work, chunks(40, 1), flop=1e6, cpu_batch_tokens=512)
@@ -131,7 +132,7 @@ def test_what_an_earlier_driver_s_workers_staged_is_committed_by_this_call(tmp_p
     how = ExecutionSettings(make_settings(MachineSettings, {"stage": uri}), lambda progress: None)
     progress = complete_pass(store, pass_id, "toy", ToyPlan(8), how)
     assert (progress.committed, progress.newly_committed, progress.quarantined) == (8, 8, 0)
-    assert rows(store, "SELECT status FROM passes") == [("sealed",)]
+    assert rows(store, "SELECT pass_status FROM passes") == [("sealed",)]
 
 
 def test_the_end_of_hours_of_work_outlasts_a_long_query(
@@ -159,7 +160,9 @@ def test_unfit_examples_are_not_tried_again(tmp_path: Path) -> None:
         how = ExecutionSettings(MachineSettings(), lambda progress: None, retry)
         progress = complete_pass(store, pass_id, "toy", plan, how)
         assert (progress.quarantined, progress.newly_quarantined) == (2, newly)
-        sealed.update(rows(store, "SELECT p.status, p.sealed_at, r.sealed_at FROM passes AS p, runs AS r"))
+        sealed.update(
+            rows(store, "SELECT p.pass_status, p.finished_at, r.sealed_at FROM passes AS p, runs AS r")
+        )
     assert len(sealed) == 1
 
 
