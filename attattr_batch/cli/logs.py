@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +20,7 @@ from attattr_batch.errors import UserError
 
 if TYPE_CHECKING:
     from attattr_batch.runtime.driver import Reporter
+    from attattr_batch.store.database.connection import Store
 
 
 LogFormatOption = Annotated[
@@ -83,6 +85,17 @@ def say(message: str, *, level: int = logging.INFO, **facts: Any) -> None:
         logger.log(level, message, extra={"facts": facts})
     else:
         stderr.print(message, style="red" if level >= logging.ERROR else None)
+
+
+def say_unfinished(store: Store, runs: Sequence[str] | None = None) -> None:
+    """Says which of the runs (None: of all runs) are not finished, for then the results are not final."""
+    from attattr_batch.store.writing.runs import list_runs, resolve_run, unfinished_runs
+
+    with store.read() as connection:
+        chosen = list_runs(connection) if runs is None else [resolve_run(connection, run) for run in runs]
+        lines = unfinished_runs(connection, [run.run_id for run in chosen])
+    for line in lines:
+        say(line)
 
 
 def progress_reporter(
