@@ -25,7 +25,7 @@ BUNDLED_SST2 = "fcc4575b33939f1f42fc26ec2a01ddc227510e6d821ccd5636514f37873afa5e
 
 BUNDLED = {"task": "sst2", "model": "bundled", "data_dir": "bundled", "limit": 20, "device": "cpu"}
 
-MIDPOINT = {"quadrature": "midpoint", "nodes": 4}
+FIXED = {"quadrature": "gauss-legendre", "nodes": 4}
 
 ANOTHER_RUN: dict[str, dict[str, Any]] = {
     "split": {"split": "train"},
@@ -33,9 +33,9 @@ ANOTHER_RUN: dict[str, dict[str, Any]] = {
     "max_length": {"max_length": 8},
     "label_map": {"label_map": {"negative": "positive", "positive": "negative"}},
     "target": {"target": "predicted"},
-    "quadrature": MIDPOINT,
-    "quadrature again": {**MIDPOINT, "quadrature": "trapezoid"},
-    "nodes": {**MIDPOINT, "nodes": 5},
+    "quadrature": FIXED,
+    "quadrature again": {**FIXED, "quadrature": "left-riemann"},
+    "nodes": {**FIXED, "nodes": 5},
     "tolerance": {"tolerance": 2e-3},
     "dtype": {"dtype": "bfloat16"},
     "top_k": {"top_k": 4},

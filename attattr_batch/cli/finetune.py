@@ -34,7 +34,7 @@ def finetune(
     quiet: QuietOption = False,
 ) -> None:
     """Fine-tune an encoder on a GLUE task as in the BERT paper; the result loads straight into `run`."""
-    from attattr_batch.runtime.finetuning import FinetuneSettings, finetune_task
+    from attattr_batch.engine.training import FinetuneSettings, finetune_task
 
     set_up_logging(quiet=quiet)
     settings = FinetuneSettings(

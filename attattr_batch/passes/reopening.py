@@ -9,16 +9,16 @@ from typing import Any
 
 from sqlalchemy import Connection, Row
 
-from attattr_batch.data.chunking import make_chunks
 from attattr_batch.data.encoding import encode
-from attattr_batch.data.records import Chunk, Dataset, EncodedExample, tokens_key
+from attattr_batch.data.records import Chunk, Dataset, EncodedExample, make_chunks, tokens_key
+from attattr_batch.engine.devices import default_batch_tokens, device_for
 from attattr_batch.engine.model_source import ModelSource, find_model
 from attattr_batch.engine.models import load_config, load_tokenizer, token_limit
 from attattr_batch.errors import ModelGoneError, UserError
 from attattr_batch.passes.attack import AttackWork
 from attattr_batch.passes.masking import MaskedAccuracyWork
 from attattr_batch.passes.model_work import ModelWork
-from attattr_batch.passes.planning import CHUNK_EXAMPLES, default_batch_tokens, device_for
+from attattr_batch.passes.planning import CHUNK_EXAMPLES
 from attattr_batch.passes.requests import Attack, Mask, Request
 from attattr_batch.spec import Machine, make_spec
 from attattr_batch.store.writing.runs import run_dataset

@@ -136,7 +136,7 @@ def test_rows_of_rte_pruned_by_a_job(real_data: Path, tmp_path: Path) -> None:
         "data_dir": str(real_data / "data" / "glue"),
     }
     store = Store(tmp_path / "store.duckdb", create=True)
-    settings |= {"quadrature": "midpoint", "nodes": 1, "target": "gold", "limit": RTE_ROWS}
+    settings |= {"quadrature": "gauss-legendre", "nodes": 1, "target": "gold", "limit": RTE_ROWS}
     spec = make_spec({**settings, "name": "rte"})
     run_spec(spec, store, lambda progress: None)
     write_job(tmp_path / "jobs", "mine", LEAST_IMPORTANT, materialized="masked_accuracy")
