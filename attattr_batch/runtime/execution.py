@@ -8,9 +8,8 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 
 from attattr_batch.data.records import Chunk
-from attattr_batch.engine.devices import gpu_names
+from attattr_batch.engine.devices import default_batch_tokens, gpu_names
 from attattr_batch.passes.model_work import ModelWork, Plan
-from attattr_batch.passes.planning import default_batch_tokens
 from attattr_batch.runtime.cpus import usable_cpus
 from attattr_batch.runtime.driver import Driver, Progress, Reporter
 from attattr_batch.runtime.executors import Executor

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import logging
+import platform
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import PurePath
+from typing import Any
 
 from sqlalchemy import Connection, text
 
 from attattr_batch.errors import StoreError, UserError
 from attattr_batch.markup import notebook_table
-from attattr_batch.passes.planning import AttributionPlan, below_chance, plan_attribution, provenance
+from attattr_batch.passes.planning import AttributionPlan, plan_attribution
 from attattr_batch.runtime.driver import Progress, Reporter
 from attattr_batch.runtime.execution import ExecutionSettings, complete_pass
 from attattr_batch.spec import RunSpec
@@ -29,6 +34,8 @@ from attattr_batch.store.writing.runs import (
 )
 
 log = logging.getLogger(__name__)
+
+_VERSIONS = ("attattr-batch", "torch", "transformers", "numpy", "duckdb", "ray", "datasets")
 
 
 @dataclass(frozen=True)
@@ -137,17 +144,27 @@ def _record(connection: Connection, plan: AttributionPlan) -> RunRecord:
         n_layers=n_layers,
         n_heads=n_heads,
         n_examples=len(plan.encoded),
-        targets=plan.target,
+        targets=plan.work.target,
         quadrature=spec.method.quadrature,
         fixed_nodes=spec.method.nodes,
         tolerance=spec.method.tolerance,
         dtype=spec.method.dtype,
         tokenizer_key=plan.tokenizer_key,
         # Absolute, so that jobs find the model from wherever they are started.
-        config=spec.flat() | {"model": plan.source.address},
+        config=spec.flat() | {"model": plan.work.source.address},
         identity=plan.identity,
-        provenance=provenance(plan.work.device),
+        provenance=_provenance(plan.work.device),
     )
+
+
+def _provenance(device: str) -> dict[str, Any]:
+    """What changes speed but not results: versions and machine."""
+    return {
+        "versions": {name: version(name) for name in _VERSIONS},
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "device": device,
+    }
 
 
 def _free_name(connection: Connection, plan: AttributionPlan) -> str:
@@ -197,3 +214,12 @@ def _summarise(store: Store, run_id: int, n_labels: int, progress: Progress, *, 
         seconds=progress.seconds if progress.newly_committed else 0.0,
         resumed=resumed,
     )
+
+
+def below_chance(gold: Sequence[int], correct: int, n_labels: int) -> bool:
+    """Whether accuracy is below that of always answering the rarest label: a sign of permuted labels.
+
+    Where the rows lack a label, because they are few or of one class, nothing can be said.
+    """
+    counts = Counter(gold)
+    return len(counts) == n_labels and correct < min(counts.values())
