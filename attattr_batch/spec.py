@@ -48,6 +48,9 @@ class WorkerPool(SpecModel):
     gpus: Annotated[float, Field(ge=0, le=64)] = 0.0
     """GPUs of each; fractions share one."""
 
+    def __str__(self) -> str:
+        return f"{self.count} x {self.cpus} CPUs, {self.gpus:g} GPUs"
+
 
 class Machine(SpecModel):
     """Where a pass is computed, and in what portions: decides speed, and no number beyond rounding.

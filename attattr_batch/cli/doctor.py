@@ -83,10 +83,9 @@ def _store(db: object) -> tuple[str, str, str]:
 
 def _ray() -> tuple[str, str, str]:
     from attattr_batch.errors import AttattrError
-    from attattr_batch.runtime.executors.pools import Pool
     from attattr_batch.runtime.executors.ray_session import check_ray
 
     try:
-        return "ray", "ok", check_ray(Pool(workers=1))
+        return "ray", "ok", check_ray()
     except AttattrError as error:
         return "ray", "FAILED", str(error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -23,21 +24,19 @@ def submit(
     address: Annotated[str, typer.Option(help="Dashboard of the Ray head, http://HOST:8265.")],
     db: DbOption = DEFAULT_DB,
     follow: Annotated[
-        bool, typer.Option("--follow", help="Show the job's log; leave with its exit code.")
+        bool, typer.Option("--follow", help="Show the log from there; leave with its exit code.")
     ] = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Submit runs as a Ray job; the same runs into the same store are submitted once."""
+    """Submit runs to a Ray cluster; the same runs into the same store are submitted once."""
     set_up_logging(quiet=quiet)
-    from attattr_batch.runtime.submission import Jobs
+    from attattr_batch.runtime.submission import JobServer
     from attattr_batch.spec import load_spec
 
-    jobs = Jobs(address)
-    submission = jobs.submit(load_spec(spec), db.absolute())
+    server = JobServer(address)
+    submission = server.submit(load_spec(spec), db.absolute())
     if not quiet:
         said = "submitted" if submission.new else "submitted before, nothing to do"
-        stderr.print(f"job {submission.submission_id}: {said}")
-    if follow:
-        code = jobs.follow(submission.submission_id)
-        if code:
-            raise typer.Exit(code)
+        stderr.print(f"{submission.submission_id}: {said}")
+    if follow and (code := server.follow(submission.submission_id, sys.stderr.write)):
+        raise typer.Exit(code)
