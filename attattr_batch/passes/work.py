@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol, Self, runtime_checkable
+from typing import Protocol, Self
 
 import pyarrow as pa
 
@@ -32,16 +32,14 @@ class Work(Protocol):
                 the one that was planned.
         """
 
-
-@runtime_checkable
-class Portable(Protocol):
-    """Work that needs the files of a folder, which can be sent to a machine that lacks them."""
-
     def is_here(self) -> bool:
-        """Whether this machine has exactly these files."""
+        """Whether this machine has exactly the files that the work needs."""
+        return True
 
     def files(self) -> Sequence[Path]:
-        """The files, on the driver's machine."""
+        """The files on the driver's machine, to be sent to a machine that lacks them."""
+        return ()
 
     def moved(self, folder: Path) -> Self:
         """The same work with the files elsewhere."""
+        return self

@@ -1,4 +1,4 @@
-"""One run from spec to sealed results: plan, register, complete its pass, summarise."""
+"""One run from spec to sealed results: plan it, register it, complete its pass, sum it up."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 import platform
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from importlib.metadata import version
 from pathlib import PurePath
 from typing import Any
@@ -40,23 +40,23 @@ _VERSIONS = ("attattr-batch", "torch", "transformers", "numpy", "duckdb", "ray",
 
 @dataclass(frozen=True)
 class RunSummary:
-    """What a run came to.
+    """The state of a run after a call: its row of the view `run_summary`, and what the call did.
 
     Attributes:
         run_id: Number of the run in the store.
         name: Its name.
         n_examples: Examples of the run.
-        committed: Examples committed, now or earlier.
+        committed: Examples committed, by this call or earlier.
         quarantined: Examples that failed every attempt.
         newly_committed: Examples committed by this call.
-        newly_quarantined: Examples that failed every attempt in this call; where nothing is newly committed
+        newly_quarantined: Examples that failed every attempt in this call. If nothing is newly committed
             either, there was nothing to do.
         correct: Committed examples whose predicted label is the gold one.
         labelled: Committed examples with a gold label.
         accuracy: correct / labelled; None without labels.
-        truncated: Committed examples of which tokens were cut to fit the length limit.
-        uncertified: Stored (example, layer, target) rows of an adaptive run that miss what it asks for (see
-            `layer_scores.certified`) even with the largest rule.
+        truncated: Committed examples that lost tokens to the length limit.
+        uncertified: Stored (example, layer, target) rows of an adaptive run that miss its tolerance even with
+            the largest rule (see `layer_scores.certified`).
         worst_completeness_error: Largest absolute completeness error of the run.
         seconds: Wall time of this call's computation.
         resumed: Whether the run was in the store before.
@@ -91,7 +91,7 @@ class RunSummary:
 
 
 def run_spec(spec: RunSpec, store: Store, report: Reporter, *, retry_errors: bool = False) -> RunSummary:
-    """Executes a run, or the rest of it; a complete run is left as it is.
+    """Computes a run, or the rest of it; a complete run is left as it is.
 
     Args:
         spec: The settings.
@@ -106,7 +106,7 @@ def run_spec(spec: RunSpec, store: Store, report: Reporter, *, retry_errors: boo
     plan = plan_attribution(spec)
     for warning in plan.warnings:
         log.warning(warning)
-    tables = plan.tables()  # before the file is held: it takes a while for millions of tokens
+    tables = plan.tables()  # before the file is locked: millions of tokens take a while
     with store.write() as connection:
         known = find_run(connection, plan.run_key)
         if known is not None and known.status == RUNNING:
@@ -168,16 +168,16 @@ def _provenance(device: str) -> dict[str, Any]:
 
 
 def _free_name(connection: Connection, plan: AttributionPlan) -> str:
-    """`task-model`, with the start of the run key behind it where that is taken."""
+    """Returns `task-model`, followed by the start of the run key if that name is taken."""
     name = f"{plan.dataset.task}-{PurePath(plan.spec.model).name}"
     taken = {run.name for run in list_runs(connection)}
     return f"{name}-{plan.run_key[:6]}" if name in taken else name
 
 
 def _forget_unstarted(store: Store, run_id: int, pass_id: int) -> None:
-    """Deletes a run that could not start (weights missing, say): the mended one will want its name.
+    """Deletes a run that could not start (weights missing, say), so that the mended one can have its name.
 
-    Not where another command has taken it up, whose results would have no run any more.
+    A run that another command has resumed stays: that command's results need it.
     """
     with store.write() as connection:
         if count_committed(connection, pass_id) == 0 and not is_taken_up(connection, run_id):
@@ -197,23 +197,14 @@ def _summarise(store: Store, run_id: int, n_labels: int, progress: Progress, *, 
                 "accuracy is below chance: the model's label order may differ from the dataset's;"
                 " set `label_map` in the spec"
             )
-    return RunSummary(
-        run_id=run_id,
-        name=facts.name,
-        n_examples=facts.n_examples,
-        committed=facts.committed,
-        quarantined=facts.quarantined,
-        newly_committed=progress.newly_committed,
-        newly_quarantined=progress.newly_quarantined,
-        correct=facts.correct,
-        labelled=facts.labelled,
-        accuracy=facts.accuracy,
-        truncated=facts.truncated,
-        uncertified=facts.uncertified,
-        worst_completeness_error=facts.worst_completeness_error,
-        seconds=progress.seconds if progress.newly_committed else 0.0,
-        resumed=resumed,
-    )
+    found = {
+        **facts._mapping,
+        "newly_committed": progress.newly_committed,
+        "newly_quarantined": progress.newly_quarantined,
+        "seconds": progress.seconds if progress.newly_committed else 0.0,
+        "resumed": resumed,
+    }
+    return RunSummary(**{one.name: found[one.name] for one in fields(RunSummary)})
 
 
 def below_chance(gold: Sequence[int], correct: int, n_labels: int) -> bool:

@@ -23,7 +23,7 @@ def read_glue(
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     spec = {"model": "m", "task": name, "data_dir": str(folder), "split": split, "limit": limit}
-    return load_dataset_for(make_spec(spec)).examples
+    return load_dataset_for(make_spec(spec).data).examples
 
 
 def test_reading_tsv_files_needs_no_heavy_library() -> None:

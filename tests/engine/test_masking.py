@@ -16,7 +16,7 @@ from attattr_batch.engine.families import Batch, collate, encoder_for
 from attattr_batch.engine.masking import masked_logits
 from attattr_batch.engine.model_source import ModelSource
 from attattr_batch.engine.models import load_model, load_tokenizer
-from attattr_batch.spec import make_spec
+from attattr_batch.spec import DataSettings
 
 PATHS = [
     (kind, generic)
@@ -83,7 +83,7 @@ def test_alike_pairs_are_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_row_of_rte_with_pruned_heads(real_data: Path) -> None:
     """Against transformers' own forward in which the context of the heads is zeroed by a hook."""
     glue = str(real_data / "data" / "glue")
-    dataset = load_dataset_for(make_spec({"task": "rte", "model": "-", "data_dir": glue}))
+    dataset = load_dataset_for(DataSettings(task="rte", data_dir=str(glue)))
     source = ModelSource("rte", real_data / "models" / "RTE")
     model = load_model(source, torch.device("cpu"))
     encoded = sorted(encode(dataset, load_tokenizer(source), 128), key=lambda example: example.n_tokens)

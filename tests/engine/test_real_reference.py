@@ -70,7 +70,7 @@ def load(folder: Path, name: str) -> Task:
         reference = dict(file)
     rows = {*(int(key.split("/")[0]) for key in reference), *STEEP.get(name, ())}
     spec = {"task": name, "model": "-", "data_dir": str(folder / "data" / "glue"), "limit": max(rows) + 1}
-    dataset = load_dataset_for(make_spec(spec))
+    dataset = load_dataset_for(make_spec(spec).data)
     chosen = replace(dataset, examples=tuple(dataset.examples[row] for row in sorted(rows)))
     source = ModelSource(name, folder / "models" / task.folder)
     model = load_model(source, torch.device("cpu"))
