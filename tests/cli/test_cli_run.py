@@ -310,7 +310,7 @@ def test_export_and_snapshot(cli: Cli, tmp_path: Path) -> None:
 def test_doctor(cli: Cli) -> None:
     answer = cli("doctor", "--format", "json")
     rows = {row["what"]: row for row in json.loads(answer.out)}
-    assert {"python", "torch", "duckdb", "ray", "devices", "bundled data", "store"} <= set(rows)
+    assert {"python", "torch", "duckdb", "ray", "devices", "store"} <= set(rows)
     assert rows["store"]["result"] == "ok"
     assert "1 runs" in rows["store"]["detail"]
     assert (answer.code, {row["result"] for row in rows.values()}) == (0, {"ok"})
