@@ -61,12 +61,15 @@ def export(
 
 
 def _export_example(store: Store, run: str, example: int | None, target: RowTarget, to: Path) -> None:
-    from attattr_batch.report.stored_view import stored_head_view
+    from attattr_batch.analysis.examples import edge_matrices, find_example
+    from attattr_batch.report.bertviz import stored_head_view
+    from attattr_batch.store.writing.runs import resolve_run
 
     if example is None:
         raise UserError("BertViz shows one example", got="no --example", hint="for instance --example 0")
     with store.read() as connection:
-        document = stored_head_view(connection, run, example, target)
+        found = find_example(connection, resolve_run(connection, run), example, target)
+        document = stored_head_view(found, edge_matrices(connection, found))
     write_file(to, document)
     stderr.print(f"wrote {to}: arguments of bertviz.head_view, of the stored edges")
 

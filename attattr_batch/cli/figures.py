@@ -26,7 +26,7 @@ def plot(
         str,
         typer.Argument(
             help="heads, importance, universality, scatter, pruning, area, effectiveness, distance, triggers,"
-            " completeness or nodes."
+            " completeness, nodes or drift."
         ),
     ],
     output: Annotated[
@@ -42,16 +42,15 @@ def plot(
     db: DbOption = DEFAULT_DB,
 ) -> None:
     """Draw one figure of the results, sized for a paper."""
-    from attattr_batch.report.figures import chosen_runs, figure_rows, find_figure, with_criterion
+    from attattr_batch.report.figures import chosen_runs, figure_rows, find_figure
     from attattr_batch.report.saving import save_chart
     from attattr_batch.report.theme import themed
     from attattr_batch.store.database.connection import Store
 
     figure = find_figure(kind)
     with Store(db).read() as connection:
-        rows = figure_rows(connection, figure, chosen_runs(connection, runs or ()), db)
-    if figure.by_criterion:
-        rows = with_criterion(rows, criterion)
+        shown = chosen_runs(connection, runs or ())
+        rows = figure_rows(connection, figure, shown, criterion=criterion, path=db)
     save_chart(themed(figure.draw(rows), theme), output)
     stderr.print(f"wrote {output}: {figure.query.description}")
 
