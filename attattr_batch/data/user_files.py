@@ -10,10 +10,6 @@ import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-<<<<<<< HEAD:attattr_batch/data/user_files.py
-=======
-from dataclasses import dataclass
->>>>>>> cli:attattr_batch/data/tables.py
 from pathlib import Path
 
 import datasets
