@@ -21,9 +21,3 @@ Form = Literal["parquet", "datasets"]
 
 Theme = Literal["light", "dark"]
 """What page a picture is for."""
-
-Missed = Literal["last", "all", "skip"]
-"""Which missed ticks of a schedule run."""
-
-Overlap = Literal["skip", "queue"]
-"""What becomes of a tick that falls into a run."""
