@@ -10,9 +10,6 @@ import html
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-# Of Okabe and Ito's palette, which the colour-blind tell apart.
-BLUE, ORANGE = "#0072B2", "#D55E00"
-
 _CELL = "padding:0.1em 0.7em;text-align:"
 
 

@@ -17,7 +17,7 @@ from attattr_batch.analysis.trees import Tree, attribution_tree
 from attattr_batch.choices import RowTarget, Theme, Variant
 from attattr_batch.errors import StoreError, UserError, unknown_name
 from attattr_batch.markup import escape, notebook_message, notebook_table
-from attattr_batch.report.figures import chosen_runs, figure_rows, find_figure, with_criterion
+from attattr_batch.report.figures import chosen_runs, figure_rows, find_figure
 from attattr_batch.report.theme import Chart, themed
 from attattr_batch.runtime.progress import reporting, stderr_console
 from attattr_batch.spec import MachineSettings, make_settings, make_spec
@@ -194,9 +194,7 @@ class Results:
         figure = find_figure(kind)
         with self._store.read() as connection:
             shown = chosen_runs(connection, [str(run) for run in runs])
-            rows = figure_rows(connection, figure, shown, self._store.path)
-        if figure.by_criterion:
-            rows = with_criterion(rows, criterion)
+            rows = figure_rows(connection, figure, shown, criterion=criterion, path=self._store.path)
         return themed(figure.draw(rows), theme)
 
     def diff(self, run_a: str | int, run_b: str | int, *, top: int = 10) -> pa.Table:

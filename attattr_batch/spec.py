@@ -108,6 +108,9 @@ class WorkerPool(SpecModel):
     gpus: Annotated[float, Field(ge=0, le=64)] = 0.0
     """GPUs per worker; workers with a fraction share one."""
 
+    def __str__(self) -> str:
+        return f"{self.count} x {self.cpus} CPUs, {self.gpus:g} GPUs"
+
 
 class MachineSettings(SpecModel):
     """Where a pass is computed, and in what portions; decides speed, and changes numbers by rounding only.

@@ -44,19 +44,13 @@ set_log_level("CRITICAL")  # that there is no server is meant
 EVERY_S = 2.0  # what the dashboard's first page does
 
 # The first page asks again every two seconds while it is open.
-REFRESHED = (
-    "SELECT * EXCLUDE (run_id) FROM run_summary ORDER BY run_id",
-    "SELECT run, kind, committed, quarantined, total, share, examples_per_second FROM progress"
-    " WHERE status <> 'sealed' ORDER BY pass_id",
-)
+REFRESHED = tuple((f"questions/{name}", {"runs": [1]}) for name in ("summary", "progress"))
 # The others ask once, when somebody goes there or chooses something.
-CLICKED = (
-    "SELECT layer, head, avg(attr_max), count(*) FROM head_scores"
-    " WHERE run_id = 1 AND target = 'gold' GROUP BY ALL ORDER BY ALL",
-    "SELECT example_id, attr_max FROM head_scores WHERE run_id = 1 AND target = 'gold'"
-    " AND layer = 3 AND head = 5 ORDER BY attr_max DESC, example_id LIMIT 20",
-    "SELECT query_pos, key_pos, attr FROM edges"
-    " WHERE run_id = 1 AND example_id = 7 AND target = 'gold' AND layer = 3 AND head = 5",
+OF_RUN = {"run_id": 1, "class": "gold"}
+CLICKED: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("questions/head_means", {**OF_RUN, "run": "one", "criterion": "attattr", "gold": None}),
+    ("questions/head_examples", {**OF_RUN, "layer": 3, "head": 5, "gold": None}),
+    ("questions/edges", {**OF_RUN, "example": 7, "layer": 3, "head": 5}),
 )
 CLICK_S = 10.0
 
@@ -185,10 +179,10 @@ def view(seed: int, stop: Event, times: list[float], failed: list[StoreError]) -
     while not stop.is_set():
         begun = time.perf_counter()
         clicked = [chance.choice(CLICKED)] if chance.random() < EVERY_S / CLICK_S else []
-        for sql in (*REFRESHED, *clicked):
+        for name, values in (*REFRESHED, *clicked):
             started = time.perf_counter()
             try:
-                reading.rows(sql)
+                reading.rows(name, **values)
             except StoreError as error:
                 failed.append(error)
             times.append(time.perf_counter() - started)

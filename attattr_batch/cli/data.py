@@ -47,10 +47,14 @@ def export(
     if form == "bertviz":
         if example is None:
             raise UserError("BertViz shows one example", got="no --example", hint="for instance --example 0")
-        from attattr_batch.report.stored_view import stored_head_view
+        from attattr_batch.analysis.examples import edge_matrices, find_example
+        from attattr_batch.report.bertviz import stored_head_view
+        from attattr_batch.store.writing.runs import resolve_run
 
         with store.read() as connection:
-            write_file(to, stored_head_view(connection, run, example, target))
+            found = find_example(connection, resolve_run(connection, run), example, target)
+            document = stored_head_view(found, edge_matrices(connection, found))
+        write_file(to, document)
         say(f"wrote {to}: arguments of bertviz.head_view, made from the stored edges")
         return
     if example is not None:

@@ -70,10 +70,9 @@ def _store(db: Path) -> tuple[str, str]:
 
 
 def _ray() -> tuple[str, str]:
-    from attattr_batch.runtime.executors.pools import Pool
     from attattr_batch.runtime.executors.ray_session import check_ray
 
     try:
-        return "ok", check_ray(Pool(workers=1))
+        return "ok", check_ray()
     except AttattrError as error:
         return "FAILED", str(error)

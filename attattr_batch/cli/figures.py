@@ -17,7 +17,7 @@ def plot(
         str,
         typer.Argument(
             help="heads, importance, universality, scatter, pruning, area, effectiveness, distance, triggers,"
-            " completeness or nodes."
+            " completeness, nodes or drift."
         ),
     ],
     output: Annotated[

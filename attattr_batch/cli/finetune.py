@@ -31,7 +31,7 @@ def finetune(
     Example:
         attattr finetune --task rte --base google-bert/bert-base-uncased -o my-rte
     """
-    from attattr_batch.runtime.finetuning import FinetuneSettings, finetune_task
+    from attattr_batch.engine.training import FinetuneSettings, finetune_task
 
     set_up_logging(quiet=quiet)
     settings = FinetuneSettings(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -16,23 +17,23 @@ def submit(
     address: Annotated[str, typer.Option(help="Dashboard of the Ray head, http://HOST:8265.")],
     db: DbOption = DEFAULT_DB,
     follow: Annotated[
-        bool, typer.Option("--follow", help="Show the log of the Ray job, and end with its exit code.")
+        bool, typer.Option("--follow", help="Show the log from there, and end with its exit code.")
     ] = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Submit runs as a Ray job; the same runs into the same store are submitted once.
+    """Submit runs to a Ray cluster; the same runs into the same store are submitted once.
 
     Example:
         attattr submit night.yaml --address http://head:8265 --db /work/r.duckdb
     """
     set_up_logging(quiet=quiet)
-    from attattr_batch.runtime.submission import Jobs
+    from attattr_batch.runtime.submission import JobServer
     from attattr_batch.spec_file import load_spec
 
-    jobs = Jobs(address)
-    submission = jobs.submit(load_spec(spec), db.absolute())
+    server = JobServer(address)
+    submission = server.submit(load_spec(spec), db.absolute())
     if not quiet:
         done = "submitted" if submission.new else "submitted before, nothing to do"
-        say(f"Ray job {submission.submission_id}: {done}")
+        say(f"{submission.submission_id}: {done}")
     if follow:
-        raise typer.Exit(jobs.follow(submission.submission_id))
+        raise typer.Exit(server.follow(submission.submission_id, sys.stderr.write))

@@ -1,4 +1,4 @@
-"""What the work of every kind of pass shares: a model, loaded once by each worker."""
+"""What the work of every kind of pass shares: a model that each worker loads once."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class ModelWork(ABC):
             torch.set_num_threads(self.threads)
         source = self.source.settled()
         model = load_model(source, choose_device(self.device))
-        # Only now: what was written over the files before, or while they were read, is seen.
+        # Checked after loading, so that files changed before or during it are noticed.
         if not source.is_here():
             raise UserError(
                 "the model's files have changed since the command began",
@@ -97,10 +97,10 @@ class Plan(Protocol):
 
     @property
     def unfit(self) -> Mapping[int, str]:
-        """Why an example cannot be computed, by example id; to be quarantined."""
+        """Examples that cannot be computed, to be quarantined, and why, by example id."""
 
     def chunks(self, pending: Sequence[int]) -> list[Chunk]:
         """Plans the pending examples."""
 
     def flop(self, chunks: Sequence[Chunk]) -> float:
-        """Arithmetic of the chunks, about."""
+        """Estimated floating-point operations of the chunks."""

@@ -9,16 +9,16 @@ from typing import Any
 
 from sqlalchemy import Connection, Row
 
-from attattr_batch.data.chunking import make_chunks
 from attattr_batch.data.encoding import encode
-from attattr_batch.data.records import Chunk, Dataset, EncodedExample, tokens_key
+from attattr_batch.data.records import Chunk, Dataset, EncodedExample, make_chunks, tokens_key
+from attattr_batch.engine.devices import default_batch_tokens, device_for
 from attattr_batch.engine.model_source import ModelSource, find_model
 from attattr_batch.engine.models import load_config, load_tokenizer, token_limit
 from attattr_batch.errors import ModelGoneError, UserError
 from attattr_batch.passes.answering import AnswerWork
 from attattr_batch.passes.attack import AttackedAnswersWork
 from attattr_batch.passes.masking import MaskedAnswersWork
-from attattr_batch.passes.planning import CHUNK_EXAMPLES, default_batch_tokens, device_for
+from attattr_batch.passes.planning import CHUNK_EXAMPLES
 from attattr_batch.passes.requests import Request
 from attattr_batch.spec import MachineSettings, make_spec
 from attattr_batch.store.writing.runs import PassKind, run_dataset

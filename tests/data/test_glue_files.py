@@ -38,7 +38,7 @@ def test_counts_are_the_official_ones_and_the_files(glue: Path, name: str) -> No
     assert Counter(dataset.labels[row.gold] for row in dataset if row.gold is not None) == OFFICIAL[name]
 
     task = glue_task(name)
-    lines = (glue / task.folder / task.files["dev"]).read_bytes().removesuffix(b"\n").split(b"\n")
+    lines = (glue / task.folder / task.file("dev")).read_bytes().removesuffix(b"\n").split(b"\n")
     column = 1 if name == "cola" else -1
     counted = Counter(line.split(b"\t")[column].decode() for line in lines[name != "cola" :])
     assert sum(counted.values()) == len(dataset)

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from attattr_batch.analysis.catalogue import load_catalogue, read_parameters
 from attattr_batch.data.insertion import Trigger, insert_trigger
 from attattr_batch.data.records import EncodedExample
+from attattr_batch.data.sources import load_dataset_for
 from attattr_batch.data.tasks import glue_task
-from attattr_batch.data.tsv import label_id, read_csv, read_glue
+from attattr_batch.data.text_files import read_text_file
 from attattr_batch.errors import UserError
 from attattr_batch.passes.requests import attack_request, mask_request
 from attattr_batch.spec import RUN_KEYS, RunSpec
@@ -61,11 +62,13 @@ _PIECES = [
 @given(st.sampled_from(sorted(_HEADERS)), st.lists(st.sampled_from(_PIECES) | st.binary(max_size=8)))
 @example("sst2", [b"a film\t", b"9" * 5000])
 def test_glue_files(folder: Path, name: str, pieces: list[bytes]) -> None:
-    path = folder / "dev.tsv"
+    task = glue_task(name)
+    path = folder / task.folder / task.file("dev")
+    path.parent.mkdir(exist_ok=True)
     path.write_bytes(_HEADERS[name] + b"".join(pieces))
     with refused:
-        for one in read_glue(path, glue_task(name), "dev"):
-            assert one.gold is None or 0 <= one.gold < len(glue_task(name).labels)
+        for one in load_dataset_for(DataSettings(task=name, data_dir=str(folder))):
+            assert one.gold is None or 0 <= one.gold < len(task.labels)
 
 
 @thorough
@@ -77,15 +80,8 @@ def test_csv_files(folder: Path, pieces: list[bytes]) -> None:
     path = folder / "own.csv"
     path.write_bytes(b"".join(pieces))
     with refused:
-        columns, rows = read_csv(path)
-        assert all(len(row.fields) <= len(columns) for row in rows)
-
-
-@given(st.text())
-@example("9" * 5000)
-@example("٣")
-def test_labels(text: str) -> None:
-    assert label_id(text, ("no", "yes")) in (None, 0, 1)
+        table = read_text_file(path, ("a", "b"))
+        assert all(len(column) == len(table.lines or ()) for column in table.columns.values())
 
 
 # Run specs

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 
+from attattr_batch.engine.devices import device_for
 from attattr_batch.errors import UserError
-from attattr_batch.passes.planning import device_for
 from attattr_batch.spec import MachineSettings
 
 GPUS = [{"gpus": 1, "count": 8}, {"cpus": 4, "count": 2}]

@@ -14,7 +14,7 @@ from fabricate import execute, filled_store, new_store, register
 
 from attattr_batch.errors import UserError
 from attattr_batch.report.curves import trigger_effects
-from attattr_batch.report.figures import FIGURES, chosen_runs, figure_rows, find_figure, with_criterion
+from attattr_batch.report.figures import FIGURES, chosen_runs, figure_rows, find_figure
 from attattr_batch.report.heads import head_maps
 from attattr_batch.report.layers import distance_map
 from attattr_batch.report.theme import themed
@@ -25,8 +25,6 @@ def drawn(store: Store, name: str) -> dict[str, Any]:
     figure = find_figure(name)
     with store.read() as connection:
         rows = figure_rows(connection, figure, chosen_runs(connection, ()))
-    if figure.by_criterion:
-        rows = with_criterion(rows, "attattr")
     return themed(figure.draw(rows)).to_dict()
 
 
@@ -235,14 +233,12 @@ def test_what_running_jobs_again_would_not_mend_has_another_next_step(built_stor
         execute(
             built_store, f"DELETE FROM {table} WHERE run_id = (SELECT run_id FROM runs WHERE name = 'sst2')"
         )
-    assert "pruning_curve built, with no row about these runs" in refused("pruning", "sst2")
+    again = refused("pruning", "sst2")
+    assert "attattr jobs run pruning_curve" in again and "`attattr jobs show pruning_curve`" in again
     execute(
         built_store,
         "UPDATE examples SET gold = NULL WHERE run_id = (SELECT run_id FROM runs WHERE name = 'sst2')",
     )
     for figure in ("pruning", "triggers"):
         said = refused(figure, "sst2")
-        assert "runs without gold labels: sst2" in said and "jobs run" not in said
-    # Built for other runs alone, it is the job that is missing.
-    execute(built_store, "UPDATE job_runs SET runs = '[\"mrpc\"]' WHERE job = 'trigger_effects'")
-    assert "next:    attattr jobs run trigger_effects" in refused("triggers", "sst2")
+        assert "gold label, which these runs lack: sst2" in said and "choose runs of labelled rows" in said

@@ -19,8 +19,8 @@ from attattr_batch.passes import Work
 from attattr_batch.runtime.driver import Driver, Progress
 from attattr_batch.runtime.executors import Finished, Lost
 from attattr_batch.runtime.executors.local import LocalExecutor
-from attattr_batch.runtime.executors.pools import Pool
 from attattr_batch.runtime.executors.ray import RayExecutor
+from attattr_batch.spec import WorkerPool
 
 DEADLINE_S = 20.0
 
@@ -32,7 +32,7 @@ def ray(monkeypatch: pytest.MonkeyPatch) -> FakeRay:
 
 def ready_executor(ray: FakeRay, workers: int, work: Work | None = None) -> RayExecutor:
     """All of its workers have started."""
-    executor = RayExecutor([(work or ToyWork(), Pool(workers))], deadline_s=DEADLINE_S)
+    executor = RayExecutor([(work or ToyWork(), WorkerPool(count=workers))], deadline_s=DEADLINE_S)
     until = ray.now + 5.0
     while ray.now < until:
         executor.wait(1.0)
@@ -134,7 +134,7 @@ def test_all_workers_may_be_found_dead(ray: FakeRay, tmp_path: Path) -> None:
 
 
 @dataclass(frozen=True)
-class BrokenMachine:
+class BrokenMachine(Work):
     """Work that one machine of several fails, whatever the example, faster than the others compute."""
 
     broken: int
@@ -170,7 +170,7 @@ def test_a_worker_alone_has_both_attempts(ray: FakeRay, tmp_path: Path) -> None:
     assert (progress.newly_committed, progress.quarantined) == (3, 1)
 
 
-class PoisonedGpu:
+class PoisonedGpu(Work):
     """A worker whose CUDA context is gone once it has met the example `bad`."""
 
     def __init__(self, bad: int):

@@ -2,13 +2,10 @@ from __future__ import annotations
 
 import random
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attattr_batch.data.chunking import make_chunks
-from attattr_batch.data.records import EncodedExample
-from attattr_batch.errors import UserError
+from attattr_batch.data.records import EncodedExample, make_chunks
 
 
 def example(example_id: int, length: int) -> EncodedExample:
@@ -48,9 +45,3 @@ def test_no_chunk_has_room_for_the_next_row_and_order_does_not_matter(
 def test_equal_lengths_keep_the_order_of_ids() -> None:
     chunks = make_chunks([example(3, 5), example(1, 5), example(2, 9)], 10, 8)
     assert [chunk.example_ids for chunk in chunks] == [(2,), (1, 3)]
-
-
-@pytest.mark.parametrize(("budget", "most"), [(0, 1), (1, 0)])
-def test_limits_below_one_are_refused(budget: int, most: int) -> None:
-    with pytest.raises(UserError, match="room for one example"):
-        make_chunks([], budget, most)

@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from attattr_batch.data import tables
 from attattr_batch.data.records import Dataset, Example
 from attattr_batch.data.sources import load_dataset_for
+from attattr_batch.data.user_files import open_hub
 from attattr_batch.errors import UserError
 from attattr_batch.spec import DataSettings, make_settings
 
@@ -116,10 +116,9 @@ def test_integer_labels_need_names_and_unlabelled_rows_have_no_gold(tmp_path: Pa
         load(path)
     dataset = load(path, labels=["no", "yes"])
     assert [row.gold for row in dataset] == [1, None, 0, None]
-    assert not dataset.labelled
-    with pytest.raises(UserError, match=r"unknown label in .*x\.jsonl, column 'verdict', row 0\n.*2"):
+    with pytest.raises(UserError, match=r"unknown label\n.*x\.jsonl, column 'verdict', row 0: 2"):
         load(write(tmp_path / "x.jsonl", [{**ROWS[0], "verdict": 2}]), labels=["no", "yes"])
-    with pytest.raises(UserError, match=r"unknown label.*\n  got:     0\.5"):
+    with pytest.raises(UserError, match=r"unknown label\n.*row 0: 0\.5"):
         load(write(tmp_path / "x.jsonl", [{**ROWS[0], "verdict": 0.5}]), labels=["no", "yes"])
 
 
@@ -141,7 +140,7 @@ def test_a_label_that_is_no_number_is_none(
     columns = {"text_a": "premise", "label": "verdict"}
     assert [row.gold for row in load(path, columns=columns, labels=names)] == gold
     pq.write_table(pa.table({"premise": ["a text"], "verdict": [math.inf]}), path)
-    with pytest.raises(UserError, match=r"unknown label in .*row 0\n  got:     inf"):
+    with pytest.raises(UserError, match=r"unknown label\n.*row 0: inf"):
         load(path, columns=columns, labels=names)
 
 
@@ -150,7 +149,7 @@ def test_the_word_nan_in_a_text_file_is_no_label(tmp_path: Path, cell: str) -> N
     """It is a word like any other there: nobody can tell what it was to mean."""
     path = tmp_path / "x.csv"
     path.write_text(f"premise,verdict\na text,1\nanother,{cell}\n")
-    with pytest.raises(UserError, match=rf"unknown label in .*row 1\n  got:     '{cell}'"):
+    with pytest.raises(UserError, match=rf"unknown label\n.*line 3: '{cell}'"):
         load(path, columns={"text_a": "premise", "label": "verdict"}, labels=["0", "1"])
 
 
@@ -202,7 +201,7 @@ def test_blank_lines_and_very_long_texts_of_a_csv(tmp_path: Path) -> None:
 def test_given_names_order_text_labels_and_must_cover_them(tmp_path: Path) -> None:
     path = write(tmp_path / "x.csv", ROWS)
     assert [row.gold for row in load(path, labels=["true", "false"])] == [0, 1, 0]
-    with pytest.raises(UserError, match="unknown label.*row 1\n  got:     'false'"):
+    with pytest.raises(UserError, match="unknown label\n.*line 3: 'false'"):
         load(path, labels=["true", "wrong"])
     with pytest.raises(UserError, match="two or more"):
         load(write(tmp_path / "y.csv", ROWS[:1]))
@@ -271,7 +270,7 @@ def test_a_folder_saved_by_datasets_is_read(tmp_path: Path) -> None:
     [
         ("x.csv", "a,b\n1,2,3\n", r"too many fields\n.*x\.csv, line 2: 3 fields"),
         ("x.csv", 'a,b\n1,"2\n', "broken CSV row\n.*line 2: unexpected end of data"),
-        ("x.csv", "", "CSV file is empty"),
+        ("x.csv", "", "data file is empty"),
         ("x.jsonl", '{"a": \n', "cannot open the data file"),
         ("x.parquet", "not parquet", "cannot open the data file"),
         ("x.xlsx", "", r"cannot tell the format.*\n.*\n  allowed: \.tsv, \.csv"),
@@ -306,6 +305,6 @@ def test_a_cache_that_holds_another_commit_is_refused(monkeypatch: pytest.Monkey
     builder.as_dataset = lambda split: datasets.Dataset.from_list(ROWS)
     monkeypatch.setattr(datasets, "load_dataset_builder", lambda *names, revision: builder)
     with pytest.raises(UserError, match=f"another revision(.*\n)*.*{cached}\n.*{wanted}"):
-        tables.open_hub("some/set", None, wanted, "train")
-    assert tables.open_hub("some/set", None, cached, "train").revision == cached
-    assert tables.open_hub("some/set", None, "main", "train").revision == cached
+        open_hub("some/set", None, wanted, "train")
+    assert open_hub("some/set", None, cached, "train").revision == cached
+    assert open_hub("some/set", None, "main", "train").revision == cached

@@ -1,4 +1,4 @@
-"""Rows that the `datasets` library reads: local files and folders, and sets on the Hugging Face hub.
+"""Opens data of the user's own: files and folders here, and sets on the Hugging Face hub, by `datasets`.
 
 `datasets` 5 never runs code from a data repository (it refuses dataset scripts); nothing here asks it to.
 It honours HF_ENDPOINT, HF_HOME and HF_HUB_OFFLINE. Importing this module imports `datasets`.
@@ -10,17 +10,16 @@ import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import datasets
 from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # its HTTP client's, whichever that is
 
-from attattr_batch.data.tsv import TableRow, read_csv, read_table
+from attattr_batch.data.text_files import Table, read_text_file
 from attattr_batch.errors import UserError, did_you_mean
 from attattr_batch.files import user_path
 
-# The hub alone is asked, and about the data alone: no download counter on another host, no dataset viewer.
+# Only the hub is asked, and only about the data: no download counter on another host, no dataset viewer.
 datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = False
 datasets.config.USE_PARQUET_EXPORT = False
 
@@ -31,24 +30,26 @@ _LOAD_ERRORS = (OSError, ValueError, RuntimeError, HTTPError, datasets.exception
 # `datasets` reads CSV with pandas, which would take the texts "NA", "None" and "null" for missing values.
 _CSV_OPTIONS = {"keep_default_na": False, "na_values": [""]}
 _READERS = {".json": "json", ".jsonl": "json", ".ndjson": "json", ".parquet": "parquet"}
-_SUFFIXES = (".tsv", ".csv", *_READERS)
+_TEXT_FILES = (".tsv", ".csv")
+_SUFFIXES = (*_TEXT_FILES, *_READERS)
+_TEXTS = ("string", "large_string", "string_view")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
-@dataclass(frozen=True)
-class Table:
-    """The rows of one split, still with their own columns; `revision` is the hub's commit hash or None."""
-
-    rows: datasets.Dataset
-    source: str
-    revision: str | None = None
-
-
-def open_table(name: str, config: str | None, revision: str | None, split: str) -> Table:
+def open_table(
+    name: str, config: str | None, revision: str | None, split: str, needed: Sequence[str]
+) -> Table:
     """Opens a local file, a local folder or a hub set.
 
     A single file is one split, whatever `split` says; elsewhere `dev` also finds `validation`.
     Local data is read into memory and leaves nothing in the cache of `datasets`.
+
+    Args:
+        name: Path or hub id.
+        config: Configuration of a set that has several.
+        revision: Revision of a hub set.
+        split: Split of a folder or hub set.
+        needed: Columns that a text file's rows are reduced to.
 
     Raises:
         UserError: no such file or set, the hub cannot be reached, it cannot be parsed, or it lacks the split.
@@ -59,7 +60,9 @@ def open_table(name: str, config: str | None, revision: str | None, split: str) 
     if path.is_file():
         if config is not None:
             raise UserError("a single file has no `dataset_config`", got=f"{config} of {path}")
-        return Table(_read_file(path), str(path))
+        if path.suffix.lower() in _TEXT_FILES:
+            return read_text_file(path, needed)
+        return _table(_read_file(path), str(path))
     if path.is_dir():
         return _open_folder(path, config, split)
     if name.startswith((".", "/", "~")) or path.suffix in _SUFFIXES:
@@ -89,7 +92,7 @@ def open_hub(name: str, config: str | None, revision: str | None, split: str) ->
             hint="go online, or ask for the cached revision",
         )
     chosen = pick_split(split, list(builder.info.splits), where)
-    return Table(builder.as_dataset(split=chosen), f"{where}, split {chosen}", commit)
+    return _table(builder.as_dataset(split=chosen), f"{where}, split {chosen}", commit)
 
 
 def pick_split(wanted: str, available: Sequence[str], where: str) -> str:
@@ -101,58 +104,49 @@ def pick_split(wanted: str, available: Sequence[str], where: str) -> str:
     for name in (wanted, {"dev": "validation", "validation": "dev"}.get(wanted, wanted)):
         if name in available:
             return name
-    listed = ", ".join(available)
-    raise UserError(
-        f"{where} has no such split", got=wanted, allowed=listed, hint=did_you_mean(wanted, available)
-    )
+    listed, hint = ", ".join(available), did_you_mean(wanted, available)
+    raise UserError(f"{where} has no such split", got=wanted, allowed=listed, hint=hint)
+
+
+def _table(rows: datasets.Dataset, source: str, revision: str | None = None) -> Table:
+    features = rows.features.items()
+    texts = [name for name, one in features if isinstance(one, datasets.Value) and one.dtype in _TEXTS]
+    carried = {name: tuple(one.names) for name, one in features if isinstance(one, datasets.ClassLabel)}
+    return Table(source, rows.column_names, texts, rows, carried, revision=revision)
 
 
 def _read_file(path: Path) -> datasets.Dataset:
-    suffix = path.suffix.lower()
-    if suffix in (".tsv", ".csv"):
-        columns, rows = read_table(path) if suffix == ".tsv" else read_csv(path)
-        return _from_rows(path, columns, rows)
-    if suffix not in _READERS:
+    reader = _READERS.get(path.suffix.lower())
+    if reader is None:
         raise UserError("cannot tell the format of the data file", got=path, allowed=", ".join(_SUFFIXES))
-    with no_progress_bars(), tempfile.TemporaryDirectory(prefix="attattr-data-") as cache:
-        try:
-            return datasets.load_dataset(
-                _READERS[suffix],
-                data_files=str(path),
-                split="train",
-                cache_dir=cache,
-                keep_in_memory=True,
-            )
-        except _LOAD_ERRORS as error:
-            raise _load_error(f"data file {path}", error) from error
-
-
-def _from_rows(path: Path, columns: tuple[str, ...], rows: Iterator[TableRow]) -> datasets.Dataset:
-    if duplicates := sorted({name for name in columns if columns.count(name) > 1}):
-        raise UserError("the data file names a column twice", got=f"{path}: {', '.join(duplicates)}")
-    fields = [row.fields for row in rows]
-    # With the type given, a file without rows has text columns too.
-    features = datasets.Features({name: datasets.Value("string") for name in columns})
-    return datasets.Dataset.from_dict({name: [row[name] for row in fields] for name in columns}, features)
+    with _reading(f"data file {path}") as cache:
+        return datasets.load_dataset(
+            reader, data_files=str(path), split="train", cache_dir=cache, keep_in_memory=True
+        )
 
 
 def _open_folder(path: Path, config: str | None, split: str) -> Table:
+    with _reading(f"data folder {path}") as cache:
+        if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
+            splits = datasets.load_from_disk(str(path), keep_in_memory=True)
+        else:
+            csv = hasattr(datasets.load_dataset_builder(str(path), config).config, "keep_default_na")
+            options = _CSV_OPTIONS if csv else {}
+            splits = datasets.load_dataset(str(path), config, cache_dir=cache, keep_in_memory=True, **options)
+    if isinstance(splits, datasets.Dataset):  # saved alone
+        return _table(splits, str(path))
+    chosen = pick_split(split, list(splits), str(path))
+    return _table(splits[chosen], f"{path}, split {chosen}")
+
+
+@contextmanager
+def _reading(what: str) -> Iterator[str]:
+    """Gives a cache folder for one reading, and turns what `datasets` raises into a UserError."""
     with no_progress_bars(), tempfile.TemporaryDirectory(prefix="attattr-data-") as cache:
         try:
-            if (path / "dataset_dict.json").is_file():
-                splits = datasets.load_from_disk(str(path), keep_in_memory=True)
-            elif (path / "state.json").is_file():
-                return Table(datasets.load_from_disk(str(path), keep_in_memory=True), str(path))
-            else:
-                csv = hasattr(datasets.load_dataset_builder(str(path), config).config, "keep_default_na")
-                options = _CSV_OPTIONS if csv else {}
-                splits = datasets.load_dataset(
-                    str(path), config, cache_dir=cache, keep_in_memory=True, **options
-                )
+            yield cache
         except _LOAD_ERRORS as error:
-            raise _load_error(f"data folder {path}", error) from error
-    chosen = pick_split(split, list(splits), str(path))
-    return Table(splits[chosen], f"{path}, split {chosen}")
+            raise _load_error(what, error) from error
 
 
 def _load_error(what: str, error: Exception) -> UserError:
