@@ -29,7 +29,7 @@ def test_a_job_is_shown_with_its_query_and_the_parameters_that_reach_it(cli: Cli
     assert parts["parameter of splits", "sample"].startswith("Labelled rows")
     assert ("parameter of pruned_accuracy", "draws") in parts
     assert ("one row per", "run_id,") in parts
-    assert parts["query", "pruning_curve"].endswith("GROUP BY a.run_id, a.criterion, a.tenths")
+    assert "GROUP BY a.run_id, a.criterion" in parts["query", "pruning_curve"]
     table = cli.bare("jobs", "show", "splits").out
     assert contains(
         table, "sample (integer from 2; default 1000)", "\nSELECT run_id, purpose, example_id, unnest("
