@@ -12,7 +12,8 @@ import pyarrow as pa
 from attattr_batch.data.records import Chunk, EncodedExample
 from attattr_batch.store.database.connection import Store
 from attattr_batch.store.writing.ingest import ChunkFacts
-from attattr_batch.store.writing.runs import RunRecord, register_pass, register_run
+from attattr_batch.store.writing.passes import register_pass
+from attattr_batch.store.writing.runs import register_run
 
 N_TOKENS = 40
 VOCABULARY = 30_000
@@ -113,7 +114,7 @@ class Facts:
 
 def register(store: Store, facts: Facts, n_examples: int, name: str) -> int:
     """Registers a run and its attribution pass; returns the pass."""
-    record = RunRecord(
+    record = dict(
         name=name,
         run_key=hashlib.sha256(name.encode()).hexdigest(),
         labels=["entailment", "neutral", "contradiction"],

@@ -17,13 +17,14 @@ import attattr_batch
 from attattr_batch.analysis.diff import _importance, diff_runs, why_no_heads
 from attattr_batch.analysis.examples import find_example
 from attattr_batch.analysis.trees import TreeEdge, attribution_tree
-from attattr_batch.errors import StoreError, UserError
+from attattr_batch.errors import UserError
 from attattr_batch.files import data_folder
 from attattr_batch.report.saving import save_chart
 from attattr_batch.report.tree import tree_chart
 from attattr_batch.store.database.connection import Store
 from attattr_batch.store.writing.jobs import prepare
-from attattr_batch.store.writing.runs import resolve_run, seal_pass
+from attattr_batch.store.writing.passes import seal_pass
+from attattr_batch.store.writing.runs import resolve_run
 
 
 @pytest.fixture(scope="module")
@@ -291,7 +292,7 @@ def test_open(store: Store) -> None:
         results.table("head_score")
     with pytest.raises(UserError, match="unknown column of head_scores"):
         results.table("head_scores", lyer=1)
-    with pytest.raises(StoreError, match="no such run"):
+    with pytest.raises(UserError, match="no such run"):
         results.table("head_scores", run="nobody")
     assert results.table("runs", name="second")["name"].to_pylist() == ["second"]
 

@@ -49,7 +49,7 @@ def diff_runs(store: Store, run_a: str | int, run_b: str | int, *, top: int = 10
         Heads are compared by the attributions of a class that both runs have: gold, or else predicted.
 
     Raises:
-        StoreError: there is no such run.
+        UserError: there is no such run.
         UserError: `top` is negative.
     """
     if top < 0:

@@ -19,7 +19,7 @@ from attattr_batch.runtime.execution import ExecutionSettings, complete_pass
 from attattr_batch.spec import Machine
 from attattr_batch.store.database.connection import Store
 from attattr_batch.store.writing.jobs import register_requested_pass
-from attattr_batch.store.writing.runs import PassKind
+from attattr_batch.store.writing.passes import PassKind
 
 
 def answer_request(store: Store, job: Job, run: Row[Any], order: Request[Any], how: ExecutionSettings) -> int:

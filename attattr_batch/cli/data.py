@@ -74,11 +74,10 @@ def _export_example(store: Store, run: str, example: int | None, target: RowTarg
 def snapshot(
     path: Annotated[Path, typer.Argument(help="The copy's file.")],
     db: DbOption = DEFAULT_DB,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is no store.")] = False,
 ) -> None:
     """Copy the store, consistently, even while a run writes."""
     from attattr_batch.store.database.connection import Store
     from attattr_batch.store.reading.snapshot import snapshot as copy
 
-    copy(Store(db), path, overwrite=overwrite)
+    copy(Store(db), path)
     stderr.print(f"wrote {path} ({path.stat().st_size / 2**20:.1f} MiB)")

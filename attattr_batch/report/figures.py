@@ -179,8 +179,7 @@ def chosen_runs(connection: Connection, names: Sequence[str]) -> list[int]:
     """Ids of the runs named, or of every run.
 
     Raises:
-        StoreError: there is no such run.
-        UserError: the store holds no run.
+        UserError: there is no such run, or no run at all.
     """
     if names:
         return [int(resolve_run(connection, name).run_id) for name in names]

@@ -16,7 +16,8 @@ from attattr_batch.data.records import Chunk
 from attattr_batch.errors import TerminalError
 from attattr_batch.runtime.executors import ChunkOutcome, Executor, Failed, Finished, Lost
 from attattr_batch.store.database.connection import Store
-from attattr_batch.store.writing.ingest import ChunkFacts, Failure, commit_chunks, record_failures
+from attattr_batch.store.writing.ingest import ChunkFacts, commit_chunks
+from attattr_batch.store.writing.passes import QuarantinedExample, quarantine_examples
 from attattr_batch.store.writing.rows import BadFactsError
 
 log = logging.getLogger(__name__)
@@ -126,7 +127,7 @@ class Driver:
                 self._again(one.chunk, type(result).__name__, str(result), "")
             else:
                 # Another driver may have committed some of them; they are done all the same.
-                self._progress.committed += len(result.committed)
+                self._progress.committed += len(result)
                 self._progress.done += len(one.chunk.examples)
 
     def _facts(self, finished: Finished) -> ChunkFacts:
@@ -176,10 +177,10 @@ class Driver:
         if attempts < ATTEMPTS:
             self._queue.appendleft(Chunk(chunk.examples, attempts))
             return
-        failure = Failure(
+        failed = QuarantinedExample(
             example_id=chunk.example_ids[0], kind=kind, message=message, detail=detail, attempts=attempts
         )
-        record_failures(self._store, self._pass_id, [failure])
+        quarantine_examples(self._store, self._pass_id, [failed])
         self._progress.quarantine()
         self._consider_giving_up(chunk, kind, message)
 

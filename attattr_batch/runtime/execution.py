@@ -19,8 +19,14 @@ from attattr_batch.runtime.executors.pools import Pool
 from attattr_batch.runtime.staging import Stage, StagedExecutor, StagedWork, recover
 from attattr_batch.spec import Machine
 from attattr_batch.store.database.connection import Store
-from attattr_batch.store.writing.ingest import Failure, record_failures
-from attattr_batch.store.writing.runs import clear_failures, count_failures, pending_example_ids, seal_pass
+from attattr_batch.store.writing.passes import (
+    QuarantinedExample,
+    pending_ids,
+    quarantine_examples,
+    quarantined_ids,
+    retry_quarantined,
+    seal_pass,
+)
 
 log = logging.getLogger(__name__)
 
@@ -77,18 +83,19 @@ def complete_pass(store: Store, pass_id: int, title: str, plan: Plan, how: Execu
     example_ids = plan.example_ids
     with store.write() as connection:
         if how.retry_errors:
-            clear_failures(connection, pass_id, plan.unfit)
-        pending = pending_example_ids(connection, pass_id, among=example_ids)
-        failed = count_failures(connection, pass_id)
+            retry_quarantined(connection, pass_id, plan.unfit)
+        pending = pending_ids(connection, pass_id, example_ids)
+        failed = len(quarantined_ids(connection, pass_id))
     store = store.patient()
     total = len(example_ids)
     progress = Progress(total, total - len(pending) - failed, failed, title=title)
     unfit = [one for one in pending if one in plan.unfit]
     if unfit:
         reasons = [
-            Failure(example_id=one, kind="UnfitExample", message=plan.unfit[one], attempts=0) for one in unfit
+            QuarantinedExample(example_id=one, kind="UnfitExample", message=plan.unfit[one], attempts=0)
+            for one in unfit
         ]
-        record_failures(store, pass_id, reasons)
+        quarantine_examples(store, pass_id, reasons)
         progress.quarantine(len(unfit))
     if len(pending) > len(unfit):
         chunks = plan.chunks([one for one in pending if one not in plan.unfit])

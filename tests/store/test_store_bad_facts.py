@@ -14,8 +14,8 @@ from fabricate import Tables, changed, chunk, commit, facts, record, registered_
 from attattr_batch.store.database.connection import Store
 from attattr_batch.store.database.tables import query_name, tables_written_by
 from attattr_batch.store.writing.ingest import commit_chunk
+from attattr_batch.store.writing.passes import register_pass
 from attattr_batch.store.writing.rows import BadFactsError
-from attattr_batch.store.writing.runs import register_pass
 
 
 @pytest.fixture
@@ -149,4 +149,4 @@ def test_every_table_of_facts_is_checked_here() -> None:
     """A new table of facts must be added to these tests; answers that jobs order have tests of their own."""
     ordered = {"mask_outcomes", "attack_outcomes"}
     assert {query_name(table) for table in tables_written_by("chunk").values()} - ordered == set(facts([0]))
-    assert record().target == "both"
+    assert record()["target"] == "both"

@@ -1,4 +1,4 @@
-"""Arrow rows on their way into a table: checked against the table's columns, then inserted in bulk."""
+"""Checks Arrow rows against the columns of their table and inserts them in bulk."""
 
 from __future__ import annotations
 
@@ -12,9 +12,7 @@ from attattr_batch.store.database.tables import arrow_schema, query_name
 
 
 class BadFactsError(AttattrError):
-    """Rows that must not be stored.
-
-    Computed again they may be good ones, so the driver tries as after any other failure.
+    """Rows that must not be stored; computed again they may be good, so the driver tries again.
 
     Attributes:
         example_ids: The examples at fault, where known; else empty.
