@@ -6,6 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 from fabricate import (
+    INTEGRITY,
     VOCABULARY,
     commit,
     contents,
@@ -17,7 +18,7 @@ from fabricate import (
     run_tables,
 )
 
-from attattr_batch.errors import StoreError, UserError
+from attattr_batch.errors import BadFactsError, StoreError, UserError
 from attattr_batch.store.database.connection import Store
 from attattr_batch.store.writing.passes import (
     QuarantinedExample,
@@ -27,17 +28,18 @@ from attattr_batch.store.writing.passes import (
     retry_quarantined,
     seal_pass,
 )
-from attattr_batch.store.writing.rows import BadFactsError
 from attattr_batch.store.writing.runs import delete_run, find_run, list_runs, register_run, resolve_run
 
 
 def test_a_run_is_stored_as_given(tmp_path: Path) -> None:
     store = new_store(tmp_path)
     config = {"task": "sst2", "note": 'quotes " and ünïcode 😀'}
-    run_id, _ = register(store, 3, config=config, labels=["0", "b'c", "d"], nodes=4, quadrature="midpoint")
+    run_id, _ = register(
+        store, 3, config=config, labels=["0", "b'c", "d"], fixed_nodes=4, quadrature="midpoint"
+    )
     with store.read() as connection:
         run = resolve_run(connection, "first")
-    assert (run.run_id, run.status, run.labels, run.nodes) == (run_id, "running", ["0", "b'c", "d"], 4)
+    assert (run.run_id, run.status, run.labels, run.fixed_nodes) == (run_id, "running", ["0", "b'c", "d"], 4)
     assert run.tolerance == 1e-3
     assert run.created_at.tzinfo is not None
     assert rows(store, "SELECT config->>'note' FROM runs") == [(config["note"],)]
@@ -108,7 +110,7 @@ def test_bad_run_data_is_refused_and_nothing_stored(tmp_path: Path) -> None:
         ({"head_scores": examples}, "unknown table of run data"),
     ):
         with (
-            pytest.raises((BadFactsError, UserError), match=message),
+            pytest.raises((BadFactsError, StoreError), match=message),
             store.write() as connection,
         ):
             register_run(connection, record(), bad)
@@ -126,7 +128,7 @@ def test_runs_are_found_by_name_or_id(tmp_path: Path) -> None:
         assert [run.name for run in list_runs(connection)] == ["sst2-dev", "mnli-dev"]
         with pytest.raises(UserError, match="no such run") as caught:
             resolve_run(connection, "sst2-dve")
-    assert not isinstance(caught.value, StoreError), "nothing is wrong with the file"
+    assert not isinstance(caught.value, StoreError), "the file is good"
     assert "did you mean 'sst2-dev'?" in str(caught.value)
     assert "mnli-dev (2)" in str(caught.value)
 
@@ -146,10 +148,10 @@ def test_pending_is_what_is_neither_committed_nor_quarantined(tmp_path: Path) ->
     run_id, pass_id = register(store, 8)
     register(store, 8, "second")
     with store.write() as connection:
-        other = register_pass(connection, run_id, "masked_accuracy", "heads", {"k": 1}, 4)
+        other = register_pass(connection, run_id, "masked_answers", "heads", {"k": 1}, 4)
     assert pending(store, pass_id) == list(range(8))
     commit(store, pass_id, [6, 1])
-    quarantine_examples(store, pass_id, [QuarantinedExample(example_id=3, kind="ValueError", message="no")])
+    quarantine_examples(store, pass_id, [QuarantinedExample(example_id=3, error="ValueError", message="no")])
     assert pending(store, pass_id) == [0, 2, 4, 5, 7]
     assert pending(store, pass_id, [1, 2, 3, 4]) == [2, 4]
     assert pending(store, other, [1, 2, 3, 4]) == [1, 2, 3, 4]
@@ -165,9 +167,9 @@ def test_a_pass_is_sealed_when_every_example_is_accounted_for(tmp_path: Path) ->
     with pytest.raises(StoreError, match="not finished") as caught:
         seal_pass(store, pass_id)
     assert "7 committed and 0 quarantined of 8" in str(caught.value)
-    quarantine_examples(store, pass_id, [QuarantinedExample(example_id=7, kind="ValueError", message="no")])
+    quarantine_examples(store, pass_id, [QuarantinedExample(example_id=7, error="ValueError", message="no")])
     seal_pass(store, pass_id)
-    states = "SELECT p.status, r.status, p.sealed_at = r.sealed_at FROM passes p, runs r"
+    states = "SELECT p.pass_status, r.status, p.finished_at = r.sealed_at FROM passes p, runs r"
     assert rows(store, states) == [("sealed", "sealed", True)]
     assert not store.path.with_name("attattr.duckdb.wal").exists(), "sealing ends with a checkpoint"
 
@@ -183,14 +185,14 @@ def test_retrying_failures_reopens_a_sealed_run(tmp_path: Path) -> None:
     store = new_store(tmp_path)
     _, pass_id = register(store, 2)
     commit(store, pass_id, [0])
-    quarantine_examples(store, pass_id, [QuarantinedExample(example_id=1, kind="ValueError", message="no")])
+    quarantine_examples(store, pass_id, [QuarantinedExample(example_id=1, error="ValueError", message="no")])
     seal_pass(store, pass_id)
     with store.write() as connection:
         assert retry_quarantined(connection, pass_id, hopeless=[1]) == 0
     assert rows(store, "SELECT r.status FROM runs r") == [("sealed",)]
     with store.write() as connection:
         assert retry_quarantined(connection, pass_id) == 1
-    assert rows(store, "SELECT r.status, p.status, r.sealed_at FROM runs r, passes p") == [
+    assert rows(store, "SELECT r.status, p.pass_status, r.sealed_at FROM runs r, passes p") == [
         ("running", "running", None)
     ]
     commit(store, pass_id, [1])
@@ -235,4 +237,4 @@ def test_a_deleted_run_can_be_made_again(tmp_path: Path) -> None:
     _, pass_id = register(store, 8)
     commit(store, pass_id, range(8))
     seal_pass(store, pass_id)
-    assert rows(store, "SELECT run_id, committed, ok FROM integrity") == [(2, 8, True)]
+    assert rows(store, f"SELECT run_id, committed, ok FROM {INTEGRITY}") == [(2, 8, True)]

@@ -18,7 +18,7 @@ from typing import Any
 import duckdb
 from sqlalchemy import Connection, Row, text
 
-from attattr_batch.choices import Form
+from attattr_batch.choices import ExportFormat
 from attattr_batch.errors import UserError
 from attattr_batch.store.database.connection import Store, raw
 from attattr_batch.store.database.migrate import SCHEMA_VERSION
@@ -64,7 +64,9 @@ class _Part:
         return f"SELECT {_quoted(names)} FROM {self.name} WHERE {condition} ORDER BY {_quoted(self.order)}"
 
 
-def export_run(store: Store, name_or_id: str | int, folder: str | Path, form: Form = "parquet") -> list[Path]:
+def export_run(
+    store: Store, name_or_id: str | int, folder: str | Path, form: ExportFormat = "parquet"
+) -> list[Path]:
     """Writes every table's and attribution view's rows of one run to `folder`.
 
     Args:
@@ -125,7 +127,7 @@ def _put_in_place(aside: Path, target: Path) -> None:
     shutil.rmtree(earlier, ignore_errors=True)
 
 
-def _write(connection: Connection, run: Row[Any], folder: Path, form: Form) -> None:
+def _write(connection: Connection, run: Row[Any], folder: Path, form: ExportFormat) -> None:
     parts = _parts(connection)
     if form == "parquet":
         for part in parts:
@@ -166,7 +168,7 @@ def _write_part(connection: Connection, part: _Part, run: Row[Any], folder: Path
     return path
 
 
-def _readme(connection: Connection, parts: Sequence[_Part], run: Row[Any], form: Form) -> str:
+def _readme(connection: Connection, parts: Sequence[_Part], run: Row[Any], form: ExportFormat) -> str:
     sections = [
         f"# Export of run {run.name}\n",
         f"{_OPENED_BY[form]} run.json holds the run: settings, identity, provenance, label names.\n",

@@ -29,7 +29,7 @@ def write_dataset_dict(tables: Mapping[str, Path], labels: Sequence[str], folder
     # Imported here: it takes a second or two, which no other export has to wait for.
     from datasets import Dataset, DatasetDict, DatasetInfo
 
-    from attattr_batch.data.tables import no_progress_bars
+    from attattr_batch.data.user_files import no_progress_bars
 
     with no_progress_bars():
         splits = {}

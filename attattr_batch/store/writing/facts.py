@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from sqlalchemy import Row
 
 from attattr_batch.choices import Target
-from attattr_batch.store.writing.rows import BadFactsError, examples_where
+from attattr_batch.errors import BadFactsError
+from attattr_batch.store.writing.rows import examples_where
 
 _TARGETS = get_args(Target)
 
@@ -38,7 +39,7 @@ def check_attribution(tables: Mapping[str, pa.Table], example_ids: pa.Array, of_
     ids = example_ids.to_numpy(zero_copy_only=False)
     predictions = tables["predictions"]
     _check_keys("predictions", predictions, _numbers(predictions, "example_id"), ids, 1)
-    wanted = _wanted_targets(predictions, of_pass.target)
+    wanted = _wanted_targets(predictions, of_pass.targets)
     grid = (of_pass.n_layers, of_pass.n_heads)
     sizes = (1, grid[0], grid[0] * grid[1])  # rows for one (example, target), by level
     for level, name in enumerate(("target_scores", "layer_scores", "head_scores")):

@@ -16,13 +16,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from sqlalchemy import Connection, Row, Table
 
-from attattr_batch.errors import unknown_name
+from attattr_batch.errors import BadFactsError, unknown_name
 from attattr_batch.store.database.connection import Store, arrow_rows, raw
 from attattr_batch.store.database.tables import tables_written_by
 from attattr_batch.store.writing.facts import check_answers, check_attribution
 from attattr_batch.store.writing.passes import find_pass, quarantined_ids, release
 from attattr_batch.store.writing.rows import (
-    BadFactsError,
     check_rows,
     examples_where,
     insert_rows,

@@ -13,18 +13,18 @@ from sqlalchemy import Connection, Row, Table, delete, insert, select, update
 
 from attattr_batch.errors import StoreError
 from attattr_batch.store.database.connection import Store, arrow_rows, raw
-from attattr_batch.store.database.tables import arrow_schema, failures, ledger, passes, runs
+from attattr_batch.store.database.tables import arrow_schema, ledger, passes, quarantine, runs
 from attattr_batch.store.writing.runs import RUNNING, SEALED, next_id
 
-PassKind = Literal["attribute", "masked_accuracy", "attack"]
+PassKind = Literal["attribute", "masked_answers", "attacked_answers"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class QuarantinedExample:
-    """An example that failed every attempt; each field is the column of `failures` of that name."""
+    """An example that failed every attempt; each field is the column of `quarantine` of that name."""
 
     example_id: int
-    kind: str
+    error: str
     message: str
     detail: str = ""
     attempts: int = 1
@@ -35,10 +35,10 @@ def register_pass(
     run_id: int,
     kind: PassKind,
     pass_key: str,
-    config: Mapping[str, Any],
-    n_examples: int,
+    settings: Mapping[str, Any],
+    n_wanted: int,
 ) -> int:
-    """Stores a pass over `n_examples` examples of a run unless it is there; returns its id."""
+    """Stores a pass over `n_wanted` examples of a run unless it is there; returns its id."""
     query = select(passes.c.pass_id).where(
         passes.c.run_id == run_id, passes.c.kind == kind, passes.c.pass_key == pass_key
     )
@@ -50,22 +50,22 @@ def register_pass(
         "run_id": run_id,
         "kind": kind,
         "pass_key": pass_key,
-        "config": json.dumps(config, ensure_ascii=False, sort_keys=True),
-        "n_examples": n_examples,
-        "status": RUNNING,
-        "created_at": datetime.now(UTC),
+        "settings": json.dumps(settings, ensure_ascii=False, sort_keys=True),
+        "n_wanted": n_wanted,
+        "pass_status": RUNNING,
+        "registered_at": datetime.now(UTC),
     }
     return int(connection.execute(insert(passes).values(row).returning(passes.c.pass_id)).scalar_one())
 
 
 def find_pass(connection: Connection, pass_id: int) -> Row[Any]:
-    """The run, kind and shape of a pass: run_id, kind, n_layers, n_heads, target.
+    """The run, kind and shape of a pass: run_id, kind, n_layers, n_heads, targets.
 
     Raises:
         StoreError: it is gone, with its run.
     """
     query = (
-        select(passes.c.kind, runs.c.run_id, runs.c.n_layers, runs.c.n_heads, runs.c.target)
+        select(passes.c.kind, runs.c.run_id, runs.c.n_layers, runs.c.n_heads, runs.c.targets)
         .join(runs, runs.c.run_id == passes.c.run_id)
         .where(passes.c.pass_id == pass_id)
     )
@@ -82,7 +82,7 @@ def committed_ids(connection: Connection, pass_id: int) -> set[int]:
 
 def quarantined_ids(connection: Connection, pass_id: int) -> set[int]:
     """Examples of the pass that are quarantined."""
-    return _example_ids(connection, failures, pass_id)
+    return _example_ids(connection, quarantine, pass_id)
 
 
 def pending_ids(connection: Connection, pass_id: int, among: Iterable[int]) -> list[int]:
@@ -100,14 +100,14 @@ def quarantine_examples(store: Store, pass_id: int, given: Sequence[QuarantinedE
             for one in given
             if one.example_id not in done
         ]
-        with arrow_rows(connection, "quarantined_rows", pa.Table.from_pylist(rows, arrow_schema(failures))):
-            raw(connection).execute("INSERT OR REPLACE INTO failures BY NAME SELECT * FROM quarantined_rows")
+        with arrow_rows(connection, "given_rows", pa.Table.from_pylist(rows, arrow_schema(quarantine))):
+            raw(connection).execute("INSERT OR REPLACE INTO quarantine BY NAME SELECT * FROM given_rows")
 
 
 def release(connection: Connection, pass_id: int, example_ids: Collection[int]) -> None:
     """Takes examples of a pass out of the quarantine."""
-    where = failures.c.pass_id == pass_id, failures.c.example_id.in_(sorted(example_ids))
-    connection.execute(delete(failures).where(*where))
+    where = quarantine.c.pass_id == pass_id, quarantine.c.example_id.in_(sorted(example_ids))
+    connection.execute(delete(quarantine).where(*where))
 
 
 def retry_quarantined(connection: Connection, pass_id: int, hopeless: Collection[int] = ()) -> int:
@@ -140,11 +140,11 @@ def seal_pass(store: Store, pass_id: int) -> None:
     """
     with store.write() as connection:
         row = connection.execute(select(passes).where(passes.c.pass_id == pass_id)).one()
-        if row.status == SEALED:
+        if row.pass_status == SEALED:
             return
         done, failed = len(committed_ids(connection, pass_id)), len(quarantined_ids(connection, pass_id))
-        if done + failed != row.n_examples:
-            got = f"{done} committed and {failed} quarantined of {row.n_examples}"
+        if done + failed != row.n_wanted:
+            got = f"{done} committed and {failed} quarantined of {row.n_wanted}"
             raise StoreError("the pass is not finished", got=got, hint="run the same command again to resume")
         _set_state(connection, [pass_id], SEALED, datetime.now(UTC))
     store.checkpoint()
@@ -153,10 +153,11 @@ def seal_pass(store: Store, pass_id: int) -> None:
 def _set_state(
     connection: Connection, pass_ids: Sequence[int], status: str, sealed_at: datetime | None
 ) -> None:
-    state = {"status": status, "sealed_at": sealed_at}
-    connection.execute(update(passes).where(passes.c.pass_id.in_(pass_ids)).values(state))
+    of_pass = {"pass_status": status, "finished_at": sealed_at}
+    connection.execute(update(passes).where(passes.c.pass_id.in_(pass_ids)).values(of_pass))
     run_ids = select(passes.c.run_id).where(passes.c.pass_id.in_(pass_ids), passes.c.kind == "attribute")
-    connection.execute(update(runs).where(runs.c.run_id.in_(run_ids)).values(state))
+    of_run = {"status": status, "sealed_at": sealed_at}
+    connection.execute(update(runs).where(runs.c.run_id.in_(run_ids)).values(of_run))
 
 
 def _example_ids(connection: Connection, table: Table, pass_id: int) -> set[int]:
