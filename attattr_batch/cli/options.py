@@ -86,7 +86,7 @@ def _meaning(field: FieldInfo) -> str:
 def _option(key: str, field: FieldInfo) -> inspect.Parameter:
     default = f"{field.default:g}" if isinstance(field.default, float) else field.default
     shown = "" if field.is_required() or default is None else f" [default: {default}]"
-    kind = Annotated[_type(field) | None, typer.Option(help=_meaning(field) + shown)]
+    kind: Any = Annotated[_type(field) | None, typer.Option(help=_meaning(field) + shown)]
     return inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
 
 
