@@ -175,8 +175,8 @@ def scale(n_examples: int, workers: int, seconds: float, keep: Path | None) -> d
         Driver(store, pass_id, SleepingWorkers(workers, seconds, facts), mark).execute(chunks, progress)
         with store.read() as connection:
             found = connection.exec_driver_sql(
-                "SELECT count(*), count(DISTINCT example_id), (SELECT bool_and(ok) FROM integrity),"
-                " (SELECT count(*) FROM head_scores_stored) FROM ledger"
+                f"SELECT count(*), count(DISTINCT example_id), NOT EXISTS ({made_up.AUDIT}),"
+                " (SELECT count(*) FROM head_scores_dedup) FROM ledger"
             ).one()
     assert found[:3] == (n_chunks * CHUNK, n_chunks * CHUNK, True), found
     note = (

@@ -264,7 +264,7 @@ import json, os, sys
 from pathlib import Path
 import attattr_batch
 import datasets, huggingface_hub.constants
-import attattr_batch.data.tables
+import attattr_batch.data.user_files
 from attattr_batch.cli.dashboard import dashboard
 from attattr_batch.runtime.submission import JobServer
 from attattr_batch.runtime.executors.ray_session import ray_session

@@ -2,7 +2,7 @@
 
 The header says what else is needed beside name, description, grain and depends:
 
-    -- materialized: table | view | masked_accuracy | attack
+    -- materialized: table | view | masked_answers | attacked_answers
     -- audits: names of files in the `audits` folder; they run before the result is kept
     -- target: gold | predicted, if it reads attributions of that class: other runs have no rows in it
     -- labels: needed, if it takes rows with a gold label: runs without any have no rows in it
@@ -32,7 +32,7 @@ from attattr_batch.store.database.migrate import view_files
 from attattr_batch.store.database.sqlfile import SqlFile, check_folder, in_order, load_folder
 from attattr_batch.store.database.tables import metadata, query_name
 
-Materialized = Literal["table", "view", "masked_accuracy", "attack"]
+Materialized = Literal["table", "view", "masked_answers", "attacked_answers"]
 
 _IDENTIFIER = re.compile(r"[a-z][a-z0-9_]*")
 _USED = re.compile(r"\$([a-z_][a-z0-9_]*)")
@@ -74,7 +74,7 @@ class Job:
     @property
     def is_pass(self) -> bool:
         """Whether the job orders a pass."""
-        return self.materialized in ("masked_accuracy", "attack")
+        return self.materialized in ("masked_answers", "attacked_answers")
 
     def without_rows(self, runs: Iterable[Row[Any]], unlabelled: Sequence[str] = ()) -> str | None:
         """Says which of the runs (rows of `runs`) have no rows in it, and why; None if all have.
@@ -83,10 +83,12 @@ class Job:
         """
         if self.labels and unlabelled:
             return f"{self.name} takes rows with a gold label, which these runs lack: {', '.join(unlabelled)}"
-        lacking = [run for run in runs if self.target is not None and run.target not in (self.target, "both")]
+        lacking = [
+            run for run in runs if self.target is not None and run.targets not in (self.target, "both")
+        ]
         if not lacking:
             return None
-        names = ", ".join(f"{run.name} (target {run.target})" for run in lacking)
+        names = ", ".join(f"{run.name} (targets {run.targets})" for run in lacking)
         return f"{self.name} reads attributions of the {self.target} class, which these runs lack: {names}"
 
 

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Row
 from attattr_batch.analysis.catalogue import load_catalogue
 from attattr_batch.choices import RowTarget
 from attattr_batch.errors import UserError
-from attattr_batch.spec import Machine
+from attattr_batch.spec import MachineSettings
 from attattr_batch.store.database.connection import Store, arrow_result
 from attattr_batch.store.writing import jobs as built
 from attattr_batch.store.writing.runs import resolve_run
@@ -49,8 +49,7 @@ def diff_runs(store: Store, run_a: str | int, run_b: str | int, *, top: int = 10
         Heads are compared by the attributions of a class that both runs have: gold, or else predicted.
 
     Raises:
-        StoreError: there is no such run.
-        UserError: `top` is negative.
+        UserError: there is no such run, or `top` is negative.
     """
     if top < 0:
         raise UserError("cannot list a negative number of heads", got=top, allowed="0 or more")
@@ -75,7 +74,7 @@ def why_no_heads(store: Store, run_a: str | int, run_b: str | int) -> str:
             return f"the runs' architectures differ ({had}), so their heads cannot be compared"
         target = _common_target(*runs)
         if target is None:
-            had = ", ".join(f"{run.name} has the {run.target} class alone" for run in runs)
+            had = ", ".join(f"{run.name} has the {run.targets} class alone" for run in runs)
             return f"heads are not compared: no class is attributed by both runs ({had})"
         lacking = [run.name for run in runs if not _has_scores(connection, run, target)]
     return (
@@ -90,7 +89,7 @@ def _alike(a: Row[Any], b: Row[Any]) -> bool:
 
 def _common_target(a: Row[Any], b: Row[Any]) -> RowTarget | None:
     """The class that both runs attribute, gold before predicted."""
-    targets = {a.target, b.target}
+    targets = {a.targets, b.targets}
     if "predicted" not in targets:
         return "gold"
     return None if "gold" in targets else "predicted"
@@ -103,7 +102,7 @@ def _has_scores(connection: Connection, run: Row[Any], target: RowTarget) -> boo
 
 def _settings_rows(a: Row[Any], b: Row[Any]) -> list[dict[str, Any]]:
     """Settings as they were given, and what of the identity they do not say already."""
-    unsaid = {"name", *Machine.model_fields}
+    unsaid = {"name", *MachineSettings.model_fields}
     specs = [json.loads(run.config) for run in (a, b)]
     given = _differences(*({key: spec[key] for key in spec if key not in unsaid} for spec in specs))
     found = _differences(json.loads(a.identity), json.loads(b.identity))
@@ -145,7 +144,7 @@ def _importance(connection: Connection, target: RowTarget) -> None:
     """Builds the jobs of head importance for the selected runs, for this connection alone."""
     catalogue = load_catalogue()
     # `head_values` takes gold of a run that has both classes, also beside one that has predicted alone.
-    said = f"SELECT * REPLACE ('{target}' AS target) FROM selected_runs"
+    said = f"SELECT * REPLACE ('{target}' AS targets) FROM selected_runs"
     built.make_temporary(connection, "runs", said, {}, is_view=True)
     for name in ("head_values", "head_replicates", "head_importance", "head_universality"):
         job = catalogue.job(name)

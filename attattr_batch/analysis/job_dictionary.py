@@ -21,8 +21,8 @@ Generated from the headers of `jobs/sql/*.sql` by `make docs`; `make check` keep
 
 `attattr jobs run` builds every job, in this order; `attattr jobs run NAME` builds one and those it
 depends on, and, where a parameter changes, again those that were built from it. A table is built for every
-finished run. An ordered pass has workers compute answers of the model, which are kept in `mask_outcomes` or
-`attack_outcomes` and computed again only if the order changes. Layers and heads count from 0; labels are the
+finished run. An ordered pass has workers compute answers of the model, which are kept in `masked_answers` or
+`attacked_answers` and computed again only if the order changes. Layers and heads count from 0; labels are the
 dataset's integer ids (names in `runs.labels`).
 
 How to write a job of your own: CONTRIBUTING.md.

@@ -18,7 +18,7 @@ from attattr_batch.analysis.steps import steps_to_build
 from attattr_batch.errors import AttattrError, ModelGoneError, UserError
 from attattr_batch.passes.requests import Request, read_request
 from attattr_batch.runtime.driver import Reporter
-from attattr_batch.spec import Machine
+from attattr_batch.spec import MachineSettings
 from attattr_batch.store.database.connection import Store
 from attattr_batch.store.writing import jobs as built
 from attattr_batch.store.writing.builds import JobRun, log_job, past_builds
@@ -69,8 +69,8 @@ class JobRequest:
     runs: Sequence[str] = ()
     params: Mapping[str, str] = field(default_factory=dict)
     folder: Path | None = None
-    machine: Machine = field(default_factory=Machine)
-    machines: Mapping[int, Machine] = field(default_factory=dict)
+    machine: MachineSettings = field(default_factory=MachineSettings)
+    machines: Mapping[int, MachineSettings] = field(default_factory=dict)
     retry_errors: bool = False
 
 

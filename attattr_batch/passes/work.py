@@ -22,18 +22,18 @@ class Worker(Protocol):
 
 
 class Work(Protocol):
-    """All that a worker needs to start, small enough to send to it (picklable)."""
+    """All that a worker needs to start; small and picklable, because it is sent to the worker."""
 
     def start(self) -> Worker:
         """Loads what the worker needs; called once in the worker's process.
 
         Raises:
-            UserError: no worker of this pool can ever start (a wrong model, say, or one that is not the
-                model that was planned).
+            UserError: no worker of this pass can start, for example because the model is wrong or is not
+                the one that was planned.
         """
 
     def is_here(self) -> bool:
-        """Whether this machine has the very files that the work needs."""
+        """Whether this machine has exactly the files that the work needs."""
         return True
 
     def files(self) -> Sequence[Path]:

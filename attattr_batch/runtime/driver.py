@@ -13,13 +13,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from attattr_batch.data.records import Chunk
-from attattr_batch.errors import TerminalError
+from attattr_batch.errors import BadFactsError, TerminalError
 from attattr_batch.runtime.executors import Executor, Failed, Finished, Lost
 from attattr_batch.runtime.executors.outcomes import shown_ids
 from attattr_batch.runtime.staging import Stage
 from attattr_batch.store.database.connection import Store
 from attattr_batch.store.writing.ingest import ChunkFacts, Failure, commit_chunks, record_failures
-from attattr_batch.store.writing.rows import BadFactsError
 
 log = logging.getLogger(__name__)
 
@@ -208,7 +207,7 @@ class Driver:
     def _quarantine(self, outcome: Failed | Lost) -> None:
         failure = Failure(
             example_id=outcome.chunk.example_ids[0],
-            kind=outcome.kind,
+            error=outcome.kind,
             message=outcome.message,
             detail=outcome.detail,
             attempts=outcome.chunk.attempt + 1,

@@ -7,16 +7,15 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 
 from attattr_batch.data.records import Chunk
-from attattr_batch.engine.devices import gpu_names
+from attattr_batch.engine.devices import default_batch_tokens, gpu_names
 from attattr_batch.passes import Work
 from attattr_batch.passes.model_work import ModelWork, Plan
-from attattr_batch.passes.planning import default_batch_tokens
 from attattr_batch.runtime.cpus import usable_cpus
 from attattr_batch.runtime.driver import Driver, Progress, Reporter
 from attattr_batch.runtime.executors import Executor
 from attattr_batch.runtime.executors.local import LocalExecutor
 from attattr_batch.runtime.staging import Stage, StagedWork, recover
-from attattr_batch.spec import Machine, WorkerPool
+from attattr_batch.spec import MachineSettings, WorkerPool
 from attattr_batch.store.database.connection import Store
 from attattr_batch.store.writing.ingest import Failure, record_failures
 from attattr_batch.store.writing.runs import clear_failures, count_failures, pending_example_ids, seal_pass
@@ -36,7 +35,7 @@ class ExecutionSettings:
         retry_errors: Whether to try quarantined examples again.
     """
 
-    machine: Machine
+    machine: MachineSettings
     report: Reporter
     retry_errors: bool = False
 
@@ -66,7 +65,7 @@ def complete_pass(
     total = len(plan.example_ids)
     progress = Progress(total, total - len(pending) - quarantined, quarantined, title=title)
     unfit = [
-        Failure(example_id=one, kind="UnfitExample", message=plan.unfit[one], attempts=0)
+        Failure(example_id=one, error="UnfitExample", message=plan.unfit[one], attempts=0)
         for one in pending
         if one in plan.unfit
     ]
@@ -101,7 +100,7 @@ def _compute(
 
 
 def choose_executor(
-    machine: Machine, plan: Plan, chunks: Sequence[Chunk], stage: Stage | None = None
+    machine: MachineSettings, plan: Plan, chunks: Sequence[Chunk], stage: Stage | None = None
 ) -> Executor:
     """Picks where to compute: in this process, or with Ray if that pays (its start alone takes ten seconds).
 
@@ -123,7 +122,7 @@ def choose_executor(
     return RayExecutor(pools, machine.address, machine.chunk_deadline, fill=fill)
 
 
-def _pools(machine: Machine, device: str, most: int, here: int, cpus: int) -> list[WorkerPool]:
+def _pools(machine: MachineSettings, device: str, most: int, here: int, cpus: int) -> list[WorkerPool]:
     """The pools asked for, or one that fits this machine or the cluster; never more workers than chunks."""
     if isinstance(machine.workers, list):
         return [pool.model_copy(update={"count": min(pool.count, most)}) for pool in machine.workers]
@@ -134,7 +133,7 @@ def _pools(machine: Machine, device: str, most: int, here: int, cpus: int) -> li
     return [WorkerPool(count=count, cpus=max(1, cpus // count), gpus=gpus)]
 
 
-def _work_in(pool: WorkerPool, plan: Plan, machine: Machine) -> ModelWork:
+def _work_in(pool: WorkerPool, plan: Plan, machine: MachineSettings) -> ModelWork:
     """The work as a worker of the pool does it; without a GPU it uses its CPUs, and smaller batches."""
     work = replace(plan.work, threads=pool.cpus)
     if pool.gpus or work.device == "cpu":

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import logging
+import platform
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from importlib.metadata import version
 from pathlib import PurePath
+from typing import Any
 
 from sqlalchemy import Connection, text
 
 from attattr_batch.errors import StoreError, UserError
 from attattr_batch.markup import notebook_table
-from attattr_batch.passes.planning import AttributionPlan, below_chance, plan_attribution, provenance
+from attattr_batch.passes.planning import AttributionPlan, plan_attribution
 from attattr_batch.runtime.driver import Progress, Reporter
 from attattr_batch.runtime.execution import ExecutionSettings, complete_pass
 from attattr_batch.spec import RunSpec
@@ -29,6 +34,8 @@ from attattr_batch.store.writing.runs import (
 )
 
 log = logging.getLogger(__name__)
+
+_VERSIONS = ("attattr-batch", "torch", "transformers", "numpy", "duckdb", "ray", "datasets")
 
 
 @dataclass(frozen=True)
@@ -111,7 +118,9 @@ def run_spec(spec: RunSpec, store: Store, report: Reporter, *, retry_errors: boo
         log.warning("these settings are run %r already; the name %r is not used", known.name, spec.name)
     try:
         title = record.name if known is None else known.name
-        progress = complete_pass(store, pass_id, title, plan, ExecutionSettings(spec, report, retry_errors))
+        progress = complete_pass(
+            store, pass_id, title, plan, ExecutionSettings(spec.machine, report, retry_errors)
+        )
     except StoreError:
         raise
     except UserError:
@@ -135,17 +144,27 @@ def _record(connection: Connection, plan: AttributionPlan) -> RunRecord:
         n_layers=n_layers,
         n_heads=n_heads,
         n_examples=len(plan.encoded),
-        target=plan.target,
-        quadrature=spec.quadrature,
-        nodes=spec.nodes,
-        tolerance=spec.tolerance,
-        dtype=spec.dtype,
+        targets=plan.work.target,
+        quadrature=spec.method.quadrature,
+        fixed_nodes=spec.method.nodes,
+        tolerance=spec.method.tolerance,
+        dtype=spec.method.dtype,
         tokenizer_key=plan.tokenizer_key,
         # Absolute, so that jobs find the model from wherever they are started.
-        config=spec.model_dump(mode="json") | {"model": plan.source.address},
+        config=spec.flat() | {"model": plan.work.source.address},
         identity=plan.identity,
-        provenance=provenance(plan.work.device),
+        provenance=_provenance(plan.work.device),
     )
+
+
+def _provenance(device: str) -> dict[str, Any]:
+    """What changes speed but not results: versions and machine."""
+    return {
+        "versions": {name: version(name) for name in _VERSIONS},
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "device": device,
+    }
 
 
 def _free_name(connection: Connection, plan: AttributionPlan) -> str:
@@ -186,3 +205,12 @@ def _summarise(store: Store, run_id: int, n_labels: int, progress: Progress, *, 
         "resumed": resumed,
     }
     return RunSummary(**{one.name: found[one.name] for one in fields(RunSummary)})
+
+
+def below_chance(gold: Sequence[int], correct: int, n_labels: int) -> bool:
+    """Whether accuracy is below that of always answering the rarest label: a sign of permuted labels.
+
+    Where the rows lack a label, because they are few or of one class, nothing can be said.
+    """
+    counts = Counter(gold)
+    return len(counts) == n_labels and correct < min(counts.values())

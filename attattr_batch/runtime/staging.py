@@ -25,7 +25,7 @@ from pyarrow import fs
 from sqlalchemy import select
 
 from attattr_batch.data.records import Chunk
-from attattr_batch.errors import AttattrError, UserError
+from attattr_batch.errors import AttattrError, BadFactsError, UserError
 from attattr_batch.files import user_path
 from attattr_batch.identity import content_key
 from attattr_batch.passes import Work, Worker
@@ -33,7 +33,6 @@ from attattr_batch.runtime.executors import ChunkOutcome, Finished, Lost
 from attattr_batch.store.database.connection import Store
 from attattr_batch.store.database.tables import passes, runs
 from attattr_batch.store.writing.ingest import ChunkFacts, commit_chunk
-from attattr_batch.store.writing.rows import BadFactsError
 
 log = logging.getLogger(__name__)
 

@@ -26,7 +26,7 @@ from attattr_batch.runtime.executors.ray_session import (
     prepare_environment,
     token_refused,
 )
-from attattr_batch.spec import RunSpec
+from attattr_batch.spec import RunSpec, make_spec
 
 _DASHBOARD_PORT = 8265
 _POLL_S = 1.0
@@ -100,7 +100,7 @@ class JobServer:
                 return Submission(submission_id, new=False)
             submission_id = f"{first}-{attempt}"
         with tempfile.TemporaryDirectory() as folder:
-            runs = [spec.model_dump(mode="json", exclude_none=True) for spec in specs]
+            runs = [{key: value for key, value in spec.flat().items() if value is not None} for spec in specs]
             Path(folder, "spec.yaml").write_text(json.dumps({"runs": runs}, indent=1), encoding="utf-8")
             command = f"python -m attattr_batch run spec.yaml --db {shlex.quote(str(db))} --address auto"
             return Submission(submission_id, new=self._hand_in(submission_id, command, folder))
@@ -148,5 +148,5 @@ def _key(specs: Sequence[RunSpec], db: Path) -> str:
     from attattr_batch.passes.planning import plan_attribution  # imports torch, so not before the address
 
     # The device is the cluster's business, and no part of the identity.
-    plans = [plan_attribution(spec.model_copy(update={"device": "cpu"})) for spec in specs]
+    plans = [plan_attribution(make_spec(spec.flat() | {"device": "cpu"})) for spec in specs]
     return content_key({"runs": [plan.run_key for plan in plans], "db": str(db)})

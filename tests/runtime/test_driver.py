@@ -85,7 +85,7 @@ def execute(store: Store, executor: Executor, size: int = 8) -> Progress:
 
 
 def facts_only(store: Store) -> dict[str, list[tuple[object, ...]]]:
-    bookkeeping = {"ledger", "failures", "passes", "runs", "meta"}
+    bookkeeping = {"ledger", "quarantine", "passes", "runs", "meta"}
     return {name: found for name, found in contents(store).items() if name not in bookkeeping}
 
 
@@ -115,10 +115,9 @@ def test_one_bad_example_costs_one_example(
 ) -> None:
     progress = execute(store, LossyExecutor(work, losing))
     assert (progress.newly_committed, progress.quarantined) == (N - 1, 1)
-    ((example_id, kind, attempts),) = rows(store, "SELECT example_id, kind, attempts FROM failures")
-    assert (example_id, kind, attempts) == (5, error, ATTEMPTS)
+    assert rows(store, "SELECT example_id, error, attempts FROM quarantine") == [(5, error, ATTEMPTS)]
     assert rows(store, "SELECT count(*) FROM ledger WHERE example_id = 5") == [(0,)]
-    assert rows(store, "SELECT count(*) FROM head_scores_stored WHERE example_id = 5") == [(0,)]
+    assert rows(store, "SELECT count(*) FROM head_scores_dedup WHERE example_id = 5") == [(0,)]
     # Halved, not run one by one: 8 -> 4 -> 2 -> 1, so at most three halves a level are computed.
     assert len(work.seen) <= 2 + 2 * 3 + ATTEMPTS
 
@@ -135,7 +134,7 @@ def test_rows_that_are_wrong_whatever_the_example_end_the_pass(store: Store) -> 
     with pytest.raises(TerminalError, match="unknown column 'atr'"):
         execute(store, LocalExecutor(work))
     assert len(work.seen) == 1
-    assert rows(store, "SELECT count(*) FROM failures") == [(0,)]
+    assert rows(store, "SELECT count(*) FROM quarantine") == [(0,)]
 
 
 class Erring(ToyWork):
@@ -187,7 +186,7 @@ def test_a_fault_that_meets_every_example_ends_the_run_early(store: Store) -> No
     work = ToyWork(raising=frozenset(range(N)))
     with pytest.raises(TerminalError, match="all failed alike.*ArithmeticError: cannot compute"):
         execute(store, LocalExecutor(work), size=4)
-    failed = {example_id for (example_id,) in rows(store, "SELECT example_id FROM failures")}
+    failed = {example_id for (example_id,) in rows(store, "SELECT example_id FROM quarantine")}
     assert FAILED_ALIKE < len(failed) < N
     assert max(failed) == N - 1, "chunks come longest first: the last one is the shortest"
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from fabricate import facts, new_store, register, rows
 from toy import toy_model, toy_rows, write_sst2
@@ -16,14 +17,14 @@ from attattr_batch.data.records import Chunk
 from attattr_batch.engine.model_source import find_model
 from attattr_batch.errors import UserError
 from attattr_batch.passes import Work
-from attattr_batch.passes.masking import MaskedAccuracyWork
+from attattr_batch.passes.masking import MaskedAnswersWork
 from attattr_batch.passes.requests import Request
 from attattr_batch.runtime import run
 from attattr_batch.runtime.driver import Progress
 from attattr_batch.runtime.execution import ExecutionSettings, choose_executor, complete_pass
 from attattr_batch.runtime.executors.local import LocalExecutor
 from attattr_batch.runtime.staging import Stage
-from attattr_batch.spec import WorkerPool, make_machine, make_spec
+from attattr_batch.spec import MachineSettings, WorkerPool, make_settings, make_spec
 from attattr_batch.store.database.connection import Store
 
 
@@ -62,19 +63,20 @@ class ToyPlan:
 def plan(monkeypatch: pytest.MonkeyPatch) -> ToyPlan:
     """Forty chunks, not much in each; Ray is only asked, not started."""
     monkeypatch.setattr("attattr_batch.runtime.executors.ray.RayExecutor", RecordingRay)
-    work = MaskedAccuracyWork(
+    work = MaskedAnswersWork(
         source=find_model("bundled", task="sst2"),
         device="cpu",
         outputs=(0, 1),
         job="mine",
-        order=Request((), {}, ""),
+        request=Request((), pa.table({}), {}, ""),
         batch_tokens=1024,
     )
     return ToyPlan(40, work=work, size=1)
 
 
 def executor(plan: ToyPlan, **settings: Any) -> Any:
-    return choose_executor(make_machine(settings), plan, plan.chunks(plan.example_ids))
+    machine = make_settings(MachineSettings, settings)
+    return choose_executor(machine, plan, plan.chunks(plan.example_ids))
 
 
 def pools(plan: ToyPlan, **settings: Any) -> list[WorkerPool]:
@@ -91,7 +93,7 @@ def test_small_work_stays_in_this_process(plan: ToyPlan) -> None:
 def test_a_pool_of_one_worker_is_asked_for_too(plan: ToyPlan) -> None:
     assert pools(plan, workers=[{"cpus": 8, "gpus": 1}]) == [WorkerPool(cpus=8, gpus=1)]
     with pytest.raises(UserError, match="the local executor has one worker"):
-        make_machine({"executor": "local", "workers": [{"cpus": 8}]})
+        make_settings(MachineSettings, {"executor": "local", "workers": [{"cpus": 8}]})
 
 
 def test_a_cluster_is_not_measured_by_this_machine(plan: ToyPlan) -> None:
@@ -131,10 +133,10 @@ def test_what_an_earlier_driver_s_workers_staged_is_committed_by_this_call(tmp_p
     uri = str(tmp_path / "stage")
     for chunk in chunks(8, 4):
         Stage.of(uri, pass_id, store).put(chunk, facts(chunk.example_ids))
-    how = ExecutionSettings(make_machine({"stage": uri}), lambda progress: None)
+    how = ExecutionSettings(make_settings(MachineSettings, {"stage": uri}), lambda progress: None)
     progress = complete_pass(store, pass_id, "toy", ToyPlan(8), how)
     assert (progress.committed, progress.newly_committed, progress.quarantined) == (8, 8, 0)
-    assert rows(store, "SELECT status FROM passes") == [("sealed",)]
+    assert rows(store, "SELECT pass_status FROM passes") == [("sealed",)]
 
 
 def test_the_end_of_hours_of_work_outlasts_a_long_query(
@@ -149,7 +151,7 @@ def test_the_end_of_hours_of_work_outlasts_a_long_query(
 
     monkeypatch.setattr("attattr_batch.runtime.execution.seal_pass", seal)
     plan = ToyPlan(4, unfit=dict.fromkeys(range(4), "empty text"))
-    complete_pass(store, pass_id, "toy", plan, ExecutionSettings(make_machine({}), lambda progress: None))
+    complete_pass(store, pass_id, "toy", plan, ExecutionSettings(MachineSettings(), lambda progress: None))
     assert waits == [600.0]
 
 
@@ -159,10 +161,12 @@ def test_unfit_examples_are_not_tried_again(tmp_path: Path) -> None:
     _, pass_id = register(store, 2)
     plan, sealed = ToyPlan(2, unfit={0: "empty text", 1: "empty text"}), set()
     for retry, newly in ((False, 2), (False, 0), (True, 0)):
-        how = ExecutionSettings(make_machine({}), lambda progress: None, retry)
+        how = ExecutionSettings(MachineSettings(), lambda progress: None, retry)
         progress = complete_pass(store, pass_id, "toy", plan, how)
         assert (progress.quarantined, progress.newly_quarantined) == (2, newly)
-        sealed.update(rows(store, "SELECT p.status, p.sealed_at, r.sealed_at FROM passes AS p, runs AS r"))
+        sealed.update(
+            rows(store, "SELECT p.pass_status, p.finished_at, r.sealed_at FROM passes AS p, runs AS r")
+        )
     assert len(sealed) == 1
 
 

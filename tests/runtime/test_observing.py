@@ -14,7 +14,7 @@ from fabricate import new_store, register
 from rich.console import Console
 from toy_work import ToyWork, chunks
 
-from attattr_batch.cli.logs import LogFormat, set_up_logging
+from attattr_batch.cli.logs import set_up_logging
 from attattr_batch.errors import UserError
 from attattr_batch.runtime.driver import Driver, Progress
 from attattr_batch.runtime.executors.local import LocalExecutor
@@ -94,7 +94,7 @@ def test_bars_follow_passes_one_after_the_other() -> None:
 
 
 def test_json_lines_hold_the_counts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    set_up_logging(form=LogFormat.json, file=tmp_path / "logs" / "run.jsonl")
+    set_up_logging(form="json", file=tmp_path / "logs" / "run.jsonl")
     with reporting(None) as report:
         report(Progress(4, 3, 1, newly_committed=3, title="sst2"))
     logging.getLogger("attattr_batch.x").debug("a detail")
@@ -109,7 +109,7 @@ def test_a_worker_s_error_is_shown_once_with_examples_and_worker(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     log = tmp_path / "run.jsonl"
-    set_up_logging(form=LogFormat.json, file=log)
+    set_up_logging(form="json", file=log)
     store = new_store(tmp_path)
     register(store, 16)
     work = ToyWork(raising=frozenset({5, 11}))

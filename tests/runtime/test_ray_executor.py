@@ -56,9 +56,9 @@ def test_a_deadly_example_is_isolated_and_the_rest_equals_a_local_run(address: s
     register(distributed, N)
     progress = execute(distributed, pass_id, ToyWork(deadly=frozenset({7})), address)
     assert (progress.newly_committed, progress.quarantined) == (N - 1, 1)
-    assert rows(distributed, "SELECT example_id, kind FROM failures") == [(7, "WorkerLost")]
+    assert rows(distributed, "SELECT example_id, error FROM quarantine") == [(7, "WorkerLost")]
     ours, theirs = contents(local), contents(distributed)
-    for name in ("head_scores_stored", "layer_scores_stored", "edges_stored", "predictions"):
+    for name in ("head_scores_dedup", "layer_scores_dedup", "edges_dedup", "predictions"):
         assert ours[name] == theirs[name]
 
 
@@ -90,7 +90,7 @@ def test_a_worker_that_hangs_is_replaced_and_its_example_found(address: str, tmp
         progress = driver.execute(chunks(4, 1), Progress(4, 0, 0))
     assert (progress.newly_committed, progress.quarantined) == (3, 1)
     message = "no answer within 3 s, so it was killed"
-    assert rows(store, "SELECT example_id, kind, message FROM failures") == [(2, "WorkerLost", message)]
+    assert rows(store, "SELECT example_id, error, message FROM quarantine") == [(2, "WorkerLost", message)]
 
 
 def test_a_worker_that_cannot_start_says_why(address: str, tmp_path: Path) -> None:

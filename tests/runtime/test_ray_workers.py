@@ -196,7 +196,7 @@ def test_a_worker_without_its_gpu_is_replaced_and_one_example_quarantined(
         driver = Driver(store, pass_id, executor, lambda progress: None)
         progress = driver.execute(chunks(40, 4), Progress(40, 0, 0))
     assert (progress.newly_committed, progress.quarantined) == (39, 1)
-    ((example_id, kind, message),) = rows(store, "SELECT example_id, kind, message FROM failures")
+    ((example_id, error, message),) = rows(store, "SELECT example_id, kind, message FROM quarantine")
     assert (example_id, kind) == (9, "WorkerLost")
     assert message == "the GPU was lost by RuntimeError: CUDA error: device-side assert triggered"
     dead = len([actor for actor in ray.actors if actor.dead])
@@ -214,4 +214,4 @@ def test_this_process_without_its_gpu_ends_the_command_which_can_go_on(
         with pytest.raises(UserError, match=r"no longer use its GPU\n.*device-side assert(.|\n)*goes on"):
             driver.execute(chunks(40, 4), Progress(40, 0, 0))
     assert rows(store, "SELECT count(*) FROM ledger") == [(8,)]
-    assert rows(store, "SELECT count(*) FROM failures") == [(0,)]
+    assert rows(store, "SELECT count(*) FROM quarantine") == [(0,)]

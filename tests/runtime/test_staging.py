@@ -28,7 +28,7 @@ from attattr_batch.store.database.connection import Store
 from attattr_batch.store.writing.runs import pending_example_ids, register_pass
 
 N = 12
-FACTS = ("predictions", "target_scores_stored", "layer_scores_stored", "head_scores_stored", "edges_stored")
+FACTS = ("predictions", "target_scores_dedup", "layer_scores_dedup", "head_scores_dedup", "edges_dedup")
 
 
 @pytest.fixture

@@ -50,7 +50,7 @@ def past_builds(connection: Connection) -> dict[str, dict[str, list[Build]]]:
     columns = select(runs.c.name, runs.c.created_at, runs.c.sealed_at)
     registered = {run.name: run for run in connection.execute(columns)}
     builds: dict[str, dict[str, list[Build]]] = {}
-    query = select(job_runs).where(job_runs.c.status == "built").order_by(job_runs.c.job_run_id)
+    query = select(job_runs).where(job_runs.c.result == "built").order_by(job_runs.c.job_run_id)
     for row in connection.execute(query).all():
         for name in json.loads(row.runs):
             run = registered.get(name)
@@ -70,7 +70,7 @@ def log_job(
         "job_run_id": next_id(connection, "last_job_run_id"),
         "params": json.dumps(job_run.params, sort_keys=True),
         "runs": json.dumps(list(job_run.runs)),
-        "status": "built" if error is None else "failed",
+        "result": "built" if error is None else "failed",
         "finished_at": datetime.now(UTC),
         "rows": rows,
         "error": error,

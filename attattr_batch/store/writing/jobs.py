@@ -15,7 +15,7 @@ from attattr_batch.errors import StoreError
 from attattr_batch.files import data_folder
 from attattr_batch.identity import content_key
 from attattr_batch.store.database.connection import arrow_result, raw
-from attattr_batch.store.database.tables import attack_outcomes, failures, ledger, mask_outcomes, passes
+from attattr_batch.store.database.tables import attacked_answers, ledger, masked_answers, passes, quarantine
 from attattr_batch.store.writing.runs import (
     RUN_COLUMNS,
     SEALED,
@@ -25,7 +25,7 @@ from attattr_batch.store.writing.runs import (
     reopen_passes,
 )
 
-ANSWERS = {"masked_accuracy": mask_outcomes, "attack": attack_outcomes}
+ANSWERS = {"masked_answers": masked_answers, "attacked_answers": attacked_answers}
 """Where the answers to each kind of ordered pass are kept."""
 
 
@@ -184,7 +184,7 @@ def answered(connection: Connection, run_id: int, kind: PassKind, job: str, requ
         passes.c.run_id == run_id,
         passes.c.kind == kind,
         passes.c.pass_key == _pass_key(job, request_key),
-        passes.c.status == SEALED,
+        passes.c.pass_status == SEALED,
     )
     pass_id = connection.execute(query).scalar_one_or_none()
     return None if pass_id is None else count_failures(connection, pass_id)
@@ -209,11 +209,11 @@ def register_requested_pass(
     key = _pass_key(job, request_key)
     query = select(passes).where(passes.c.run_id == run_id, passes.c.kind == kind)
     for row in connection.execute(query).all():
-        if json.loads(row.config).get("job") != job:
+        if json.loads(row.settings).get("job") != job:
             continue
         if row.pass_key == key:
             return int(row.pass_id)
-        for table in (ledger, failures, passes):
+        for table in (ledger, quarantine, passes):
             connection.execute(delete(table).where(table.c.pass_id == row.pass_id))
         answers = ANSWERS[kind]
         connection.execute(delete(answers).where(answers.c.run_id == run_id, answers.c.job == job))
@@ -239,7 +239,7 @@ def take_back(connection: Connection, kind: PassKind, job: str, query: str) -> i
         SELECT l.pass_id, l.run_id, l.example_id
         FROM ledger AS l
         JOIN passes AS p USING (pass_id)
-        WHERE p.kind = {_literal(kind)} AND json_extract_string(p.config, '$.job') = {_literal(job)}
+        WHERE p.kind = {_literal(kind)} AND json_extract_string(p.settings, '$.job') = {_literal(job)}
             AND (l.run_id, l.example_id) IN (SELECT (run_id, example_id) FROM ({query}\n))
         """)
     duck.execute(f"""
