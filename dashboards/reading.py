@@ -179,7 +179,7 @@ def _rows(sql: str, values: tuple[Any, ...], state: tuple[int, ...]) -> pa.Table
 @st.cache_data(show_spinner=False, max_entries=_KEPT_RESULTS)
 def _names(state: tuple[int, ...]) -> set[str]:
     with Store(store_path(), timeout_s=_WAIT_S).read() as connection:
-        return table_names(connection)
+        return set(table_names(connection))
 
 
 @st.cache_data(show_spinner=False, max_entries=_KEPT_RESULTS)

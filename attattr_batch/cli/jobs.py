@@ -197,10 +197,10 @@ def run(
 def _made_by(name: str, folder: Path | None) -> str:
     """Name of the table that holds what a job makes."""
     from attattr_batch.analysis.catalogue import load_catalogue
-    from attattr_batch.store.writing.jobs import ANSWERS
+    from attattr_batch.store.writing.passes import ANSWERS
 
     job = load_catalogue(folder).job(name)
-    return ANSWERS[job.materialized].name if job.is_pass else job.name
+    return ANSWERS[job.pass_kind].name if job.is_pass else job.name
 
 
 def _print_results(results: list[JobResult], form: Format) -> None:

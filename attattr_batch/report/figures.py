@@ -21,7 +21,7 @@ from attattr_batch.report.layers import completeness, distance_map, nodes_by_lay
 from attattr_batch.report.theme import Chart
 from attattr_batch.store.database.connection import raw
 from attattr_batch.store.database.sqlfile import SqlFile, load_file
-from attattr_batch.store.writing.builds import past_builds
+from attattr_batch.store.writing.builds import present_builds
 from attattr_batch.store.writing.jobs import table_names
 from attattr_batch.store.writing.runs import list_runs, resolve_run, unlabelled_runs
 
@@ -130,8 +130,8 @@ def _nothing_to_draw(
         return UserError(message, got=alone, hint=hint)
     needed = catalogue.with_dependencies([job.name for job in jobs]) if jobs else []
     lacking = [why for job in needed if (why := job.without_rows(runs)) is not None]
-    builds = past_builds(connection)
-    unbuilt = [job.name for job in jobs if any(run.name not in builds.get(job.name, {}) for run in runs)]
+    builds = present_builds(connection)
+    unbuilt = [job.name for job in jobs if any((job.name, run.run_id) not in builds for run in runs)]
     names = " ".join(unbuilt or [job.name for job in jobs])
     build = f"attattr jobs run {names}{_at(path)}"
     if lacking:

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Row
 from attattr_batch.analysis.catalogue import Catalogue, load_catalogue
 from attattr_batch.analysis.parameters import value_text
 from attattr_batch.spec import RunSpec
-from attattr_batch.store.writing.builds import past_builds
+from attattr_batch.store.writing.builds import present_builds
 from attattr_batch.store.writing.runs import list_runs
 
 
@@ -34,20 +34,15 @@ def commands(connection: Connection) -> str:
     Runs whose jobs were built with other parameters have a line of their own. Jobs of a folder of one's own
     are left out: the package does not know them.
     """
-    catalogue, runs = load_catalogue(), [run.name for run in list_runs(connection)]
-    by_run: dict[str, dict[str, Mapping[str, Any]]] = {}
-    for job, builds in past_builds(connection).items():
-        if job in catalogue.jobs:
-            for run, past in builds.items():
-                by_run.setdefault(run, {})[job] = past[-1].params
+    catalogue, builds = load_catalogue(), present_builds(connection)
     groups: list[tuple[dict[str, Mapping[str, Any]], list[str]]] = []
-    for run in runs:
-        built = by_run.get(run, {})
+    for run in list_runs(connection):
+        built = {job: builds[job, run.run_id].params for job in catalogue.jobs if (job, run.run_id) in builds}
         alike = next((names for one, names in groups if one == built), None)
         if alike is None:
-            groups.append((built, [run]))
+            groups.append((built, [run.name]))
         else:
-            alike.append(run)
+            alike.append(run.name)
     lines = ["attattr run runs.yaml"]
     for built, names in groups:
         if built:

@@ -1,4 +1,4 @@
-"""Passes that jobs order: exact, computed once, resumed after a kill, replaced when the order changes."""
+"""Passes that jobs request: exact, computed once, resumed after a kill, replaced when the request changes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ from toy import ATTATTR, DECISIVE, NEUTRAL, VOCABULARY, rows_of, toy_model, toy_
 from transformers import BertForSequenceClassification
 from zeroing import ZeroedBert
 
+from attattr_batch.analysis import model_answers
 from attattr_batch.analysis.audits import run_audits
+from attattr_batch.errors import TerminalError
 from attattr_batch.report.reproduce import commands
 from attattr_batch.runtime.run import run_spec
 from attattr_batch.spec import make_machine, make_spec
@@ -30,7 +32,7 @@ from attattr_batch.store.writing.jobs import prepare, query_rows
 
 N_ROWS = 60
 ANSWERS = "SELECT job, example_id, mask, predicted, prob_gold FROM mask_outcomes ORDER BY ALL"
-ORDER = "SELECT 1 AS run_id, '{}' AS mask, [0, 5] AS example_ids, {} AS heads"
+REQUEST = "SELECT 1 AS run_id, '{}' AS mask, [0, 5] AS example_ids, {} AS heads"
 
 
 @dataclass(frozen=True)
@@ -197,7 +199,7 @@ def test_ray_workers_give_the_same_answers(filled: Filled, store: Store, tmp_pat
     assert_same_answers(rows_of(other.path, ANSWERS), rows_of(store.path, ANSWERS))
 
 
-def test_another_order_replaces_the_answers_to_the_one_before(store: Store) -> None:
+def test_another_request_replaces_the_answers_to_the_one_before(store: Store) -> None:
     build(store, "head_ablation", params={"sample": "20"})
     build(store, "layerwise_accuracy", params={"sample": "20"})
     passes = rows_of(store.path, "SELECT pass_id FROM passes WHERE kind = 'masked_accuracy'")
@@ -245,6 +247,22 @@ def test_a_store_stays_right_whichever_job_is_built_with_other_parameters(
             assert all(map(same, one, same_one)), table
 
 
+def test_answers_that_were_replaced_halfway_are_not_taken_for_the_earlier_ones(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def break_off(*_: object) -> None:
+        raise TerminalError("no worker is left")
+
+    build(store, "head_ablation", params={"sample": "20"})
+    with monkeypatch.context() as patch:
+        patch.setattr(model_answers, "complete_pass", break_off)
+        assert build(store, "head_ablation", params={"sample": "10"})["head_ablation"].status == "failed"
+    results = build(store, "splits", params={"sample": "20"})
+    assert results["head_ablation"].status == "built", "though its parameters and those above are as before"
+    answered = "SELECT count(DISTINCT example_id) FROM mask_outcomes WHERE job = 'head_ablation'"
+    assert rows_of(store.path, answered) == [(20,)]
+
+
 def test_answers_to_another_job_do_not_fail_an_audit(store: Store) -> None:
     build(store, "head_ablation", "layerwise_accuracy", params={"sample": "10"})
     execute(store, "UPDATE mask_outcomes SET prob_gold = 2 WHERE job = 'layerwise_accuracy'")
@@ -253,10 +271,10 @@ def test_answers_to_another_job_do_not_fail_an_audit(store: Store) -> None:
     assert "taken back" in str(results["layerwise_accuracy"].error)
 
 
-def test_two_jobs_that_order_the_same_each_get_their_answers(store: Store, tmp_path: Path) -> None:
+def test_two_jobs_that_request_the_same_each_get_their_answers(store: Store, tmp_path: Path) -> None:
     folder = tmp_path / "jobs"
     for name in ("one", "two"):
-        write_job(folder, name, ORDER.format("last", "[3]"), materialized="masked_accuracy")
+        write_job(folder, name, REQUEST.format("last", "[3]"), materialized="masked_accuracy")
     results = build(store, "one", "two", folder=folder)
     assert {name: result.rows for name, result in results.items()} == {"one": 2, "two": 2}
     query = "SELECT * EXCLUDE job FROM mask_outcomes WHERE job = '{}' ORDER BY ALL"
@@ -264,22 +282,22 @@ def test_two_jobs_that_order_the_same_each_get_their_answers(store: Store, tmp_p
     assert one == two
 
 
-BAD_ORDERS = {
+BAD_REQUESTS = {
     "a missing column": ("SELECT 1 AS run_id, [0] AS example_ids, 'm' AS mask", "lacks columns\n.*heads"),
     "no run": ("SELECT [0] AS example_ids, 'm' AS mask, [0] AS heads", "lacks the column run_id"),
-    "a head too many": (ORDER.format("m", "[4]"), r"head that the model lacks\n.*4\n.*below 4"),
-    "a negative head": (ORDER.format("m", "[-1]"), "head that the model lacks"),
-    "another run's example": (ORDER.replace("[0, 5]", "[0, 60]").format("m", "[0]"), "the run lacks\n.*60"),
+    "a head too many": (REQUEST.format("m", "[4]"), r"head that the model lacks\n.*4\n.*below 4"),
+    "a negative head": (REQUEST.format("m", "[-1]"), "head that the model lacks"),
+    "another run's example": (REQUEST.replace("[0, 5]", "[0, 60]").format("m", "[0]"), "the run lacks\n.*60"),
     "one name twice": (
-        f"{ORDER.format('m', '[0]')} UNION ALL {ORDER.format('m', '[1]')}",
+        f"{REQUEST.format('m', '[0]')} UNION ALL {REQUEST.format('m', '[1]')}",
         "twice for one example\n.*m, example 0",
     ),
 }
 
 
-@pytest.mark.parametrize("case", BAD_ORDERS)
-def test_what_is_no_order_fails_the_job_alone(store: Store, tmp_path: Path, case: str) -> None:
-    query, message = BAD_ORDERS[case]
+@pytest.mark.parametrize("case", BAD_REQUESTS)
+def test_what_is_no_request_fails_the_job_alone(store: Store, tmp_path: Path, case: str) -> None:
+    query, message = BAD_REQUESTS[case]
     write_job(tmp_path / "jobs", "mine", query, materialized="masked_accuracy")
     write_job(tmp_path / "jobs", "next", "SELECT 1 AS n", "depends: mine")
     results = build(store, "next", "splits", folder=tmp_path / "jobs")
@@ -337,7 +355,7 @@ def test_what_is_answered_needs_no_model_and_a_run_without_one_stops_no_other(
     assert build(store, "head_importance", params={"sample": "20"})["head_importance"].status == "built"
     shutil.rmtree(other)
     again = build(store, "head_importance", params={"sample": "20"})
-    assert {one.status for one in again.values()} == {"built"}, "the same answers are ordered"
+    assert {one.status for one in again.values()} == {"built"}, "the same answers are requested"
 
     failed = build(store, "head_ablation", params={"sample": "10"})["head_ablation"]
     assert failed.status == "failed"
@@ -422,7 +440,7 @@ def test_answers_that_fail_an_audit_are_taken_back_and_computed_again(store: Sto
 
 
 def test_an_audit_that_names_no_examples_leaves_the_answers(store: Store, tmp_path: Path) -> None:
-    folder, order = tmp_path / "jobs", ORDER.format("m", "[3]")
+    folder, order = tmp_path / "jobs", REQUEST.format("m", "[3]")
     write_job(folder, "mine", order, "audits: all_well", materialized="masked_accuracy")
     write_audit(folder, "all_well", "SELECT count(*) AS n FROM mask_outcomes HAVING count(*) > 0")
     for _ in range(2):

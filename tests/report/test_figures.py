@@ -244,5 +244,9 @@ def test_what_running_jobs_again_would_not_mend_has_another_next_step(built_stor
         said = refused(figure, "sst2")
         assert "runs without gold labels: sst2" in said and "jobs run" not in said
     # Built for other runs alone, it is the job that is missing.
-    execute(built_store, "UPDATE job_runs SET runs = '[\"mrpc\"]' WHERE job = 'trigger_effects'")
+    execute(
+        built_store,
+        "DELETE FROM job_builds WHERE job = 'trigger_effects'"
+        " AND run_id = (SELECT run_id FROM runs WHERE name = 'sst2')",
+    )
     assert "next:    attattr jobs run trigger_effects" in refused("triggers", "sst2")

@@ -116,7 +116,8 @@ def test_an_older_store_is_copied_as_it_is_and_migrated_by_jobs(tmp_path: Path) 
     older = "0002"
     execute(
         store,
-        "ALTER TABLE job_runs DROP COLUMN query_key",
+        "DROP TABLE job_builds",
+        "ALTER TABLE runs DROP COLUMN seals",
         "ALTER TABLE head_scores_stored DROP COLUMN taylor_released",
         "ALTER TABLE layer_scores_stored DROP COLUMN certified",
         f"UPDATE {migrate.VERSION_TABLE} SET version_num = '{older}'",

@@ -28,7 +28,7 @@ from attattr_batch.store.database.tables import metadata
 
 log = logging.getLogger(__name__)
 
-SCHEMA_VERSION = "0004"
+SCHEMA_VERSION = "0006"
 """Newest migration in schema/versions; what this program reads and writes."""
 
 VERSION_TABLE = "attattr_schema"

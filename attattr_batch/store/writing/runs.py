@@ -260,9 +260,10 @@ def seal_pass(store: Store, pass_id: int) -> None:
             raise StoreError("the pass is not finished", got=got, hint="run the same command again to resume")
         if row.status == SEALED:
             return
-        sealed = {"status": SEALED, "sealed_at": _now()}
+        sealed: dict[str, Any] = {"status": SEALED, "sealed_at": _now()}
         connection.execute(update(passes).where(passes.c.pass_id == pass_id).values(**sealed))
         if row.kind == "attribute":
+            sealed["seals"] = func.coalesce(runs.c.seals, 0) + 1  # what was built before is built again
             connection.execute(update(runs).where(runs.c.run_id == row.run_id).values(**sealed))
     store.checkpoint()
 
