@@ -9,7 +9,7 @@ import os
 # same chunk take 10.5 s instead of 0.7 s. Must be set before torch is loaded.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-# Read by huggingface_hub when it is imported: who asks the hub for a model tells it no more than that.
+# huggingface_hub reads this when it is imported; asking for a model then sends no usage data.
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 from typing import TYPE_CHECKING
@@ -30,7 +30,7 @@ _LAZY = {"attribute": "api", "Attribution": "api", "Edge": "api", "Results": "re
 
 
 def __getattr__(name: str) -> object:
-    # Importing torch takes seconds that a command such as `attattr status` does not have.
+    # Importing torch takes seconds, which a command such as `attattr status` must not take.
     if name in _LAZY:
         return getattr(importlib.import_module(f"attattr_batch.{_LAZY[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

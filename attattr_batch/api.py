@@ -10,19 +10,19 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from attattr_batch.choices import DType
+from attattr_batch.choices import DType, Quadrature
 from attattr_batch.data.encoding import check_tokenizer, check_vocabulary, encode, lacks_text
-from attattr_batch.data.records import Dataset, EncodedExample, Example
+from attattr_batch.data.records import EncodedExample, Example
 from attattr_batch.engine.attribution import Method
 from attattr_batch.engine.devices import choose_device
 from attattr_batch.engine.model_source import find_model
 from attattr_batch.engine.models import load_model, load_tokenizer, token_limit
-from attattr_batch.engine.single import Matrices, attribute_example, check_classifier
+from attattr_batch.engine.single import attribute_example, check_classifier
 from attattr_batch.errors import UserError, unknown_name
 from attattr_batch.markup import escape, notebook_table
 from attattr_batch.report.bertviz import head_view_json
 from attattr_batch.report.matrices import head_summed_matrix, shaded_tokens
-from attattr_batch.spec import Quadrature, RunSpec, make_spec
+from attattr_batch.spec import MethodSettings, make_settings
 
 _EDGES_SHOWN = 5
 
@@ -45,19 +45,19 @@ class Attribution:
     """Self-attention attribution of one text.
 
     Attributes:
-        scores: Attribution, float32 [layer, head, query, key]; positions are 0-based token positions.
+        scores: Attribution, float32 [layer, head, query, key]; query and key are 0-based token positions.
         attention: Attention probabilities, of the same shape.
         tokens: Token strings, special ones included.
         segments: Per token 0 (first text), 1 (second text) or None (special token).
         truncated: Whether tokens were cut to fit the length limit.
-        label: Class whose probability is attributed, as the model's output index.
+        label: Class whose probability is attributed, as an index of the model's outputs.
         label_name: Its name in the model's configuration.
         probabilities: Class probabilities, float32 [label].
         f_full: Probability of the class.
         f_zero: The same with a layer's attention scaled to zero, float32 [layer].
-        completeness_error: A layer's sum of scores less (f_full - f_zero), float32 [layer]: zero for an
-            exact integral.
-        nodes: Nodes of the quadrature rule that was accepted [layer].
+        completeness_error: A layer's sum of scores minus (f_full - f_zero), float32 [layer]; an exact
+            integral has zero.
+        nodes: Nodes of the accepted quadrature rule [layer].
     """
 
     scores: NDArray[np.float32]
@@ -74,7 +74,7 @@ class Attribution:
     nodes: NDArray[np.int64]
 
     def top_edges(self, k: int, layer: int | None = None, head: int | None = None) -> list[Edge]:
-        """The k largest positive scores, largest first.
+        """Returns the k largest positive scores, largest first.
 
         Args:
             k: How many at most.
@@ -96,7 +96,7 @@ class Attribution:
         return [edge for edge in edges if edge.score > 0]
 
     def bertviz_json(self) -> str:
-        """The complete matrices as the arguments of `bertviz.head_view`; see `report.bertviz`."""
+        """Returns the complete matrices as the arguments of `bertviz.head_view`; see `report.bertviz`."""
         about = {
             "attributed class": self.label_name,
             "probability": round(self.f_full, 6),
@@ -141,63 +141,43 @@ def attribute(
 ) -> Attribution:
     """Attributes the probability of one class to the attention between tokens.
 
-    The model is left as it was found: same mode, same parameters requiring gradients, no hooks. Threads may
-    attribute side by side, each with a model of its own.
+    The model is left as it was: same mode, same parameters requiring gradients, no hooks. Threads may call
+    this at the same time, each with a model of its own.
 
     Args:
         model: A `*ForSequenceClassification` of transformers, or a folder or hub id to load it from.
         tokenizer: Its fast tokenizer; None if `model` is a folder or hub id that holds it.
         text: The text, or the first of a pair.
         text_pair: The second of a pair.
-        label: Class to attribute, as output index or as name in the model's configuration; None for the
-            predicted class.
+        label: Class to attribute, as an index of the model's outputs or by its name in the model's
+            configuration; None for the predicted class.
         quadrature: `adaptive`, or a fixed rule.
         nodes: Size of a fixed rule.
-        tolerance: For `adaptive`: bound on every layer's completeness error.
-        dtype: Arithmetic of the passes along the path of integration.
-        max_length: Most tokens, special ones included; further bounded by the model.
+        tolerance: For `adaptive`: largest completeness error of any layer.
+        dtype: Arithmetic of the replays along the path of integration.
+        max_length: Tokens at most, special ones included; the model may allow fewer.
 
     Returns:
-        Scores [layer, head, query, key], with what is needed to judge them.
+        Scores [layer, head, query, key], with tokens, probabilities and completeness errors.
 
     Raises:
         UserError: model, text, label or settings cannot be used.
     """
-    settings = {
-        "model": str(model) if isinstance(model, (str, Path)) else "-",
-        "task": "-",
-        "quadrature": quadrature,
-        "nodes": nodes,
-        "tolerance": tolerance,
-        "dtype": dtype,
-        "max_length": max_length,
-    }
-    spec = make_spec(settings, where="`attribute`")
+    given = {"quadrature": quadrature, "nodes": nodes, "tolerance": tolerance, "dtype": dtype}
+    settings = make_settings(MethodSettings, given | {"max_length": max_length}, where="`attribute`")
     model, tokenizer = _load(model, tokenizer)
     names = dict(model.config.id2label)
     wanted = None if label is None else _label_id(label, names)
-    example = _encode(model.config, tokenizer, (text, text_pair), spec)
-    method = Method(spec.quadrature, spec.nodes, spec.tolerance, spec.dtype)
+    example = _encode(model.config, tokenizer, (text, text_pair), settings.max_length)
+    method = Method(settings.quadrature, settings.nodes, settings.tolerance, settings.dtype)
     found = attribute_example(model, example, wanted, method)
-    return _attribution(found, example, tokenizer, names)
-
-
-def _attribution(
-    found: Matrices, example: EncodedExample, tokenizer: Any, names: dict[int, str]
-) -> Attribution:
     return Attribution(
-        scores=found.scores,
-        attention=found.attention,
+        **vars(found),
         tokens=tokenizer.convert_ids_to_tokens(list(example.input_ids)),
         segments=list(example.segments),
         truncated=example.truncated,
-        label=found.label,
         label_name=names[found.label],
-        probabilities=found.probabilities,
         f_full=float(found.probabilities[found.label]),
-        f_zero=found.f_zero,
-        completeness_error=found.completeness_error,
-        nodes=found.nodes,
     )
 
 
@@ -211,13 +191,12 @@ def _load(model: Any, tokenizer: Any) -> tuple[Any, Any]:
     return model, tokenizer
 
 
-def _encode(config: Any, tokenizer: Any, texts: tuple[str, str | None], spec: RunSpec) -> EncodedExample:
+def _encode(config: Any, tokenizer: Any, texts: tuple[str, str | None], max_length: int) -> EncodedExample:
     for text in texts:
         if text is not None and (not isinstance(text, str) or not text.strip()):
             raise UserError("a text must be a string that is not empty", got=repr(text))
     example = Example(0, *texts, None)
-    dataset = Dataset("-", "-", "-", (), (example,))
-    (encoded,) = encode(dataset, tokenizer, min(spec.max_length, token_limit(config, tokenizer)))
+    (encoded,) = encode([example], tokenizer, min(max_length, token_limit(config, tokenizer)))
     if lacks_text(example, encoded):
         raise UserError("the tokenizer makes no token of the text", got=repr(texts))
     check_vocabulary([encoded], config.vocab_size)

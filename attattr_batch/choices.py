@@ -1,29 +1,38 @@
-"""Closed lists of words that several layers share: the command line offers what the rest accepts."""
+"""The closed lists of words that users choose from; the command line offers what the rest accepts."""
 
 from __future__ import annotations
 
 from typing import Literal
 
+Quadrature = Literal["adaptive", "left-riemann", "right-riemann", "gauss-legendre"]
+"""Integration rules: the adaptive one, the paper's, the released code's, and Gauss's."""
+
+Device = Literal["auto", "cpu", "cuda"]
+"""Devices that a spec may ask for."""
+
+ExecutorName = Literal["auto", "local", "ray"]
+"""Where a pass may be computed: in this process, or on Ray."""
+
 DType = Literal["float32", "bfloat16"]
-"""Arithmetic along the path of integration."""
+"""Arithmetic of the replays along the path of integration."""
 
 Target = Literal["gold", "predicted", "both"]
 """Classes that a run attributes."""
 
 RowTarget = Literal["gold", "predicted"]
-"""Class that a row is about."""
+"""The class that a row is about."""
 
 Variant = Literal["released", "greedy"]
-"""How an attribution tree grows: as in the authors' code, or by the same sweep begun in the last layer."""
+"""How an attribution tree grows: as in the authors' code, or by the same sweep started in the last layer."""
 
-Form = Literal["parquet", "datasets"]
-"""How a run is exported."""
+ExportFormat = Literal["parquet", "datasets"]
+"""How the tables of a run are exported."""
+
+RowFormat = Literal["table", "csv", "json"]
+"""How a command prints rows on stdout."""
+
+LogFormat = Literal["text", "json"]
+"""How a command writes its log on stderr; `json` is one object a line."""
 
 Theme = Literal["light", "dark"]
-"""What page a picture is for."""
-
-Missed = Literal["last", "all", "skip"]
-"""Which missed ticks of a schedule run."""
-
-Overlap = Literal["skip", "queue"]
-"""What becomes of a tick that falls into a run."""
+"""The page that a figure is for."""

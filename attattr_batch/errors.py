@@ -1,7 +1,12 @@
-"""The errors this package raises on purpose.
+"""The errors that this package raises on purpose. Any other exception is a fault of ours.
 
-The command line prints their message and exits with code 2, without a traceback. A `UserError` is something
-the person at the keyboard can mend.
+- `UserError`: a person can mend it: a wrong setting, an unknown run, a model that is not there.
+- `StoreError`, a `UserError`: the database file cannot be used, so whatever comes next would fail too.
+- `ModelGoneError`, a `UserError`: one run cannot have more passes; jobs go on with the other runs.
+- `BadFactsError`: computed rows must not be stored. Computed again they may be good, so the driver retries.
+- `TerminalError`: every further attempt would fail too, so none is made.
+
+The command line prints the message of each and exits with code 2, without a traceback.
 """
 
 from __future__ import annotations
@@ -29,15 +34,28 @@ class UserError(AttattrError):
 
 
 class StoreError(UserError):
-    """The database file cannot be used as asked: locked, foreign, newer schema, read-only, full disk."""
+    """The database file cannot be used: it is locked, foreign, too new or read-only, or the disk is full."""
 
 
 class ModelGoneError(UserError):
-    """The model of a stored run, or its tokenizer, is no longer the one the run was made with."""
+    """The model of a stored run, or its tokenizer, is no longer the one that the run was made with."""
+
+
+class BadFactsError(AttattrError):
+    """Computed rows that must not be stored; computed again they may be good.
+
+    Attributes:
+        example_ids: The examples at fault; empty if they are not known.
+    """
+
+    def __init__(self, message: str, example_ids: tuple[int, ...] = ()):
+        shown = f" (examples {', '.join(map(str, example_ids[:5]))}{', ...' if len(example_ids) > 5 else ''})"
+        super().__init__(message + (shown if example_ids else ""))
+        self.example_ids = example_ids
 
 
 class TerminalError(AttattrError):
-    """A failure that every other attempt would meet too (broken weights, say), so none is made."""
+    """A failure that every further attempt would meet too, for example broken weights."""
 
 
 def did_you_mean(name: str, options: Iterable[str]) -> str | None:

@@ -1,4 +1,4 @@
-"""Files: those that ship with the package, those that people name, and what is written for other programs."""
+"""Files of the package, paths that people write, and text made safe for other programs."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ def bundled_folder() -> Path:
 
 
 def user_path(written: str) -> Path:
-    """The path that somebody has written; `~` is a home folder.
+    """Makes a path of what somebody has written; `~` is a home folder.
 
     Raises:
-        UserError: no path can be written so.
+        UserError: it is no path: too long, with a null character, or of an unknown home.
     """
     try:
         path = Path(written).expanduser()
         path.exists()
-    except (OSError, ValueError, RuntimeError) as error:  # too long, a null character, nobody's home
+    except (OSError, ValueError, RuntimeError) as error:
         raise UserError("this path cannot be used", got=f"{reprlib.repr(written):.200}: {error}") from error
     return path
 
@@ -60,15 +60,15 @@ def write_file(path: Path, content: bytes | str) -> None:
 
 
 def as_text(value: str) -> str:
-    """The text, with an apostrophe before what a spreadsheet would compute: texts of a data set are anyone's.
+    """Puts an apostrophe before a text that a spreadsheet would compute: `=1+1` becomes `'=1+1`.
 
-    Numbers are not texts and stay as they are. JSON and Parquet hold every text as it is.
+    For CSV: the texts of a data set may come from anyone. JSON and Parquet need no such care.
     """
     return f"'{value}" if value.startswith(_FORMULA_STARTS) else value
 
 
 def distinct_names(names: Iterable[str]) -> list[str]:
-    """The names, with a number behind those that came before, as DuckDB makes columns of them."""
+    """Adds a number to names that came before, as DuckDB does for columns: `n`, `n` become `n`, `n_1`."""
     distinct: list[str] = []
     for name in names:
         key, again = name, 0

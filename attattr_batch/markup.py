@@ -1,7 +1,7 @@
 """Pieces of HTML. Text from data sets and users is escaped here and nowhere else.
 
-What notebooks show (`_repr_html_`) is styled inline and sets no colour of text, so that it is readable on a
-light and on a dark page and survives viewers that drop style sheets.
+Notebooks (`_repr_html_`) get inline styles, which survive viewers that drop style sheets, and no colour of
+text, so that everything is readable on light and dark pages.
 """
 
 from __future__ import annotations
@@ -10,26 +10,23 @@ import html
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-# Of Okabe and Ito's palette, which the colour-blind tell apart.
-BLUE, ORANGE = "#0072B2", "#D55E00"
-
 _CELL = "padding:0.1em 0.7em;text-align:"
 
 
 def escape(text: str) -> str:
-    """The text with HTML's own characters escaped, quotes too."""
+    """Escapes the characters that mean something in HTML, quotes too."""
     return html.escape(text, quote=True)
 
 
 def cell(value: Any) -> str:
-    """A value as the contents of a table's cell: nothing for None, four digits of a float."""
+    """Makes the contents of a table cell: nothing for None, four digits for a float."""
     if value is None:
         return ""
     return f"{value:.4g}" if isinstance(value, float) else escape(str(value))
 
 
 def notebook_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """A table for a notebook; numbers are aligned to the right."""
+    """Makes a table for a notebook; numbers are aligned to the right."""
     lines = ["".join(f'<th style="{_CELL}left">{escape(column)}</th>' for column in columns)]
     for row in rows:
         sides = ("right" if isinstance(value, (int, float)) else "left" for value in row)
@@ -39,5 +36,5 @@ def notebook_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str
 
 
 def notebook_message(message: str) -> str:
-    """Lines for a notebook in place of an object that cannot be shown: why not."""
+    """Makes the lines that a notebook shows in place of an object that cannot be shown."""
     return f"<pre>{escape(message)}</pre>"

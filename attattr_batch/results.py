@@ -17,10 +17,10 @@ from attattr_batch.analysis.trees import Tree, attribution_tree
 from attattr_batch.choices import RowTarget, Theme, Variant
 from attattr_batch.errors import StoreError, UserError, unknown_name
 from attattr_batch.markup import escape, notebook_message, notebook_table
-from attattr_batch.report.figures import chosen_runs, figure_rows, find_figure, with_criterion
+from attattr_batch.report.figures import chosen_runs, figure_rows, find_figure
 from attattr_batch.report.theme import Chart, themed
 from attattr_batch.runtime.progress import reporting, stderr_console
-from attattr_batch.spec import make_machine, make_spec
+from attattr_batch.spec import MachineSettings, make_settings, make_spec
 from attattr_batch.store.database.connection import Store, arrow_result, statement_errors
 from attattr_batch.store.writing.jobs import table_names
 from attattr_batch.store.writing.runs import resolve_run
@@ -30,22 +30,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_RUN_COLUMNS = (
-    "name",
-    "task",
-    "split",
-    "model",
-    "status",
-    "committed",
-    "accuracy",
-    "worst_completeness_error",
-)
+_RUN_COLUMNS = "name task split model status committed accuracy worst_completeness_error".split()
 
 
 class Results:
     """A store of attribution results. The file is opened for a moment by each call, so others may use it too.
 
-    Tables come as Arrow; `.to_pandas()` of one gives a data frame.
+    Tables are Arrow tables; `table.to_pandas()` gives a data frame.
     """
 
     def __init__(self, path: str | Path):
@@ -59,30 +50,36 @@ class Results:
             runs = self.runs()
         except StoreError as error:
             return f"<p>{escape(repr(self))}</p>{notebook_message(str(error))}"
-        rows = [row.values() for row in runs.select(_RUN_COLUMNS).to_pylist()]
-        return f"<p>{escape(repr(self))}</p>{notebook_table(_RUN_COLUMNS, map(tuple, rows))}"
+        rows = [tuple(row.values()) for row in runs.select(_RUN_COLUMNS).to_pylist()]
+        return f"<p>{escape(repr(self))}</p>{notebook_table(_RUN_COLUMNS, rows)}"
 
     def run(self, *, retry_errors: bool = False, **settings: Any) -> RunSummary:
-        """Attributes every example of a dataset split, or the rest of it; settings are those of a run spec.
+        """Attributes every example of a dataset split, or those that are not committed yet.
 
         For example `results.run(task="sst2", model="org/name", limit=100)`.
 
         Args:
             retry_errors: Whether to try quarantined examples again.
-            **settings: Keys of a run spec.
+            **settings: Keys of a run spec (docs/spec.md).
 
         Raises:
             UserError: a setting, the model, the data or the store cannot be used.
             TerminalError: no example can be computed.
         """
-        from attattr_batch.runtime.run import run_spec  # with torch, which looking at results does without
+        from attattr_batch.runtime.run import run_spec  # imports torch, which only computing needs
 
         spec = make_spec(settings, where="run()")
         with reporting(stderr_console()) as report:
             return run_spec(spec, self._store, report, retry_errors=retry_errors)
 
     def sql(self, query: str, values: Sequence[Any] = ()) -> pa.Table:
-        """Rows of a query, read-only; `?` stands for the values.
+        """Returns the rows of a query, read-only.
+
+        For example `results.sql("SELECT * FROM predictions WHERE run_id = ?", [1])`.
+
+        Args:
+            query: One statement.
+            values: Values of its `?`, in order.
 
         Raises:
             StoreError: the store cannot be read.
@@ -92,19 +89,19 @@ class Results:
             return arrow_result(connection, query, values)
 
     def runs(self) -> pa.Table:
-        """Every run: size, accuracy and largest completeness error."""
+        """Returns every run, with its size, accuracy and largest completeness error."""
         return self.table("run_summary")
 
     def table(self, name: str, /, run: str | int | None = None, **equal: Any) -> pa.Table:
-        """Rows of a table or view: of one run, and with the given values in the given columns.
+        """Returns rows of a table or view: those of one run, or with the given values, if asked for.
 
         For example `results.table("head_importance", run="sst2", criterion="attattr")`. The data dictionary
         (schema/README.md) lists the store's own tables, `attattr jobs list` those that jobs make.
 
         Args:
             name: The table.
-            run: Name or id of a run; of a table of pairs, the first run.
-            **equal: Wanted value by column; None for rows without one.
+            run: Name or id of a run; the first run in a table of pairs.
+            **equal: Wanted value by column; None selects the rows that have none.
 
         Raises:
             UserError: there is no such table, column or run, or a column cannot hold the value.
@@ -123,13 +120,9 @@ class Results:
             for column in wanted:
                 if column not in columns:
                     raise unknown_name(f"column of {name}", column, columns)
-            conditions = [
-                f'"{column}" IS NULL' if value is None else f'"{column}" = ?'
-                for column, value in wanted.items()
-            ]
-            values = [value for value in wanted.values() if value is not None]
+            conditions = [f'"{column}" IS NOT DISTINCT FROM ?' for column in wanted]  # also finds NULL
             where = " AND ".join(conditions) or "true"
-            return arrow_result(connection, f"SELECT * FROM {name} WHERE {where}", values)
+            return arrow_result(connection, f"SELECT * FROM {name} WHERE {where}", list(wanted.values()))
 
     def run_jobs(
         self,
@@ -140,13 +133,13 @@ class Results:
         retry_errors: bool = False,
         **machine: Any,
     ) -> list[JobResult]:
-        """Builds jobs and those they depend on; without names, every job.
+        """Builds jobs, after those they depend on.
 
-        Where a parameter differs from the last build's, what was built from the job is built again too.
+        If a parameter differs from the last build's, everything built from that job is built again too.
 
         Args:
-            *names: Jobs.
-            runs: Name or id of the run to build them for, or several; empty: every finished run.
+            *names: Jobs; none for every job.
+            runs: Name or id of the run to build them for, or several; empty for every finished run.
             params: Values of parameters, by `NAME`, or by `JOB.NAME` for one job alone; None is null.
             folder: A folder with jobs of your own.
             retry_errors: Whether to try quarantined examples of passes again.
@@ -161,7 +154,7 @@ class Results:
             params={key: value_text(value) for key, value in (params or {}).items()},
             folder=None if folder is None else Path(folder),
             retry_errors=retry_errors,
-            machine=make_machine(machine, where="run_jobs()"),
+            machine=make_settings(MachineSettings, machine, where="run_jobs()"),
         )
         with reporting(stderr_console()) as report:
             return run_jobs(self._store, request, report)
@@ -175,7 +168,7 @@ class Results:
         tau: float = 0.4,
         target: RowTarget = "gold",
     ) -> Tree:
-        """The attribution tree of one example; see `analysis.trees.attribution_tree`."""
+        """Grows the attribution tree of one example; see `analysis.trees.attribution_tree`."""
         return attribution_tree(self._store, run, example_id, variant=variant, tau=tau, target=target)
 
     def plot(
@@ -185,15 +178,15 @@ class Results:
         criterion: str = "attattr",
         theme: Theme = "light",
     ) -> Chart:
-        """One figure of the results, as an Altair chart.
+        """Draws one figure of the results, as an Altair chart.
 
-        For example `results.plot("universality")` in a notebook, or `.save("u.svg")` of it.
+        For example `results.plot("universality")` in a notebook, or `results.plot("heads").save("h.svg")`.
 
         Args:
             kind: As in `attattr plot`: heads, importance, universality, scatter, pruning, area, ...
-            *runs: Names or ids of runs; none: every run.
-            criterion: Criterion of importance, in figures that show one at a time.
-            theme: What page it is for.
+            *runs: Names or ids of runs; none for every run.
+            criterion: Criterion of importance, for figures that show one at a time.
+            theme: The page that the figure is for.
 
         Raises:
             UserError: an unknown kind, run or criterion, or a job has to be run first.
@@ -201,19 +194,17 @@ class Results:
         figure = find_figure(kind)
         with self._store.read() as connection:
             shown = chosen_runs(connection, [str(run) for run in runs])
-            rows = figure_rows(connection, figure, shown, self._store.path)
-        if figure.by_criterion:
-            rows = with_criterion(rows, criterion)
+            rows = figure_rows(connection, figure, shown, criterion=criterion, path=self._store.path)
         return themed(figure.draw(rows), theme)
 
     def diff(self, run_a: str | int, run_b: str | int, *, top: int = 10) -> pa.Table:
-        """What changed between two runs; see `analysis.diff.diff_runs`."""
+        """Returns what changed between two runs; see `analysis.diff.diff_runs`."""
         return diff_runs(self._store, run_a, run_b, top=top)
 
     def verify(self) -> list[AuditResult]:
-        """What every audit finds; good if each `passed`.
+        """Runs every audit; the store is good if each `passed`.
 
-        Audits about jobs that are not built are left out, and named in a warning of the log.
+        Audits about jobs that are not built are left out; a warning in the log names them.
         """
         results, left_out = run_audits(self._store)
         if left_out:
@@ -222,7 +213,7 @@ class Results:
 
 
 def open(path: str | Path) -> Results:
-    """Opens a store; the file is made by the first run if it does not exist.
+    """Opens a store. If the file does not exist, the first run makes it.
 
     Args:
         path: The DuckDB file.

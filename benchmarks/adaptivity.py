@@ -22,7 +22,7 @@ import torch
 
 from attattr_batch.engine import attribution
 from attattr_batch.engine.families import collate
-from attattr_batch.engine.path import Items, clean_passes
+from attattr_batch.engine.path import Items, clean_layers
 from attattr_batch.engine.quadrature import Rule, clenshaw_curtis, nested, partial_weights
 from attattr_batch.passes.planning import plan_attribution
 from attattr_batch.spec import make_spec
@@ -98,7 +98,7 @@ def measure(task: str, n_rows: int, named: list[int]) -> Iterator[Pair]:
         rows = examples[start : start + 4]
         trace = encoder.trace(collate(rows, encoder.pad_token_id, encoder.device))
         items = Items(torch.arange(len(rows)), outputs[torch.tensor([row.gold for row in rows])])
-        for layer, clean in enumerate(clean_passes(trace, items)):
+        for layer, clean in enumerate(clean_layers(trace, items)):
             integral = attribution._LayerIntegral(trace, layer, items, clean, attribution.Method())
             yield from layer_pairs(integral, [row.example_id for row in rows])
 

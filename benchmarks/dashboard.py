@@ -52,7 +52,7 @@ def main() -> None:
         with store.read() as connection:
             (runs,), (heads,) = (
                 connection.exec_driver_sql(f"SELECT count(*) FROM {name}").one()
-                for name in ("runs", "head_scores_stored")
+                for name in ("runs", "head_scores_dedup")
             )
         rows = time_pages(store, options.page or PAGES, options.repeats)
     command = f"python benchmarks/dashboard.py --runs {options.runs} --examples {options.examples}"
@@ -80,7 +80,7 @@ def make(store: Store, n_runs: int, n_examples: int) -> None:
             "INSERT INTO vocabulary SELECT 'made up', id, 'w' || id FROM range(?) AS ids(id)", (VOCABULARY,)
         )
         # Of random numbers no tree can be certain.
-        connection.exec_driver_sql("UPDATE layer_scores_stored SET edge_floor = 0 WHERE run_id = 1")
+        connection.exec_driver_sql("UPDATE layer_scores_dedup SET edge_floor = 0 WHERE run_id = 1")
         for name, query in JOB_TABLES.items():
             connection.exec_driver_sql(f"CREATE TABLE {name} AS {query}")
     store.checkpoint()

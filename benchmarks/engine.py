@@ -37,20 +37,7 @@ PARTS = ("sst2", "mnli", "rte", "shapes", "growth", "memory")
 LEFT_RIEMANN = Method("left-riemann", 20)
 LOOSE = 0.1
 """Tolerance at which the adaptive integral is about as accurate as left Riemann 20, and never worse."""
-CANDIDATES = (
-    ("gauss-lobatto", 3),
-    ("gauss-legendre", 2),
-    ("gauss-lobatto", 4),
-    ("gauss-legendre", 3),
-    ("gauss-lobatto", 5),
-    ("gauss-legendre", 4),
-    ("gauss-lobatto", 6),
-    ("gauss-lobatto", 7),
-    ("gauss-lobatto", 9),
-    ("gauss-lobatto", 13),
-    ("gauss-lobatto", 17),
-    ("gauss-lobatto", 33),
-)
+CANDIDATES = tuple(("gauss-legendre", nodes) for nodes in (2, 3, 4, 5, 6, 8, 12, 16, 32))
 """Fixed rules, cheapest first."""
 
 COMPARED = ("released", "Captum, 20 nodes", "Captum, 50 nodes")
@@ -214,12 +201,12 @@ def shape_table(name: str, length: int, n_rows: int, rounds: int) -> dict[str, A
     """An encoder with random weights: how much of the machine's matrix-product rate is used."""
     work = random_workload(name, SHAPES[name], length, n_rows)
     tokens = work.method.batch_tokens
-    methods = {dtype: Method("gauss-lobatto", 4, dtype=dtype, batch_tokens=tokens) for dtype in DTYPES}
+    methods = {dtype: Method("gauss-legendre", 3, dtype=dtype, batch_tokens=tokens) for dtype in DTYPES}
     found = attribute(work, methods["float32"])
     ways: dict[str, Way] = {dtype: timed(work, method) for dtype, method in methods.items()}
     timings = time_rounds(ways, work.shape, rounds)
     return table(
-        f"{name}, random weights, gauss-lobatto 4",
+        f"{name}, random weights, gauss-legendre 3",
         ("dtype", "CPU s a row", "GFLOP needed a row", "share of the matrix rate"),
         [
             [

@@ -74,7 +74,7 @@ def main() -> None:
         folder = Path(scratch)
         store = make(folder, options.runs, options.examples)
         with store.read() as connection:
-            heads = connection.exec_driver_sql("SELECT count(*) FROM head_scores_stored").scalar_one()
+            heads = connection.exec_driver_sql("SELECT count(*) FROM head_scores_dedup").scalar_one()
         size = store.path.stat().st_size
         rows = list(time_commands(COMMANDS, store.path, folder))
     note = (

@@ -10,7 +10,9 @@ import numpy as np
 import pyarrow as pa
 
 from attattr_batch.data.records import Chunk, EncodedExample
+from attattr_batch.files import data_folder
 from attattr_batch.store.database.connection import Store
+from attattr_batch.store.database.sqlfile import load_folder
 from attattr_batch.store.writing.ingest import ChunkFacts
 from attattr_batch.store.writing.runs import RunRecord, register_pass, register_run
 
@@ -19,6 +21,9 @@ VOCABULARY = 30_000
 TOP_K = 5
 
 Tables = dict[str, pa.Table]
+
+AUDIT = {one.name: one.query for one in load_folder(data_folder("jobs") / "audits")}["ledger_and_facts"]
+"""Query of the examples that are committed without all their facts, or have facts without being committed."""
 
 
 @dataclass(frozen=True)
@@ -124,9 +129,9 @@ def register(store: Store, facts: Facts, n_examples: int, name: str) -> int:
         n_layers=facts.n_layers,
         n_heads=facts.n_heads,
         n_examples=n_examples,
-        target="both",
+        targets="both",
         quadrature="adaptive",
-        nodes=None,
+        fixed_nodes=None,
         tolerance=1e-3,
         dtype="float32",
         tokenizer_key="made up",

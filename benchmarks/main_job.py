@@ -68,7 +68,7 @@ def time_run(task: str, real: Path | None, options: argparse.Namespace) -> dict[
             raise SystemExit(f"{' '.join(shown)}: exit code {process.returncode}, see above")
         (summary,) = json.loads(output)
         rows = ask(database, "select target, count(*) n from head_scores group by all order by all")
-        nodes = ask(database, "select avg(nodes) n from layer_scores_stored")[0]["n"]
+        nodes = ask(database, "select avg(nodes) n from layer_scores_dedup")[0]["n"]
         megabytes = Path(database).stat().st_size / 2**20
     return {
         "command": " ".join(shown),

@@ -31,7 +31,7 @@ from scheduler import CHUNK, SleepingWorkers
 
 from attattr_batch.errors import StoreError
 from attattr_batch.runtime.driver import Driver, Progress
-from attattr_batch.store.database.connection import Store, arrow_result
+from attattr_batch.store.database.connection import Store
 from attattr_batch.store.writing.ingest import commit_chunk
 
 # The dashboard's own modules, as its server sees them.
@@ -44,19 +44,13 @@ set_log_level("CRITICAL")  # that there is no server is meant
 EVERY_S = 2.0  # what the dashboard's first page does
 
 # The first page asks again every two seconds while it is open.
-REFRESHED = (
-    "SELECT * EXCLUDE (run_id) FROM run_summary ORDER BY run_id",
-    "SELECT run, kind, committed, failed, total, share, rows_per_second FROM progress"
-    " WHERE status <> 'sealed' ORDER BY pass_id",
-)
+REFRESHED = tuple((f"questions/{name}", {"runs": [1]}) for name in ("summary", "progress"))
 # The others ask once, when somebody goes there or chooses something.
-CLICKED = (
-    "SELECT layer, head, avg(attr_max), count(*) FROM head_scores"
-    " WHERE run_id = 1 AND target = 'gold' GROUP BY ALL ORDER BY ALL",
-    "SELECT example_id, attr_max FROM head_scores WHERE run_id = 1 AND target = 'gold'"
-    " AND layer = 3 AND head = 5 ORDER BY attr_max DESC, example_id LIMIT 20",
-    "SELECT query_pos, key_pos, attr FROM edges"
-    " WHERE run_id = 1 AND example_id = 7 AND target = 'gold' AND layer = 3 AND head = 5",
+OF_RUN = {"run_id": 1, "class": "gold"}
+CLICKED: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("questions/head_means", {**OF_RUN, "run": "one", "criterion": "attattr", "gold": None}),
+    ("questions/head_examples", {**OF_RUN, "layer": 3, "head": 5, "gold": None}),
+    ("questions/edges", {**OF_RUN, "example": 7, "layer": 3, "head": 5}),
 )
 CLICK_S = 10.0
 
@@ -156,7 +150,7 @@ def measure(load: Load, readers: Readers) -> Round:
         stop.set()
         collected = [answers.get(timeout=120) for _ in range(readers.dashboards)]
         with store.read() as connection:
-            assert arrow_result(connection, "SELECT ok FROM integrity").column(0).to_pylist() == [True]
+            assert not connection.exec_driver_sql(made_up.AUDIT).all()
     asked = tuple(seconds for times, _ in collected for seconds in times)
     return Round(writer_s, asked, sum(failed for _, failed in collected))
 
@@ -185,10 +179,10 @@ def view(seed: int, stop: Event, times: list[float], failed: list[StoreError]) -
     while not stop.is_set():
         begun = time.perf_counter()
         clicked = [chance.choice(CLICKED)] if chance.random() < EVERY_S / CLICK_S else []
-        for sql in (*REFRESHED, *clicked):
+        for name, values in (*REFRESHED, *clicked):
             started = time.perf_counter()
             try:
-                reading.rows(sql)
+                reading.rows(name, **values)
             except StoreError as error:
                 failed.append(error)
             times.append(time.perf_counter() - started)

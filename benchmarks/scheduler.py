@@ -31,9 +31,8 @@ from attattr_batch.data.records import Chunk
 from attattr_batch.runtime.driver import Driver, Progress
 from attattr_batch.runtime.executors import ChunkOutcome, Executor, Finished
 from attattr_batch.runtime.executors.local import LocalExecutor
-from attattr_batch.runtime.executors.pools import Pool
 from attattr_batch.runtime.executors.ray import RayExecutor
-from attattr_batch.spec import make_spec
+from attattr_batch.spec import WorkerPool, make_spec
 from attattr_batch.store.database.connection import Store
 
 if TYPE_CHECKING:
@@ -176,8 +175,8 @@ def scale(n_examples: int, workers: int, seconds: float, keep: Path | None) -> d
         Driver(store, pass_id, SleepingWorkers(workers, seconds, facts), mark).execute(chunks, progress)
         with store.read() as connection:
             found = connection.exec_driver_sql(
-                "SELECT count(*), count(DISTINCT example_id), (SELECT bool_and(ok) FROM integrity),"
-                " (SELECT count(*) FROM head_scores_stored) FROM ledger"
+                f"SELECT count(*), count(DISTINCT example_id), NOT EXISTS ({made_up.AUDIT}),"
+                " (SELECT count(*) FROM head_scores_dedup) FROM ledger"
             ).one()
     assert found[:3] == (n_chunks * CHUNK, n_chunks * CHUNK, True), found
     note = (
@@ -211,8 +210,8 @@ def ray_on_real_work(n_rows: int) -> dict[str, Any]:
     rows, base = [], 0.0
     ways: dict[str, Callable[[], LocalExecutor | RayExecutor]] = {
         "in process": lambda: LocalExecutor(work),
-        "Ray, 1 worker": lambda: RayExecutor([(work, Pool(1))]),
-        "Ray, 2 workers": lambda: RayExecutor([(work, Pool(2))]),
+        "Ray, 1 worker": lambda: RayExecutor([(work, WorkerPool())]),
+        "Ray, 2 workers": lambda: RayExecutor([(work, WorkerPool(count=2))]),
     }
     for name, make in ways.items():
         started = time.perf_counter()

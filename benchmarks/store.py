@@ -135,11 +135,11 @@ def fill(store: Store, facts: Facts, n_examples: int, chunk: int, name: str) -> 
 
 def stored_rows(store: Store) -> int:
     """Rows of all tables of facts."""
-    names = ("predictions", "target_scores", "layer_scores_stored", "head_scores_stored")
+    names = ("predictions", "target_scores", "layer_scores_dedup", "head_scores_dedup")
     with store.read() as connection:
         counts = [
             connection.exec_driver_sql(f"SELECT count(*) FROM {name}").scalar_one()
-            for name in (*names, "edges_stored", "layer_edges_stored")
+            for name in (*names, "edges_dedup", "layer_edges_dedup")
         ]
     return sum(map(int, counts))
 

@@ -13,12 +13,13 @@ from transformers import BertConfig, BertForSequenceClassification
 
 from attattr_batch.data.records import Chunk, EncodedExample
 from attattr_batch.engine.attribution import Method
+from attattr_batch.engine.devices import default_batch_tokens
 from attattr_batch.engine.families import encoder_for
 from attattr_batch.engine.families._layered import LayeredEncoder
 from attattr_batch.engine.model_source import ModelSource
 from attattr_batch.engine.statistics import EdgeLimits
 from attattr_batch.passes.attribute import AttributeWork, AttributeWorker
-from attattr_batch.passes.planning import default_batch_tokens, plan_attribution
+from attattr_batch.passes.planning import plan_attribution
 from attattr_batch.spec import make_spec
 
 FOLDERS = {"sst2": "SST-2", "mnli": "MNLI", "rte": "RTE"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import streamlit as st
-from reading import all_runs, messages, store_path
+from reading import messages, records, store_path
 
 # No icon: Streamlit would fetch one from the network.
 st.set_page_config(page_title="attattr", layout="wide")
@@ -19,13 +19,13 @@ page = st.navigation(
 )
 st.title(page.title)
 with messages():
-    runs = all_runs()
+    runs = records("questions/runs")
     with st.sidebar:
         names = [run["name"] for run in runs]
         picked = st.multiselect("Runs", names, key="runs", bind="query-params", placeholder="every run")
         st.caption(f"store: `{store_path().name}`")
     st.session_state["chosen"] = [run for run in runs if run["name"] in picked] or runs
-    if runs or page.url_path in ("", "sql"):
+    if runs or page.url_path == "sql":
         page.run()
     else:
         st.info("The store holds no run yet. `attattr run` makes the first.")

@@ -59,3 +59,33 @@ CREATE OR REPLACE TEMP MACRO other_words(token_ids, words, key) AS list_transfor
         )::INTEGER
     ]
 );
+
+-- What a trigger inserts: the tokens themselves without a draw, else as many other words, drawn by the key.
+CREATE OR REPLACE TEMP MACRO attack_tokens(token_ids, words, draw, key) AS
+    if(draw IS NULL, token_ids, other_words(token_ids, words, key));
+
+-- What draws of random tokens for a pattern depend on.
+CREATE OR REPLACE TEMP MACRO pattern_seed(run_id, pattern) AS
+    run_id * 1000000::BIGINT + pattern % 1000000 + pattern // 1000000 * 1000000000000000;
+
+-- For each run, the rows of one part of the trigger split that are attacked: at most so many of each gold class. The first
+-- argument is 'splits': as a table's name it may be missing, as it is until its job is built.
+CREATE OR REPLACE TEMP MACRO attacked_rows(rows, which, most, seed) AS TABLE
+    SELECT run_id, list(example_id ORDER BY example_id) AS example_ids
+    FROM (
+        SELECT s.run_id, s.example_id
+        FROM query_table(rows) AS s
+        JOIN predictions AS p USING (run_id, example_id)
+        WHERE s.purpose = 'triggers' AND s.part = which
+        QUALIFY row_number() OVER (
+            PARTITION BY s.run_id, p.gold ORDER BY uniform(concat_ws('/', 'victim', seed, s.example_id)), s.example_id
+        ) <= most
+    )
+    GROUP BY run_id;
+
+-- The different tokens of each run's texts, special ones left out.
+CREATE OR REPLACE TEMP MACRO text_words() AS TABLE
+    SELECT run_id, list(DISTINCT token_id ORDER BY token_id) AS words
+    FROM tokens
+    WHERE segment IS NOT NULL
+    GROUP BY run_id;

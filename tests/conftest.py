@@ -129,7 +129,7 @@ def quickstart_db(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _run_quickstart(db: Path) -> None:
     from attattr_batch.files import data_folder
     from attattr_batch.runtime.run import run_spec
-    from attattr_batch.spec import load_spec
+    from attattr_batch.spec_file import load_spec
     from attattr_batch.store.database.connection import Store
 
     store = Store(db, create=True)

@@ -12,7 +12,7 @@ from toy import DECISIVE, rows_of, toy_model, toy_rows, write_sst2
 from transformers import BertModel, Trainer
 
 from attattr_batch.cli.main import run_command_line
-from attattr_batch.engine.training import TrainingSettings, _arguments
+from attattr_batch.engine.training import FinetuneSettings, _arguments
 
 N_TRAIN, N_DEV = 200, 60
 OPTIONS = "--epochs 6 --learning-rate 0.005 --batch-size 16 --seed 3".split()
@@ -92,7 +92,7 @@ def test_the_seed_decides_and_stdout_stays_empty(
 
 
 def test_the_learning_rate_warms_up_over_a_tenth_and_falls_to_zero(tmp_path: Path) -> None:
-    settings = TrainingSettings(("no", "yes"), epochs=3.0, learning_rate=2e-5, batch_size=32, seed=0)
+    settings = FinetuneSettings("sst2", "base", None, tmp_path, 3.0, 2e-5, 32, 128, None, 0)
     trainer = Trainer(model=torch.nn.Linear(1, 1), args=_arguments(settings, str(tmp_path)))
     trainer.create_optimizer_and_scheduler(num_training_steps=50)
     rates = []
@@ -128,7 +128,7 @@ def test_wrong_input_is_refused(
     assert "no such model folder" in capsys.readouterr().err
     headless = write_sst2(tmp_path / "unlabelled", train=toy_rows(4, seed=1), dev=[("a good film", 7)])
     assert finetune(base, headless, tmp_path / "c") == 2
-    assert "dev.tsv, line 2: '7'" in capsys.readouterr().err
+    assert "dev.tsv, column 'label', line 2: '7'" in capsys.readouterr().err
 
 
 def test_a_family_that_could_not_be_attributed_is_not_trained(

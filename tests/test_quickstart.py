@@ -11,7 +11,8 @@ import attattr_batch
 from attattr_batch.analysis.audits import run_audits
 from attattr_batch.files import bundled_folder, data_folder
 from attattr_batch.runtime.run import RunSummary, run_spec
-from attattr_batch.spec import load_spec, make_spec
+from attattr_batch.spec import make_spec
+from attattr_batch.spec_file import load_spec
 from attattr_batch.store.database.connection import Store
 
 PLANTED = json.loads((bundled_folder() / "planted.json").read_text(encoding="utf-8"))
@@ -112,7 +113,7 @@ def test_the_same_settings_again_are_a_no_op_and_others_are_a_new_run(
     spec = make_spec({"task": "rte", "model": "bundled", "data_dir": "bundled", "name": "another-name"})
     again = run_spec(spec, store, lambda progress: None)
     assert (again.run_id, again.name, again.newly_committed) == (summaries["rte"].run_id, "rte", 0)
-    changed = spec.model_copy(update={"limit": 2, "top_k": 1, "name": "rte-two"})
+    changed = make_spec(spec.flat() | {"limit": 2, "top_k": 1, "name": "rte-two"})
     new = run_spec(changed, store, lambda progress: None)
     assert new.run_id not in {summary.run_id for summary in summaries.values()}
     assert new.newly_committed == 2

@@ -67,11 +67,11 @@ def test_what_is_said_for_a_machine_without_make_is_what_make_does() -> None:
 
 
 def test_the_yaml_example_is_a_valid_spec(tmp_path: Path) -> None:
-    from attattr_batch.spec import load_spec
+    from attattr_batch.spec_file import load_spec
 
     (block,) = blocks("yaml")
     path = tmp_path / "reviews.yaml"
     path.write_text(block, encoding="utf-8")
     first, second = load_spec(path)
-    assert first.columns == {"text_a": "text", "label": "verdict"}
-    assert second.task == "sst2"
+    assert first.data.columns == {"text_a": "text", "label": "verdict"}
+    assert second.data.task == "sst2"

@@ -17,7 +17,7 @@ import attattr_batch
 from attattr_batch.analysis.diff import _build_importance, diff_runs, why_no_heads
 from attattr_batch.analysis.examples import find_example
 from attattr_batch.analysis.trees import TreeEdge, attribution_tree
-from attattr_batch.errors import StoreError, UserError
+from attattr_batch.errors import UserError
 from attattr_batch.files import data_folder
 from attattr_batch.report.saving import save_chart
 from attattr_batch.report.tree import tree_chart
@@ -41,11 +41,11 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
         one,
         'UPDATE runs SET identity = \'{"dataset": "a", "task": "sst2"}\' WHERE name <> \'second\'',
         # Layer 0: 3 <- 2 is strong, 3 <- 1 too weak at tau 0.4; (2, 4) and (4, 1) come before their parents.
-        "DELETE FROM layer_edges_stored WHERE run_id = 1 AND example_id = 0",
-        "UPDATE layer_scores_stored SET off_first_max = 0.5 WHERE run_id = 1 AND example_id = 0",
-        "INSERT INTO layer_edges_stored VALUES (1, 0, 0, 'both', 3, 2, 0.5), (1, 0, 0, 'both', 3, 1, 0.19),"
+        "DELETE FROM layer_edges_dedup WHERE run_id = 1 AND example_id = 0",
+        "UPDATE layer_scores_dedup SET off_first_max = 0.5 WHERE run_id = 1 AND example_id = 0",
+        "INSERT INTO layer_edges_dedup VALUES (1, 0, 0, 'both', 3, 2, 0.5), (1, 0, 0, 'both', 3, 1, 0.19),"
         " (1, 0, 0, 'both', 2, 4, 0.4), (1, 0, 0, 'both', 4, 1, 0.2), (1, 0, 1, 'both', 3, 0, 0.01)",
-        "UPDATE target_scores_stored SET tree_top = NULL WHERE run_id = 1 AND example_id = 1",
+        "UPDATE target_scores_dedup SET tree_top = NULL WHERE run_id = 1 AND example_id = 1",
     )
     return one
 
@@ -94,7 +94,7 @@ def test_a_tree_without_edges_that_may_lack_some_says_so(store: Store, tmp_path:
     execute(
         copy,
         "UPDATE runs SET config = '{\"edge_cap\": 1}'",
-        "DELETE FROM layer_edges_stored"
+        "DELETE FROM layer_edges_dedup"
         " WHERE run_id = 1 AND example_id = 0 AND layer = 0 AND (query_pos, key_pos) <> (2, 4)",
     )
     for tau, capped in ((0.8, True), (0.9, False)):  # it is .8 of its layer's scale
@@ -124,10 +124,10 @@ def test_no_tree_of_a_class_that_is_not_attributed(tmp_path: Path) -> None:
     commit(store, pass_id, range(3))
     execute(
         store,
-        "UPDATE runs SET target = 'gold' WHERE run_id = 2",
-        "UPDATE target_scores_stored SET target = 'gold' WHERE run_id = 2",
+        "UPDATE runs SET targets = 'gold' WHERE run_id = 2",
+        "UPDATE target_scores_dedup SET target = 'gold' WHERE run_id = 2",
         "UPDATE predictions SET gold = NULL WHERE run_id = 1 AND example_id = 0",
-        "UPDATE target_scores_stored SET target = 'predicted' WHERE run_id = 1 AND example_id = 0",
+        "UPDATE target_scores_dedup SET target = 'predicted' WHERE run_id = 1 AND example_id = 0",
     )
     with pytest.raises(
         UserError, match="(?s)run gold attributes the gold class alone.*next:    --target gold"
@@ -251,9 +251,9 @@ def test_diff_of_architectures(store: Store) -> None:
 
 def test_diff_compares_a_class_that_both_runs_attribute(tmp_path: Path) -> None:
     store = filled_store(tmp_path)
-    _, pass_id = register(store, 8, "predicted", target="predicted")
+    _, pass_id = register(store, 8, "predicted", targets="predicted")
     commit(store, pass_id, range(8), target="predicted")
-    register(store, 8, "gold", target="gold")
+    register(store, 8, "gold", targets="gold")
     execute(store, 'UPDATE runs SET identity = \'{"dataset": "a"}\'')
     query = "SELECT attr_max FROM head_summary WHERE run_id = {} AND target = '{}' AND layer = 1 AND head = 2"
     ((gold,),), ((of_first,),), ((of_second,),) = (
@@ -285,13 +285,13 @@ def test_open(store: Store) -> None:
     assert set(table["run_id"].to_pylist()) == {2} and set(table["layer"].to_pylist()) == {1}
     assert table.num_rows == 4 * 3
     assert results.tree("first", 0).top == 3
-    assert results.table("runs", nodes=None).num_rows == 3
-    assert results.table("runs", nodes=None, name="odd")["family"].to_pylist() == ["albert"]
+    assert results.table("runs", fixed_nodes=None).num_rows == 3
+    assert results.table("runs", fixed_nodes=None, name="odd")["family"].to_pylist() == ["albert"]
     with pytest.raises(UserError, match="did you mean 'head_scores'"):
         results.table("head_score")
     with pytest.raises(UserError, match="unknown column of head_scores"):
         results.table("head_scores", lyer=1)
-    with pytest.raises(StoreError, match="no such run"):
+    with pytest.raises(UserError, match="no such run"):
         results.table("head_scores", run="nobody")
     assert results.table("runs", name="second")["name"].to_pylist() == ["second"]
 

@@ -6,7 +6,17 @@ import pytest
 
 from attattr_batch.errors import UserError
 from attattr_batch.files import data_folder
-from attattr_batch.spec import Machine, RunSpec, WorkerPool, load_spec, make_spec
+from attattr_batch.spec import (
+    PARTS,
+    RUN_KEYS,
+    MachineSettings,
+    MethodSettings,
+    RunSpec,
+    WorkerPool,
+    make_settings,
+    make_spec,
+)
+from attattr_batch.spec_file import load_spec
 
 
 def written(folder: Path, text: str) -> Path:
@@ -22,8 +32,8 @@ def test_defaults_and_runs_are_merged_and_flags_win(tmp_path: Path) -> None:
         "runs:\n- {task: sst2}\n- {task: rte, top_k: 7, limit: 9}\n",
     )
     first, second = load_spec(path, {"limit": 4})
-    assert (first.task, first.top_k, first.limit) == ("sst2", 3, 4)
-    assert (second.task, second.top_k, second.limit) == ("rte", 7, 4)
+    assert (first.data.task, first.method.top_k, first.data.limit) == ("sst2", 3, 4)
+    assert (second.data.task, second.method.top_k, second.data.limit) == ("rte", 7, 4)
 
 
 def test_paths_are_relative_to_the_file_but_hub_ids_stay(tmp_path: Path) -> None:
@@ -31,7 +41,7 @@ def test_paths_are_relative_to_the_file_but_hub_ids_stay(tmp_path: Path) -> None
     path = written(tmp_path, "{task: sst2, model: org/name, data_dir: glue}")
     (spec,) = load_spec(path)
     assert spec.model == "org/name"
-    assert spec.data_dir == str(tmp_path / "glue")
+    assert spec.data.data_dir == str(tmp_path / "glue")
     (dotted,) = load_spec(written(tmp_path, "{task: sst2, model: ./missing}"))
     assert dotted.model == str(tmp_path / "missing")
 
@@ -48,7 +58,7 @@ def test_paths_are_relative_to_the_file_but_hub_ids_stay(tmp_path: Path) -> None
 )
 def test_a_stage_need_not_be_there_to_be_relative_to_the_file(tmp_path: Path, stage: str, found: str) -> None:
     (spec,) = load_spec(written(tmp_path, f"{{task: sst2, model: bundled, stage: '{stage}'}}"))
-    assert spec.stage == found.format(folder=tmp_path, above=tmp_path.parent)
+    assert spec.machine.stage == found.format(folder=tmp_path, above=tmp_path.parent)
 
 
 @pytest.mark.parametrize(
@@ -59,13 +69,18 @@ def test_a_stage_need_not_be_there_to_be_relative_to_the_file(tmp_path: Path, st
         ({"task": "sst2"}, "model: Field required"),
         ({"model": "m"}, "give `task`"),
         ({"task": "sst2", "model": "m", "nodes": 5}, "`nodes` needs a fixed `quadrature`"),
-        ({"task": "sst2", "model": "m", "quadrature": "midpoint"}, "needs `nodes`"),
+        ({"task": "sst2", "model": "m", "quadrature": "left-riemann"}, "needs `nodes`"),
         (
-            {"task": "sst2", "model": "m", "quadrature": "midpoint", "nodes": 5, "tolerance": 0.01},
+            {"task": "sst2", "model": "m", "quadrature": "left-riemann", "nodes": 5, "tolerance": 0.01},
             "`tolerance` needs `quadrature: adaptive`",
         ),
-        ({"task": "sst2", "model": "m", "quadrature": "trapezoid", "nodes": 1}, "`nodes` >= 2"),
-        ({"task": "sst2", "model": "m", "quadrature": "simpson", "nodes": 5}, "gauss-legendre"),
+        (
+            {"task": "sst2", "model": "m", "quadrature": "midpoint", "nodes": 5},
+            "quadrature: .*'adaptive', 'left-riemann', 'right-riemann' or 'gauss-legendre'",
+        ),
+        ({"task": "sst2", "model": "m", "columns": {"text_c": "x"}}, r"got: +columns\.text_c"),
+        ({"task": "sst2", "model": "m", "data": {"limit": 3}}, "unknown key 'data'"),
+        ({"task": "sst2", "model": "m", "machine": {}}, "unknown key 'machine'"),
         ({"task": "sst2", "model": "m", "name": "../escape"}, "name: String should match"),
         ({"task": "sst2", "model": "m", "dataset": "d.csv", "data_dir": "g"}, "exclude each other"),
         ({"task": "sst2", "model": "m", "tolerance": float("nan")}, "tolerance"),
@@ -81,9 +96,9 @@ def test_wrong_settings_are_refused_by_name(values: dict[str, object], message: 
     [
         ("- a\n- b\n", "must be a mapping"),
         ("task: [", "not valid YAML"),
-        ("runs: []\n", "non-empty list"),
-        ("runs:\n- 3\n", "entry 0: 3"),
-        ("defaults: {task: sst2}\nruns: [{model: m}]\nlimit: 3\n", "beside it"),
+        ("runs: []\n", "runs: .*at least 1"),
+        ("runs:\n- 3\n", r"runs\.0: .*dictionary"),
+        ("defaults: {task: sst2}\nruns: [{model: m}]\nlimit: 3\n", "unknown key 'limit'"),
         ("", "must be a mapping"),
     ],
 )
@@ -102,7 +117,7 @@ def test_a_missing_or_binary_file_is_refused(tmp_path: Path) -> None:
 
 def test_the_shipped_quickstart_is_usable() -> None:
     specs = load_spec(data_folder("jobs") / "runs" / "quickstart.yaml")
-    assert [spec.task for spec in specs] == ["sst2", "mrpc", "rte", "mnli"]
+    assert [spec.data.task for spec in specs] == ["sst2", "mrpc", "rte", "mnli"]
     assert all(isinstance(spec, RunSpec) and spec.model == "bundled" for spec in specs)
 
 
@@ -117,6 +132,25 @@ def test_an_output_of_a_label_map_may_be_a_number(tmp_path: Path) -> None:
     assert spec.label_map == {"0": "negative", "1": "positive"}
 
 
-@pytest.mark.parametrize("model", [RunSpec, Machine, WorkerPool])
-def test_every_key_says_what_it_means(model: type[RunSpec | Machine | WorkerPool]) -> None:
-    assert [key for key, field in model.model_fields.items() if not field.description] == []
+def test_every_key_says_what_it_means() -> None:
+    assert [key for key, field in RUN_KEYS.items() if not field.description] == []
+    assert all(field.description for field in WorkerPool.model_fields.values())
+
+
+def test_users_write_every_key_beside_the_others() -> None:
+    given = {"name": "one", "task": "sst2", "model": "bundled", "limit": 3, "top_k": 2, "device": "cpu"}
+    spec = make_spec(given)
+    assert (spec.data.limit, spec.method.top_k, spec.machine.device) == (3, 2, "cpu")
+    flat = spec.flat()
+    assert list(flat) == list(RUN_KEYS)
+    assert not set(flat) & set(PARTS)
+    assert {key: flat[key] for key in given} == given
+    assert make_spec(flat) == spec
+
+
+def test_a_part_is_checked_alone() -> None:
+    assert make_settings(MethodSettings, {"target": "gold"}).target == "gold"
+    with pytest.raises(UserError, match="unknown key 'limit'"):
+        make_settings(MethodSettings, {"limit": 3})
+    with pytest.raises(UserError, match="unknown key 'machine'"):
+        make_settings(MachineSettings, {"machine": 3})

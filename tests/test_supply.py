@@ -264,10 +264,9 @@ import json, os, sys
 from pathlib import Path
 import attattr_batch
 import datasets, huggingface_hub.constants
-import attattr_batch.data.tables
+import attattr_batch.data.user_files
 from attattr_batch.cli.dashboard import dashboard
-from attattr_batch.runtime.executors.pools import Pool
-from attattr_batch.runtime.submission import Jobs
+from attattr_batch.runtime.submission import JobServer
 from attattr_batch.runtime.executors.ray_session import ray_session
 
 class Started(BaseException):
@@ -292,8 +291,8 @@ dashboard(db=Path(sys.argv[1]), port=0)
 print(json.dumps({
     "hub": not huggingface_hub.constants.HF_HUB_DISABLE_TELEMETRY,
     "downloads": datasets.config.HF_UPDATE_DOWNLOAD_COUNTS,
-    "ray": asked(lambda: ray_session([Pool(workers=1, cpus=1)], None).__enter__()),
-    "ray jobs": asked(lambda: Jobs(sys.argv[2])),
+    "ray": asked(lambda: ray_session(1, None).__enter__()),
+    "ray jobs": asked(lambda: JobServer(sys.argv[2])),
 }))
 print(json.dumps(commands[0]))
 """

@@ -31,6 +31,9 @@ Exit codes:
 """
 
 
+_EXAMPLES = re.compile(r"\x08\nExamples?:\n((?: +.*(?:\n|$))+)")
+
+
 def reference_markdown() -> str:
     """The whole reference as Markdown."""
     every = list(commands(typer.main.get_command(app), "attattr"))
@@ -54,9 +57,6 @@ def _section(name: str, command: Any) -> str:
     words = [_word(one) for one in arguments]
     usage = " ".join([name, *words, *(["[OPTIONS]"] if options else [])])
     lines = [f"## {name}", "", f"```text\n{usage}\n```", "", _text(command.help), ""]
-    if command.epilog:
-        examples = re.split(r"\s{2,}\|\s{2,}", re.sub(r"^Examples?:\s*", "", command.epilog))
-        lines += ["```bash", *examples, "```", ""]
     if arguments or options:
         lines += ["| parameter | default | meaning |", "|---|---|---|"]
         lines += [_row(word, one) for word, one in zip(words, arguments, strict=True)]
@@ -65,9 +65,13 @@ def _section(name: str, command: Any) -> str:
     return "\n".join(lines)
 
 
-def _text(text: str | None) -> str:
-    """Help as Markdown, without the mark that keeps a list's lines apart in the terminal."""
-    return inspect.cleandoc(text or "").replace("\b\n", "")
+def _text(text: str) -> str:
+    """Help as Markdown, without the mark that keeps lines apart in the terminal."""
+    return _EXAMPLES.sub(_as_block, text).replace("\b\n", "")
+
+
+def _as_block(examples: re.Match[str]) -> str:
+    return f"```bash\n{inspect.cleandoc(examples[1])}\n```"
 
 
 def _word(argument: Any) -> str:

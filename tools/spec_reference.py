@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from attattr_batch.spec import Machine, RunSpec, WorkerPool
+from attattr_batch.spec import (
+    PARTS,
+    DataSettings,
+    MachineSettings,
+    MethodSettings,
+    RunSpec,
+    SpecModel,
+    WorkerPool,
+)
 
 _INTRODUCTION = """\
 # Run spec
@@ -61,23 +69,24 @@ workers: [{gpus: 1, count: 8}, {cpus: 4, count: 2}]
 
 def reference_markdown() -> str:
     """The whole reference as Markdown."""
-    own = [key for key in RunSpec.model_fields if key not in Machine.model_fields]
-    method = own.index("target")
     return "\n".join(
         [
             _INTRODUCTION,
-            *_section("What to attribute", RunSpec, own[:method]),
-            *_section("How", RunSpec, own[method:]),
-            *_section("Where, and in what portions", Machine, list(Machine.model_fields)),
-            *_section("A pool of `workers`", WorkerPool, list(WorkerPool.model_fields)),
+            *_section("The run and its model", RunSpec),
+            *_section("The data", DataSettings),
+            *_section("The method", MethodSettings),
+            *_section("The machine", MachineSettings),
+            *_section("A pool of `workers`", WorkerPool),
             _EXAMPLES,
         ]
     )
 
 
-def _section(title: str, model: type[Machine | WorkerPool], keys: list[str]) -> list[str]:
+def _section(title: str, model: type[SpecModel]) -> list[str]:
+    """The table of the keys of a model that users write; the parts of a run have tables of their own."""
     schema = model.model_json_schema()
-    rows = [_row(key, schema["properties"][key], needed=key in schema.get("required", ())) for key in keys]
+    fields = {key: field for key, field in schema["properties"].items() if key not in PARTS}
+    rows = [_row(key, field, needed=key in schema.get("required", ())) for key, field in fields.items()]
     return [f"## {title}", "", "| key | value | default | meaning |", "|---|---|---|---|", *rows, ""]
 
 

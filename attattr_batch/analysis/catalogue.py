@@ -2,7 +2,7 @@
 
 Beside name, description, grain and depends, a header says:
 
-    -- materialized: table | view | masked_accuracy | attack
+    -- materialized: table | view | masked_answers | attacked_answers
     -- audits: names of files in the `audits` folder; they run before the result is kept
     -- target: gold | predicted, if it reads attributions of that class: other runs have no rows in it
     -- labels: needed, if it takes rows with a gold label: runs without any have no rows in it
@@ -33,7 +33,7 @@ from attattr_batch.store.database.sqlfile import SqlFile, check_folder, in_order
 from attattr_batch.store.database.tables import metadata, query_name
 from attattr_batch.store.writing.runs import PassKind
 
-Materialized = Literal["table", "view", "masked_accuracy", "attack"]
+Materialized = Literal["table", "view", "masked_answers", "attacked_answers"]
 
 # What a header may say; None: it need not say anything.
 _WORDS: dict[str, tuple[str | None, ...]] = {
@@ -71,18 +71,23 @@ class Job:
 
     @property
     def name(self) -> str:
-        """Name of the job, and of the table or view it makes."""
+        """Name of the job, and of the table or view it makes, if it makes one."""
         return self.file.name
 
     @property
     def is_pass(self) -> bool:
         """Whether the job requests a pass of the model."""
-        return self.materialized in ("masked_accuracy", "attack")
+        return self.materialized in ("masked_answers", "attacked_answers")
 
     @property
     def pass_kind(self) -> PassKind:
         """Kind of the pass that the job requests."""
         return cast(PassKind, self.materialized)
+
+    @property
+    def table(self) -> str:
+        """Name of the table or view that holds what it makes."""
+        return self.materialized if self.is_pass else self.name
 
     @property
     def defaults(self) -> dict[str, Any]:
@@ -111,10 +116,12 @@ class Job:
         """
         if self.labels and unlabelled:
             return f"{self.name} takes rows with a gold label, which these runs lack: {', '.join(unlabelled)}"
-        lacking = [run for run in runs if self.target is not None and run.target not in (self.target, "both")]
+        lacking = [
+            run for run in runs if self.target is not None and run.targets not in (self.target, "both")
+        ]
         if not lacking:
             return None
-        names = ", ".join(f"{run.name} (target {run.target})" for run in lacking)
+        names = ", ".join(f"{run.name} (targets {run.targets})" for run in lacking)
         return f"{self.name} reads attributions of the {self.target} class, which these runs lack: {names}"
 
 

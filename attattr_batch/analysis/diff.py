@@ -13,7 +13,7 @@ from attattr_batch.analysis.catalogue import load_catalogue
 from attattr_batch.analysis.questions import ask
 from attattr_batch.choices import RowTarget
 from attattr_batch.errors import UserError
-from attattr_batch.spec import Machine
+from attattr_batch.spec import MachineSettings
 from attattr_batch.store.database.connection import Store, arrow_result
 from attattr_batch.store.writing.jobs import explained, make_temporary, prepare
 from attattr_batch.store.writing.runs import resolve_run
@@ -43,8 +43,7 @@ def diff_runs(store: Store, run_a: str | int, run_b: str | int, *, top: int = 10
         Heads are compared by the attributions of a class that both runs have: gold, or else predicted.
 
     Raises:
-        StoreError: there is no such run.
-        UserError: `top` is negative.
+        UserError: there is no such run, or `top` is negative.
     """
     if top < 0:
         raise UserError("cannot list a negative number of heads", got=top, allowed="0 or more")
@@ -75,10 +74,10 @@ def _common_target(connection: Connection, a: Row[Any], b: Row[Any]) -> tuple[Ro
     if (a.family, a.n_layers, a.n_heads) != (b.family, b.n_layers, b.n_heads):
         had = " and ".join(f"{run.family} with {run.n_layers} x {run.n_heads} heads" for run in (a, b))
         return None, f"the architectures differ ({had})"
-    if {a.target, b.target} == {"gold", "predicted"}:
-        had = ", ".join(f"{run.name} has the {run.target} class alone" for run in (a, b))
+    if {a.targets, b.targets} == {"gold", "predicted"}:
+        had = ", ".join(f"{run.name} has the {run.targets} class alone" for run in (a, b))
         return None, f"no class is attributed by both runs ({had})"
-    target: RowTarget = "predicted" if "predicted" in (a.target, b.target) else "gold"
+    target: RowTarget = "predicted" if "predicted" in (a.targets, b.targets) else "gold"
     query = "SELECT 1 FROM head_scores WHERE run_id = ? AND target = ? LIMIT 1"
     lacking = [
         run.name for run in (a, b) if not arrow_result(connection, query, [run.run_id, target]).num_rows
@@ -91,7 +90,7 @@ def _common_target(connection: Connection, a: Row[Any], b: Row[Any]) -> tuple[Ro
 
 def _settings_rows(a: Row[Any], b: Row[Any]) -> list[dict[str, Any]]:
     """Settings as they were given, and what of the identity they do not say already."""
-    unsaid = {"name", *Machine.model_fields}
+    unsaid = {"name", *MachineSettings.model_fields}
     specs = [json.loads(run.config) for run in (a, b)]
     given = _differences(*({key: spec[key] for key in spec if key not in unsaid} for spec in specs))
     found = _differences(json.loads(a.identity), json.loads(b.identity))
@@ -122,7 +121,7 @@ def _build_importance(connection: Connection, target: RowTarget) -> None:
     """Builds the jobs of head importance for the selected runs, for this connection alone."""
     catalogue = load_catalogue()
     # `head_values` takes gold of a run that has both classes, also beside one that has predicted alone.
-    said = f"SELECT * REPLACE ('{target}' AS target) FROM selected_runs"
+    said = f"SELECT * REPLACE ('{target}' AS targets) FROM selected_runs"
     make_temporary(connection, "view", "runs", said, {})
     for name in ("head_values", "head_replicates", "head_importance", "head_universality"):
         job = catalogue.job(name)

@@ -66,7 +66,7 @@ def find_example(connection: Connection, run: Row[Any], example_id: int, target:
         raise UserError(
             "no such example", got=example_id, allowed=f"0 to {run.n_examples - 1} in run {run.name}"
         )
-    target = "predicted" if run.target == "predicted" else target
+    target = "predicted" if run.targets == "predicted" else target
     key = {"run_id": run.run_id, "example_id": example_id}
     answers = ask(connection, "example_answer", **key, target=target).to_pylist()
     if not answers:
@@ -89,7 +89,7 @@ def find_example(connection: Connection, run: Row[Any], example_id: int, target:
 
 
 def _not_attributed(connection: Connection, run: Row[Any], example_id: int, target: str) -> UserError:
-    if (run.target, target) == ("gold", "predicted"):
+    if (run.targets, target) == ("gold", "predicted"):
         hint = "--target gold, or attribute the rows again with `attattr run --target both`"
         return UserError(f"run {run.name} attributes the gold class alone", got=target, hint=hint)
     got = f"example {example_id} of run {run.name}, {target} class"

@@ -11,7 +11,6 @@ from attattr_batch.analysis.catalogue import Catalogue, Job, load_catalogue
 from attattr_batch.store.database.connection import Store
 from attattr_batch.store.reading.data_dictionary import described, markdown_table, meaning
 from attattr_batch.store.writing.jobs import make_temporary, prepare
-from attattr_batch.store.writing.passes import ANSWERS
 
 _INTRODUCTION = """\
 # Jobs
@@ -20,8 +19,8 @@ Generated from the headers of `jobs/sql/*.sql` by `make docs`; `make check` keep
 
 `attattr jobs run` builds every job, in this order; `attattr jobs run NAME` builds one and those it
 depends on, and, where these change, again what was built from them before. A table is built for every
-finished run. A requested pass has workers compute answers of the model, which are kept in `mask_outcomes` or
-`attack_outcomes` and computed again only if the request changes. Layers and heads count from 0; labels are
+finished run. A requested pass has workers compute answers of the model, which are kept in `masked_answers` or
+`attacked_answers` and computed again only if the request changes. Layers and heads count from 0; labels are
 the dataset's integer ids (names in `runs.labels`).
 
 How to write a job of your own: CONTRIBUTING.md.
@@ -40,7 +39,7 @@ def dictionary_markdown() -> str:
 
 
 def _section(connection: Connection, catalogue: Catalogue, job: Job) -> str:
-    name = ANSWERS[job.pass_kind].name if job.is_pass else job.name
+    name = job.table
     kind = f"Requested pass, answers in `{name}`" if job.is_pass else job.materialized.capitalize()
     lines = [f"## {job.name}\n", f"{job.file.description}\n"]
     lines.append(f"{kind}; one row per {job.file.fields.get('grain', 'row of the query')}.\n")

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Row
 
 from attattr_batch.analysis.catalogue import Job
-from attattr_batch.passes.reopening import plan_attack, plan_masked_accuracy, reopen_run
+from attattr_batch.passes.reopening import plan_request, reopen_run
 from attattr_batch.passes.requests import Request
 from attattr_batch.runtime.execution import ExecutionSettings, complete_pass
 from attattr_batch.store.database.connection import Store
@@ -36,10 +36,9 @@ def answer_request(
     """
     with store.read() as connection:
         reopened = reopen_run(connection, run)
-    make_plan = plan_masked_accuracy if job.pass_kind == "masked_accuracy" else plan_attack
-    plan = make_plan(reopened, how.machine, job.name, request)
+    plan = plan_request(reopened, how.machine, job.pass_kind, job.name, request)
     with store.write() as connection:
         pass_id = register_requested_pass(
-            connection, run.run_id, job.pass_kind, job.name, plan.request_key, len(plan.examples)
+            connection, run.run_id, job.pass_kind, job.name, request.key, len(plan.examples)
         )
     return complete_pass(store, pass_id, f"{job.name}, {run.name}", plan, how).quarantined

@@ -19,7 +19,7 @@ from attattr_batch.analysis.steps import Step, steps_to_build
 from attattr_batch.errors import AttattrError, ModelGoneError, UserError
 from attattr_batch.passes.requests import Request, read_request
 from attattr_batch.runtime.driver import Reporter
-from attattr_batch.spec import Machine
+from attattr_batch.spec import MachineSettings
 from attattr_batch.store.database.connection import Store
 from attattr_batch.store.writing.builds import JobRun, log_job, present_builds, record_builds
 from attattr_batch.store.writing.jobs import (
@@ -79,8 +79,8 @@ class JobRequest:
     runs: Sequence[str] = ()
     params: Mapping[str, str] = field(default_factory=dict)
     folder: Path | None = None
-    machine: Machine = field(default_factory=Machine)
-    machines: Mapping[int, Machine] = field(default_factory=dict)
+    machine: MachineSettings = field(default_factory=MachineSettings)
+    machines: Mapping[int, MachineSettings] = field(default_factory=dict)
     retry_errors: bool = False
 
 

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from attattr_batch.choices import RowTarget, Variant
+from attattr_batch.choices import RowFormat, RowTarget, Variant
+from attattr_batch.cli.logs import say
 from attattr_batch.cli.output import (
     DEFAULT_DB,
     DbOption,
-    Format,
     FormatOption,
+    RunArgument,
     print_rows,
     say_unfinished,
-    stderr,
 )
 from attattr_batch.files import write_file
 
@@ -23,19 +23,12 @@ if TYPE_CHECKING:
     from attattr_batch.analysis.trees import Tree
 
 
-def register(app: typer.Typer) -> None:
-    """Adds the commands."""
-    app.command(
-        epilog="Examples:  attattr tree sst2 0   |   attattr tree sst2 0 --variant greedy -o tree.svg"
-    )(tree)
-    app.command(epilog="Example:  attattr diff sst2-old sst2-new")(diff)
-
-
 def tree(
-    run: Annotated[str, typer.Argument(help="Name or id of the run.")],
+    run: RunArgument,
     example: Annotated[int, typer.Argument(help="Example: 0-based row of the split.")],
     variant: Annotated[
-        Variant, typer.Option(help="As in the authors' code, or by the same sweep begun in the last layer.")
+        Variant,
+        typer.Option(help="As in the authors' code, or by the same sweep started in the last layer."),
     ] = "released",
     tau: Annotated[float, typer.Option(help="Threshold, as a share of each layer's largest entry.")] = 0.4,
     target: Annotated[RowTarget, typer.Option(help="Class whose attribution is drawn.")] = "gold",
@@ -43,9 +36,14 @@ def tree(
         Path | None, typer.Option("--output", "-o", help="Picture (.svg, .png) or data (.json).")
     ] = None,
     db: DbOption = DEFAULT_DB,
-    form: FormatOption = Format.table,
+    form: FormatOption = "table",
 ) -> None:
-    """Draw the attribution tree of one example, or print its edges."""
+    """Draw the attribution tree of one example, or print its edges.
+
+    Examples:
+        attattr tree sst2 0
+        attattr tree sst2 0 --variant greedy -o tree.svg
+    """
     from attattr_batch.analysis.trees import attribution_tree
     from attattr_batch.store.database.connection import Store
 
@@ -61,47 +59,43 @@ def tree(
     else:
         save_chart(tree_chart(grown), output)
     count = "1 edge" if len(grown.edges) == 1 else f"{len(grown.edges)} edges"
-    stderr.print(f"wrote {output}: {count} below {grown.tokens[grown.top]!r}")
+    say(f"wrote {output}: {count} below {grown.tokens[grown.top]!r}")
 
 
-def _print_tree(grown: Tree, form: Format) -> None:
+def _print_tree(grown: Tree, form: RowFormat) -> None:
+    tokens = grown.tokens
     rows = [
-        (
-            edge.layer,
-            grown.tokens[edge.query_pos],
-            grown.tokens[edge.key_pos],
-            edge.query_pos,
-            edge.key_pos,
-            edge.attr,
-        )
-        for edge in grown.edges
+        (one.layer, tokens[one.query_pos], tokens[one.key_pos], one.query_pos, one.key_pos, one.attr)
+        for one in grown.edges
     ]
     print_rows(("layer", "parent", "child", "query_pos", "key_pos", "attr"), rows, form)
-    if form is Format.table:
-        about = f"top node {grown.tokens[grown.top]!r}; gold {grown.gold}, predicted {grown.predicted}"
-        stderr.print(f"{about}; `-o tree.svg` draws it")
+    if form == "table":
+        about = f"top node {tokens[grown.top]!r}; gold {grown.gold}, predicted {grown.predicted}"
+        say(f"{about}; `-o tree.svg` draws it")
         if grown.capped:
-            stderr.print(
-                "the tree may lack edges: a layer has more than the run's edge_cap above the threshold"
-            )
+            say("the tree may lack edges: a layer has more than the run's edge_cap above the threshold")
 
 
 def diff(
-    run_a: Annotated[str, typer.Argument(help="Name or id of a run.")],
-    run_b: Annotated[str, typer.Argument(help="Name or id of another.")],
-    top: Annotated[int, typer.Option(help="Heads to list, those that moved most.", min=0)] = 10,
+    run_a: RunArgument,
+    run_b: RunArgument,
+    top: Annotated[int, typer.Option(help="Heads to list: those that changed most.", min=0)] = 10,
     db: DbOption = DEFAULT_DB,
-    form: FormatOption = Format.table,
+    form: FormatOption = "table",
 ) -> None:
     """Show what changed between two runs: settings, accuracy, importance of heads.
 
     Heads are compared by the attributions of a class that both runs have: gold, or else predicted.
+
+    Example:
+        attattr diff sst2-old sst2-new
     """
     from attattr_batch.analysis.diff import diff_runs, why_no_heads
     from attattr_batch.store.database.connection import Store
 
-    rows = diff_runs(Store(db), run_a, run_b, top=top)
+    store = Store(db)
+    rows = diff_runs(store, run_a, run_b, top=top)
     print_rows(rows.column_names, [list(row.values()) for row in rows.to_pylist()], form)
     if "correlation" not in rows["part"].to_pylist():
-        stderr.print(why_no_heads(Store(db), run_a, run_b))
-    say_unfinished(Store(db), [run_a, run_b])
+        say(why_no_heads(store, run_a, run_b))
+    say_unfinished(store, [run_a, run_b])

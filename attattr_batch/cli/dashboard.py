@@ -9,12 +9,13 @@ from typing import Annotated
 
 import typer
 
-from attattr_batch.cli.output import DEFAULT_DB, DbOption, stderr
+from attattr_batch.cli.logs import say
+from attattr_batch.cli.output import DEFAULT_DB, DbOption
 from attattr_batch.errors import UserError
 
 _HOST = "127.0.0.1"
 
-# Streamlit's settings; a configuration file of the user's cannot open the app to the network.
+# Settings of Streamlit. They win over a configuration file, so that none opens the app to the network.
 _SETTINGS = {
     "server.address": _HOST,
     "server.headless": "true",
@@ -29,23 +30,22 @@ _SETTINGS = {
 }
 
 
-def register(app: typer.Typer) -> None:
-    """Adds the command."""
-    app.command(epilog="Example:  attattr dashboard --db results.duckdb --port 8599")(dashboard)
-
-
 def dashboard(
     port: Annotated[int, typer.Option(help="Port on this machine.", min=1, max=65535)] = 8501,
     db: DbOption = DEFAULT_DB,
 ) -> None:
-    """Open the results in the browser: this machine only, read-only, also while a run writes."""
+    """Open the results in the browser: this machine only, read-only, also while a run writes.
+
+    Example:
+        attattr dashboard --db results.duckdb --port 8599
+    """
     from attattr_batch.files import data_folder
     from attattr_batch.store.database.connection import Store
 
     with Store(db).read():
-        pass  # says in plain words why a file cannot be shown
+        pass  # raises if the file cannot be shown
     _check_port(port)
-    stderr.print(f"dashboard of {db}: http://{_HOST}:{port} (Ctrl-C ends it)", soft_wrap=True)
+    say(f"dashboard of {db}: http://{_HOST}:{port} (Ctrl-C ends it)")
     flags = [f"--{name}={value}" for name, value in {**_SETTINGS, "server.port": port}.items()]
     app = data_folder("dashboards") / "app.py"
     command = [sys.executable, "-m", "streamlit", "run", str(app), *flags]

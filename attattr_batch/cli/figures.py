@@ -8,17 +8,8 @@ from typing import Annotated
 import typer
 
 from attattr_batch.choices import Theme
-from attattr_batch.cli.output import DEFAULT_DB, DbOption, say_unfinished, stderr
-
-
-def register(app: typer.Typer) -> None:
-    """Adds the commands."""
-    app.command(
-        epilog="Examples:  attattr plot universality -o universality.svg   |   "
-        "attattr plot pruning --run sst2 --run rte -o pruning.png   |   "
-        "attattr plot scatter --criterion taylor --theme dark -o scatter.svg"
-    )(plot)
-    app.command(epilog="Example:  attattr report -o report.html")(report)
+from attattr_batch.cli.logs import say
+from attattr_batch.cli.output import DEFAULT_DB, DbOption, say_unfinished
 
 
 def plot(
@@ -26,44 +17,49 @@ def plot(
         str,
         typer.Argument(
             help="heads, importance, universality, scatter, pruning, area, effectiveness, distance, triggers,"
-            " completeness or nodes."
+            " completeness, nodes or drift."
         ),
     ],
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Picture (.svg, .png) or Vega-Lite (.json).")
     ],
     runs: Annotated[
-        list[str] | None, typer.Option("--run", help="Name or id of a run (repeatable); none: every run.")
+        list[str] | None, typer.Option("--run", help="Name or id of a run (repeatable). Default: every run.")
     ] = None,
     criterion: Annotated[
-        str, typer.Option(help="Criterion of importance, in figures that show one at a time.")
+        str, typer.Option(help="Criterion of importance, for figures that show one at a time.")
     ] = "attattr",
     theme: Annotated[Theme, typer.Option(help="For a light or a dark page.")] = "light",
     db: DbOption = DEFAULT_DB,
 ) -> None:
-    """Draw one figure of the results, sized for a paper."""
-    from attattr_batch.report.figures import chosen_runs, figure_rows, find_figure, with_criterion
-    from attattr_batch.report.saving import save_chart
-    from attattr_batch.report.theme import themed
-    from attattr_batch.store.database.connection import Store
+    """Draw one figure of the results, sized for a paper.
 
-    figure = find_figure(kind)
-    with Store(db).read() as connection:
-        rows = figure_rows(connection, figure, chosen_runs(connection, runs or ()), db)
-    if figure.by_criterion:
-        rows = with_criterion(rows, criterion)
-    save_chart(themed(figure.draw(rows), theme), output)
-    stderr.print(f"wrote {output}: {figure.query.description}")
+    Examples:
+        attattr plot universality -o universality.svg
+        attattr plot pruning --run sst2 --run rte -o pruning.png
+        attattr plot scatter --criterion taylor --theme dark -o scatter.svg
+    """
+    from attattr_batch.report.figures import find_figure
+    from attattr_batch.report.saving import save_chart
+    from attattr_batch.results import Results
+
+    chart = Results(db).plot(kind, *(runs or ()), criterion=criterion, theme=theme)
+    save_chart(chart, output)
+    say(f"wrote {output}: {find_figure(kind).query.description}")
 
 
 def report(
     output: Annotated[Path, typer.Option("--output", "-o", help="The HTML file.")] = Path("report.html"),
     db: DbOption = DEFAULT_DB,
 ) -> None:
-    """Write one self-contained HTML file about every run: figures, tables, and how to reproduce them."""
+    """Write one self-contained HTML file about every run: figures, tables, and how to reproduce them.
+
+    Example:
+        attattr report -o report.html
+    """
     from attattr_batch.report.html import write_report
     from attattr_batch.store.database.connection import Store
 
     path = write_report(Store(db), output)
     say_unfinished(Store(db))
-    stderr.print(f"report: {path.resolve()}", soft_wrap=True)
+    say(f"report: {path.resolve()}")

@@ -7,15 +7,8 @@ from typing import Annotated
 
 import typer
 
-from attattr_batch.cli.logs import set_up_logging
-from attattr_batch.cli.output import QuietOption, stderr
-
-
-def register(app: typer.Typer) -> None:
-    """Adds the command."""
-    app.command(
-        epilog="Example:  attattr finetune --task rte --base google-bert/bert-base-uncased -o my-rte"
-    )(finetune)
+from attattr_batch.cli.logs import say, set_up_logging
+from attattr_batch.cli.output import QuietOption
 
 
 def finetune(
@@ -23,18 +16,22 @@ def finetune(
     base: Annotated[str, typer.Option(help="Encoder to start from: folder or hub id.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the checkpoint.")],
     data_dir: Annotated[
-        str | None, typer.Option(help="Folder in the official GLUE TSV layout. Without it: the hub.")
+        str | None, typer.Option(help="Folder in the official GLUE TSV layout. Default: the hub.")
     ] = None,
-    epochs: Annotated[float, typer.Option(help="Passes over the training rows.", min=0.01)] = 3.0,
+    epochs: Annotated[float, typer.Option(help="Times that all training rows are seen.", min=0.01)] = 3.0,
     learning_rate: Annotated[float, typer.Option(help="Peak learning rate.", min=0)] = 2e-5,
     batch_size: Annotated[int, typer.Option(help="Rows in a step.", min=1)] = 32,
     max_length: Annotated[int, typer.Option(help="Tokens per example at most.", min=4)] = 128,
     limit: Annotated[int | None, typer.Option(help="First N training rows only.", min=1)] = None,
-    seed: Annotated[int, typer.Option(help="Seed of initialisation and order.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the new weights and of the order of rows.")] = 0,
     quiet: QuietOption = False,
 ) -> None:
-    """Fine-tune an encoder on a GLUE task as in the BERT paper; the result loads straight into `run`."""
-    from attattr_batch.runtime.finetuning import FinetuneSettings, finetune_task
+    """Fine-tune an encoder on a GLUE task as in the BERT paper; the result loads straight into `run`.
+
+    Example:
+        attattr finetune --task rte --base google-bert/bert-base-uncased -o my-rte
+    """
+    from attattr_batch.engine.training import FinetuneSettings, finetune_task
 
     set_up_logging(quiet=quiet)
     settings = FinetuneSettings(
@@ -50,8 +47,7 @@ def finetune(
         seed=seed,
     )
     accuracy = finetune_task(settings)
-    if quiet:
-        return
-    stderr.print(f"wrote {output}; dev accuracy {accuracy:.4f}")
-    source = f" --data-dir {data_dir}" if data_dir else ""
-    stderr.print(f"next: attattr run --task {task} --model {output}{source}")
+    if not quiet:
+        source = f" --data-dir {data_dir}" if data_dir else ""
+        say(f"wrote {output}; dev accuracy {accuracy:.4f}")
+        say(f"next: attattr run --task {task} --model {output}{source}")

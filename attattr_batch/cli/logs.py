@@ -1,4 +1,4 @@
-"""Where the log goes: stderr as text or JSON lines, and a file."""
+"""What a person is told on stderr, as text or JSON lines, and the log file."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import logging
 import os
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.logging import RichHandler
 
+from attattr_batch.choices import LogFormat
 from attattr_batch.cli.output import stderr
 from attattr_batch.errors import UserError
 
@@ -21,15 +21,8 @@ if TYPE_CHECKING:
     from attattr_batch.runtime.driver import Reporter
 
 
-class LogFormat(StrEnum):
-    """How the log is written on stderr."""
-
-    text = "text"
-    json = "json"
-
-
 LogFormatOption = Annotated[
-    LogFormat, typer.Option("--log-format", envvar="ATTATTR_LOG_FORMAT", help="The log on stderr.")
+    LogFormat, typer.Option("--log-format", envvar="ATTATTR_LOG_FORMAT", help="Form of the log on stderr.")
 ]
 LogFileOption = Annotated[
     Path | None,
@@ -37,15 +30,15 @@ LogFileOption = Annotated[
 ]
 MetricsOption = Annotated[
     Path | None,
-    typer.Option("--metrics", envvar="ATTATTR_METRICS", help="Progress as a Prometheus text file."),
+    typer.Option("--metrics", envvar="ATTATTR_METRICS", help="Progress, as a Prometheus text file."),
 ]
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object a record: time, level, logger, message, exception, and the facts given with it."""
+    """One JSON object per record: time, level, logger, message, exception, and the record's `facts`."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The record as a line."""
+        """Makes the line of a record."""
         line = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
@@ -62,15 +55,15 @@ def set_up_logging(
     *,
     quiet: bool = False,
     verbose: bool = False,
-    form: LogFormat = LogFormat.text,
+    form: LogFormat = "text",
     file: Path | None = None,
 ) -> None:
-    """Sends the package's log to stderr: warnings and news by default; and to a file, in detail.
+    """Sends the package's log to stderr, and in detail to a file if one is given.
 
     Raises:
         UserError: the file cannot be opened.
     """
-    if quiet or form is LogFormat.json:  # read by these libraries when they are imported, which is later
+    if quiet or form == "json":  # the libraries read it when they are imported, later
         os.environ.update(HF_HUB_DISABLE_PROGRESS_BARS="1", HF_DATASETS_DISABLE_PROGRESS_BARS="1")
     level = logging.ERROR if quiet else logging.DEBUG if verbose else logging.INFO
     logger = logging.getLogger("attattr_batch")
@@ -84,7 +77,7 @@ def set_up_logging(
 
 
 def say(message: str, *, level: int = logging.INFO, **facts: Any) -> None:
-    """Tells a person on stderr; where the log there is JSON lines, it is one of them, with its facts."""
+    """Tells a person something on stderr; as a JSON line with its facts if the log is JSON lines."""
     logger = logging.getLogger("attattr_batch")
     if logger.handlers and isinstance(logger.handlers[0].formatter, JsonLines):
         logger.log(level, message, extra={"facts": facts})
@@ -95,7 +88,7 @@ def say(message: str, *, level: int = logging.INFO, **facts: Any) -> None:
 def progress_reporter(
     form: LogFormat, metrics: Path | None, *, quiet: bool
 ) -> AbstractContextManager[Reporter]:
-    """Progress as a bar on a terminal, as log lines elsewhere, and in the metrics file if there is one.
+    """Shows progress as a bar on a terminal, as log lines elsewhere, and in the metrics file if there is one.
 
     Raises:
         UserError: the metrics file cannot be written.
@@ -103,16 +96,16 @@ def progress_reporter(
     from attattr_batch.runtime.metrics import MetricsFile
     from attattr_batch.runtime.progress import reporting
 
-    console = stderr if form is LogFormat.text else None
+    console = stderr if form == "text" else None
     file = None if metrics is None else MetricsFile(metrics)
     return reporting(console, quiet=quiet, metrics=file)
 
 
 def _stderr_handler(level: int, form: LogFormat, *, verbose: bool) -> logging.Handler:
     handler: logging.Handler = logging.StreamHandler()
-    if form is LogFormat.json:
+    if form == "json":
         handler.setFormatter(JsonLines())
-    elif stderr.is_terminal:  # so that log lines and the progress bar do not overwrite each other
+    elif stderr.is_terminal:  # or log lines and the progress bar overwrite each other
         handler = RichHandler(console=stderr, show_path=False, show_time=verbose, show_level=verbose)
     handler.setLevel(level)
     return handler

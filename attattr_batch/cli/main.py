@@ -15,23 +15,21 @@ from typing import Annotated
 
 import typer
 
-from attattr_batch.cli import (
-    compare,
-    dashboard,
-    data,
-    doctor,
-    figures,
-    finetune,
-    inspect,
-    jobs,
-    run,
-    schedule,
-    submit,
-)
+from attattr_batch.cli import jobs, schedule
+from attattr_batch.cli.compare import diff, tree
+from attattr_batch.cli.dashboard import dashboard
+from attattr_batch.cli.data import export, snapshot
+from attattr_batch.cli.doctor import doctor
+from attattr_batch.cli.figures import plot, report
+from attattr_batch.cli.finetune import finetune
+from attattr_batch.cli.inspect import migrate, rm, runs, sql, status, verify
 from attattr_batch.cli.logs import say
+from attattr_batch.cli.options import add_commands
+from attattr_batch.cli.run import run
+from attattr_batch.cli.submit import submit
 from attattr_batch.errors import AttattrError
 
-# It logs an interrupt that falls into closing the store, with a traceback.
+# It would log an interrupt that comes while the store is closed, with a traceback.
 logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
 
 EXIT_PARTLY, EXIT_USAGE, EXIT_FAULT, EXIT_INTERRUPTED = 1, 2, 70, 130
@@ -58,11 +56,13 @@ def options(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """What may be said before a command."""
+    """Options before a command."""
 
 
-for module in (run, jobs, inspect, compare, figures, dashboard, data, schedule, submit, finetune, doctor):
-    module.register(app)
+app.add_typer(jobs.group)
+app.add_typer(schedule.group)
+add_commands(app, run, status, runs, rm, sql, verify, migrate, tree, diff, plot, report)
+add_commands(app, dashboard, export, snapshot, submit, finetune, doctor)
 
 
 def main() -> None:
@@ -72,11 +72,11 @@ def main() -> None:
 
 
 def run_command_line(arguments: Sequence[str]) -> int:
-    """Runs one command; what goes wrong becomes a message on stderr.
+    """Runs one command; an exception becomes a message on stderr.
 
     Returns:
         The exit code: 0 all good, 1 finished but not everything is good, 2 wrong usage or input or a run
-        given up, 70 a fault of ours, 130 interrupted.
+        that was given up, 70 a fault of ours, 130 interrupted.
     """
     try:
         code = app(list(arguments), standalone_mode=False) or 0
@@ -89,10 +89,10 @@ def run_command_line(arguments: Sequence[str]) -> int:
     except typer.Abort:  # "no" to a question, or nobody there to ask
         say("aborted; nothing was changed")
         code = EXIT_PARTLY
-    except BrokenPipeError:  # the reader of our output has gone (`| head`)
+    except BrokenPipeError:  # whoever read our output has ended (`| head`)
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         code = 0
-    except SystemExit as stop:  # typer leaves thus after shell completion, and when it meets the broken pipe
+    except SystemExit as stop:  # from typer, after shell completion or for a broken pipe
         code = 0 if isinstance(stop.__context__, BrokenPipeError) else int(stop.code or 0)
     except Exception as error:
         code = _show(error)
@@ -117,7 +117,7 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> None:
 
 
 def _leave(code: int) -> None:
-    """Ends the process at once: with torch loaded, DuckDB's bindings print a page of leak reports at exit."""
+    """Ends the process at once, for with torch loaded DuckDB's bindings print a page of leak reports."""
     atexit._run_exitfuncs()
     sys.stdout.flush()
     sys.stderr.flush()

@@ -1,4 +1,4 @@
-"""Printing: data on stdout as table, CSV or JSON; everything said to a person on stderr."""
+"""Rows on stdout, as table, CSV or JSON; and the arguments and options that many commands share."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import sys
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from decimal import Decimal
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from attattr_batch.choices import RowFormat
 from attattr_batch.files import as_text, distinct_names
 
 if TYPE_CHECKING:
@@ -29,46 +29,37 @@ stderr = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 stdout = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 
 
-class Format(StrEnum):
-    """How rows are printed."""
-
-    table = "table"
-    csv = "csv"
-    json = "json"
-
-
-DbOption = Annotated[
-    Path, typer.Option("--db", envvar="ATTATTR_DB", help="The store: one DuckDB file.", show_default=True)
-]
-FormatOption = Annotated[Format, typer.Option("--format", help="How rows are printed on stdout.")]
+RunArgument = Annotated[str, typer.Argument(help="Name or id of the run.")]
+DbOption = Annotated[Path, typer.Option("--db", envvar="ATTATTR_DB", help="The store: one DuckDB file.")]
+FormatOption = Annotated[RowFormat, typer.Option("--format", help="How rows are printed on stdout.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
 VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Say more, with times.")]
 
 DEFAULT_DB = Path("attattr.duckdb")
 
 
-def print_rows(columns: Sequence[str], rows: Iterable[Sequence[Any]], form: Format) -> None:
-    """Prints rows on stdout in the form asked for."""
-    if form is Format.json:
+def print_rows(columns: Sequence[str], rows: Iterable[Sequence[Any]], form: RowFormat) -> None:
+    """Prints rows on stdout."""
+    if form == "json":
         keys = distinct_names(columns)
         records = [dict(zip(keys, map(_json_value, row), strict=True)) for row in rows]
-        print(json.dumps(records, default=_plain, ensure_ascii=False, allow_nan=False, indent=1))
-    elif form is Format.csv:
+        print(json.dumps(records, default=_text, ensure_ascii=False, allow_nan=False, indent=1))
+    elif form == "csv":
         _write_csv([as_text(column) for column in columns])
         for row in rows:
-            _write_csv(["" if value is None else _plain_text(value) for value in row])
+            _write_csv([_csv_value(value) for value in row])
     else:
         table = Table(box=box.SIMPLE_HEAD)
-        # Names and texts are anyone's: as Text none of it is read as rich's markup.
+        # Names and texts are anyone's; in a Text, rich reads no markup.
         for column in columns:
             table.add_column(Text(column), overflow="fold")
         for row in rows:
-            table.add_row(*[Text("" if value is None else _cell(value)) for value in row])
+            table.add_row(*[Text(_cell(value)) for value in row])
         stdout.print(table)
 
 
 def say_unfinished(store: Store, runs: Sequence[str] | None = None) -> None:
-    """Says which of the runs (None: of all) are not finished: what is told of them is not their last word."""
+    """Says which of the runs (None: of all runs) are not finished, for then the results are not final."""
     from attattr_batch.store.writing.runs import list_runs, resolve_run, unfinished_runs
 
     with store.read() as connection:
@@ -79,7 +70,7 @@ def say_unfinished(store: Store, runs: Sequence[str] | None = None) -> None:
 
 
 def _json_value(value: Any) -> Any:
-    """The value where JSON has it: null for what is no finite number, also within lists and structs."""
+    """A value that JSON can hold: null for NaN and infinity, also within lists and structs."""
     if isinstance(value, Decimal):
         return float(value)
     if isinstance(value, float) and not math.isfinite(value):
@@ -93,21 +84,23 @@ def _json_value(value: Any) -> Any:
 
 def _write_csv(row: Sequence[Any]) -> None:
     line = io.StringIO()
-    csv.writer(line, lineterminator="\r\n").writerow(row)  # which also quotes a text with a carriage return
+    csv.writer(line, lineterminator="\r\n").writerow(row)  # with "\n" alone, "\r" in a text is not quoted
     sys.stdout.write(line.getvalue().removesuffix("\r\n") + "\n")
 
 
-def _plain(value: Any) -> Any:
+def _text(value: Any) -> str:
     return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
-def _plain_text(value: Any) -> Any:
-    if isinstance(value, bool | int | float | Decimal):
-        return value
-    return as_text(value.isoformat() if isinstance(value, datetime) else str(value))
+def _csv_value(value: Any) -> Any:
+    if value is None:
+        return ""
+    return value if isinstance(value, bool | int | float | Decimal) else as_text(_text(value))
 
 
 def _cell(value: Any) -> str:
+    if value is None:
+        return ""
     if isinstance(value, float):
         return f"{value:.6g}"
     if isinstance(value, datetime):

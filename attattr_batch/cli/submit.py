@@ -2,42 +2,38 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from attattr_batch.cli.logs import set_up_logging
-from attattr_batch.cli.output import DEFAULT_DB, DbOption, QuietOption, stderr
-
-
-def register(app: typer.Typer) -> None:
-    """Adds the command."""
-    app.command(epilog="Example:  attattr submit night.yaml --address http://head:8265 --db /work/r.duckdb")(
-        submit
-    )
+from attattr_batch.cli.logs import say, set_up_logging
+from attattr_batch.cli.output import DEFAULT_DB, DbOption, QuietOption
 
 
 def submit(
-    spec: Annotated[Path, typer.Argument(help="Run spec (YAML); paths must hold on the cluster too.")],
+    spec: Annotated[Path, typer.Argument(help="Run spec (YAML); its paths must hold on the cluster too.")],
     address: Annotated[str, typer.Option(help="Dashboard of the Ray head, http://HOST:8265.")],
     db: DbOption = DEFAULT_DB,
     follow: Annotated[
-        bool, typer.Option("--follow", help="Show the job's log; leave with its exit code.")
+        bool, typer.Option("--follow", help="Show the log from there, and end with its exit code.")
     ] = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Submit runs as a Ray job; the same runs into the same store are submitted once."""
-    set_up_logging(quiet=quiet)
-    from attattr_batch.runtime.submission import Jobs
-    from attattr_batch.spec import load_spec
+    """Submit runs to a Ray cluster; the same runs into the same store are submitted once.
 
-    jobs = Jobs(address)
-    submission = jobs.submit(load_spec(spec), db.absolute())
+    Example:
+        attattr submit night.yaml --address http://head:8265 --db /work/r.duckdb
+    """
+    set_up_logging(quiet=quiet)
+    from attattr_batch.runtime.submission import JobServer
+    from attattr_batch.spec_file import load_spec
+
+    server = JobServer(address)
+    submission = server.submit(load_spec(spec), db.absolute())
     if not quiet:
-        said = "submitted" if submission.new else "submitted before, nothing to do"
-        stderr.print(f"job {submission.submission_id}: {said}")
+        done = "submitted" if submission.new else "submitted before, nothing to do"
+        say(f"{submission.submission_id}: {done}")
     if follow:
-        code = jobs.follow(submission.submission_id)
-        if code:
-            raise typer.Exit(code)
+        raise typer.Exit(server.follow(submission.submission_id, sys.stderr.write))

@@ -1,39 +1,38 @@
-"""Tokenises examples: special tokens, BERT's truncation of pairs, never any padding."""
+"""Tokenises examples: adds special tokens, truncates pairs as BERT does, and never pads."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from attattr_batch.data.records import Dataset, EncodedExample, Example
+from attattr_batch.data.records import EncodedExample, Example
 from attattr_batch.errors import UserError
 
-# Examples handed to the tokenizer at once: enough to keep its threads busy, little enough in memory.
+# Examples given to the tokenizer at once: enough to keep its threads busy, little in memory.
 _BATCH = 1024
 
 
-def encode(dataset: Dataset, tokenizer: Any, max_length: int) -> list[EncodedExample]:
-    """Tokenises a dataset, in its order.
+def encode(examples: Iterable[Example], tokenizer: Any, max_length: int) -> list[EncodedExample]:
+    """Tokenises examples, in their order.
 
     Args:
-        dataset: The rows; an empty text is allowed and gives special tokens alone.
+        examples: The rows, for instance a dataset; an empty text is allowed and gives special tokens alone.
         tokenizer: A fast tokenizer of transformers.
-        max_length: Most tokens in an example, special ones included; the caller has bounded it by the
-            model's own limit.
+        max_length: Most tokens in an example, special ones included; at most the model's own limit.
 
     Returns:
-        One encoded example a row. A pair that is too long loses tokens at the end of whichever text is
-        longer at that moment, of the second on a tie.
+        One encoded example a row. A pair that is too long loses tokens one by one at the end of the text
+        that is longer at that moment, or of the second if both are equally long.
 
     Raises:
-        UserError: the tokenizer is not a fast one, or `max_length` leaves a text no room beside special
-            tokens.
+        UserError: the tokenizer is not a fast one, or `max_length` leaves no room for a text beside the
+            special tokens.
     """
     check_tokenizer(tokenizer)
-    examples = dataset.examples
+    rows = list(examples)
     encoded: list[EncodedExample] = []
-    for start in range(0, len(examples), _BATCH):
-        encoded += _encode_batch(examples[start : start + _BATCH], tokenizer, max_length)
+    for start in range(0, len(rows), _BATCH):
+        encoded += _encode_batch(rows[start : start + _BATCH], tokenizer, max_length)
     return encoded
 
 
@@ -57,7 +56,7 @@ def check_vocabulary(examples: Iterable[EncodedExample], size: int) -> None:
     Raises:
         UserError: one is not.
     """
-    # A tokenizer without special tokens makes none of an empty text.
+    # A tokenizer without special tokens makes no token of an empty text.
     largest = max((token for example in examples for token in example.input_ids), default=0)
     if largest >= size:
         raise UserError(
@@ -69,7 +68,7 @@ def check_vocabulary(examples: Iterable[EncodedExample], size: int) -> None:
 
 
 def lacks_text(example: Example, encoded: EncodedExample) -> bool:
-    """Whether no token is left of a text: it is empty, or holds only characters that the tokenizer drops."""
+    """Whether a text has no token: it is empty, or holds only characters that the tokenizer drops."""
     texts = {0} if example.text_b is None else {0, 1}
     return not texts <= set(encoded.segments)
 
@@ -95,7 +94,7 @@ def _encode_batch(examples: Sequence[Example], tokenizer: Any, max_length: int) 
     texts: list[Any] = [
         example.text_a if example.text_b is None else (example.text_a, example.text_b) for example in examples
     ]
-    # Truncation is ours, after the special tokens are in place, so that every family follows one rule.
+    # Truncated here, after the special tokens are in place, so that every family follows one rule.
     batch = tokenizer(texts, padding=False, truncation=False, return_attention_mask=False, verbose=False)
     types = batch.get("token_type_ids")
     return [
@@ -119,14 +118,14 @@ def _cut(
 ) -> EncodedExample:
     length_a, length_b = segments.count(0), segments.count(1)
     budget = max_length - (len(segments) - length_a - length_b)
-    # One token of each text that has any: a row would else be taken for one that lacks a text.
+    # Each text that has tokens must keep one; otherwise the row would count as one that lacks a text.
     least = max(1, (length_a > 0) + (length_b > 0))
     if budget < least:
         allowed = f"{max_length - budget + least} or more: {max_length - budget} are special tokens"
         raise UserError("`max_length` leaves no room for text", got=max_length, allowed=allowed)
-    keep = truncated_lengths(length_a, length_b, budget)
-    truncated = keep != (length_a, length_b)
-    places = _kept_places(segments, keep) if truncated else range(len(segments))
+    kept = truncated_lengths(length_a, length_b, budget)
+    truncated = kept != (length_a, length_b)
+    places = _kept_places(segments, kept) if truncated else range(len(segments))
     return EncodedExample(
         example_id=example.example_id,
         input_ids=tuple(input_ids[place] for place in places),
@@ -137,12 +136,7 @@ def _cut(
     )
 
 
-def _kept_places(segments: Sequence[int | None], keep: tuple[int, int]) -> list[int]:
-    seen = [0, 0]
-    places = []
-    for place, segment in enumerate(segments):
-        if segment is not None:
-            seen[segment] += 1
-        if segment is None or seen[segment] <= keep[segment]:
-            places.append(place)
-    return places
+def _kept_places(segments: Sequence[int | None], lengths: tuple[int, int]) -> list[int]:
+    texts = [[place for place, one in enumerate(segments) if one == side] for side in (0, 1)]
+    dropped = {place for text, length in zip(texts, lengths, strict=True) for place in text[length:]}
+    return [place for place in range(len(segments)) if place not in dropped]

@@ -1,14 +1,15 @@
-"""Inserting a trigger pattern into a text as WordPieces, before truncation (paper, section 5)."""
+"""Inserts a trigger pattern into a text as WordPieces, before truncation (paper, section 5)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from attattr_batch.data.encoding import truncated_lengths
 from attattr_batch.data.records import EncodedExample
 
 INSERTION_VERSION = 2
-"""Raise it whenever a trigger goes elsewhere: stored answers by another version's rule do not serve."""
+"""Raise it whenever the rule changes: answers stored under another version are not used."""
 
 
 @dataclass(frozen=True)
@@ -18,8 +19,8 @@ class Trigger:
     Attributes:
         tokens: Token ids, in the order of insertion.
         segments: For each, the text it goes into: 0 or 1.
-        ratios: For each, its place within that text, above 0 and at most 1: in the text it was mined from,
-            its number among the text's tokens, counted from 1, over their count.
+        ratios: For each, its place within that text, above 0 and at most 1. The third of ten tokens in the
+            text that it was mined from gives 0.3.
     """
 
     tokens: tuple[int, ...]
@@ -27,12 +28,19 @@ class Trigger:
     ratios: tuple[float, ...]
 
 
+class _Token(NamedTuple):
+    token_id: int
+    type_id: int
+    segment: int | None
+    inserted: bool = False
+
+
 def insert_trigger(victim: EncodedExample, trigger: Trigger, max_length: int) -> tuple[EncodedExample, bool]:
     """Inserts a trigger and truncates the result as every other example is.
 
     The rule of the authors' code (`run_adver_evaluate.py`): a token goes before index round((tokens of the
     victim's text + all tokens that the trigger puts into it) x ratio), one further if that is the index of
-    the token before it in the same text. An index beyond the end, as the last ones may be, is the end.
+    the token before it in the same text. An index beyond the end means the end.
 
     Args:
         victim: The example, not truncated.
@@ -45,44 +53,36 @@ def insert_trigger(victim: EncodedExample, trigger: Trigger, max_length: int) ->
     Raises:
         ValueError: the victim lacks a text that the trigger goes into.
     """
-    texts = [[place for place, one in enumerate(victim.segments) if one == side] for side in (0, 1)]
-    # Entries are places in the victim; a trigger token is -1 - its number.
-    entries = [list(places) for places in texts]
-    lengths = [len(places) + trigger.segments.count(side) for side, places in enumerate(texts)]
+    tokens = _tokens(victim)
+    texts = [[token for token in tokens if token.segment == side] for side in (0, 1)]
+    lengths = [len(text) + trigger.segments.count(side) for side, text in enumerate(texts)]
+    attacked = [list(text) for text in texts]
     last = [-1, -1]
-    for number, (side, ratio) in enumerate(zip(trigger.segments, trigger.ratios, strict=True)):
+    for token_id, side, ratio in zip(trigger.tokens, trigger.segments, trigger.ratios, strict=True):
         if not texts[side]:
             raise ValueError("the example lacks the text that a trigger goes into")
         index = round(lengths[side] * ratio)
         index += index == last[side]
-        entries[side].insert(index, -1 - number)
+        attacked[side].insert(index, _Token(token_id, texts[side][0].type_id, side, inserted=True))
         last[side] = index
-    budget = max_length - victim.segments.count(None)
-    left = truncated_lengths(len(entries[0]), len(entries[1]), budget)
-    kept = [one[:length] for one, length in zip(entries, left, strict=True)]
-    inserted = sum(entry < 0 for one in kept for entry in one)
-    return _assemble(victim, trigger, texts, kept), inserted < len(trigger.tokens)
-
-
-def _assemble(
-    victim: EncodedExample, trigger: Trigger, texts: list[list[int]], kept: list[list[int]]
-) -> EncodedExample:
-    order: list[tuple[int, int | None]] = []
-    for place, side in enumerate(victim.segments):
-        if side is None:
-            order.append((place, None))
-        elif place == texts[side][0]:
-            order += [(entry, side) for entry in kept[side]]
-    types = victim.token_type_ids
-    return EncodedExample(
-        example_id=victim.example_id,
-        input_ids=tuple(
-            victim.input_ids[entry] if entry >= 0 else trigger.tokens[-1 - entry] for entry, _ in order
-        ),
-        token_type_ids=None
-        if types is None
-        else tuple(types[entry if side is None else texts[side][0]] for entry, side in order),
-        segments=tuple(side for _, side in order),
-        gold=victim.gold,
-        truncated=sum(map(len, kept)) < sum(map(len, texts)) + len(trigger.tokens),
+    left = truncated_lengths(*map(len, attacked), max_length - victim.segments.count(None))
+    kept = [text[:length] for text, length in zip(attacked, left, strict=True)]
+    whole: list[_Token] = []
+    for token in tokens:
+        if token.segment is None:
+            whole.append(token)
+        elif token is texts[token.segment][0]:
+            whole += kept[token.segment]
+    example = replace(
+        victim,
+        input_ids=tuple(token.token_id for token in whole),
+        token_type_ids=victim.token_type_ids and tuple(token.type_id for token in whole),
+        segments=tuple(token.segment for token in whole),
+        truncated=kept != attacked,
     )
+    return example, sum(token.inserted for token in whole) < len(trigger.tokens)
+
+
+def _tokens(example: EncodedExample) -> list[_Token]:
+    types = example.token_type_ids or (0,) * example.n_tokens
+    return [_Token(*one) for one in zip(example.input_ids, types, example.segments, strict=True)]

@@ -1,7 +1,7 @@
-"""Guards the label order: which dataset label each output of a model stands for.
+"""Finds out which label of the dataset each output of a model stands for.
 
-Checkpoints differ in order (some permute MNLI) and in naming (LABEL_0, ...), and a silent mismatch turns
-every gold-label score into nonsense.
+Checkpoints differ in the order of labels (some permute those of MNLI) and in their names (LABEL_0, ...). A
+mismatch that nobody notices makes every score of a gold label meaningless.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ _NAMELESS = re.compile(r"label_?\d+", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class LabelMatch:
-    """How a model's outputs stand to a dataset's labels.
+    """Which dataset label each output of a model stands for.
 
     Attributes:
         mapping: Dataset label id by model output index; a permutation.
-        by_name: False if the model has no label names, so that equal order is only assumed.
+        by_name: False if the model has no label names and the order is assumed to be the dataset's.
     """
 
     mapping: tuple[int, ...]
@@ -35,18 +35,18 @@ def match_labels(
 ) -> LabelMatch:
     """Matches a model's outputs to a dataset's labels.
 
-    Names match whatever their case, with `-`, `_` and space alike. A model whose names are LABEL_0, LABEL_1,
-    ... is taken to have the dataset's order, with `by_name` False.
+    Case does not matter in names, and `-`, `_` and a space are the same. A model whose names are LABEL_0,
+    LABEL_1, ... is taken to have the dataset's order, with `by_name` False.
 
     Args:
         dataset_labels: Label names; index = integer id.
         id2label: The model's label name by output index, from its config.
-        label_map: Dataset label name by model label name or output index; wins over equal names, and need
-            only hold the labels that do not match by name.
+        label_map: Dataset label name by model label name or output index. It wins over names that match,
+            and is only needed for those that do not.
 
     Raises:
-        UserError: another number of labels, names that do not match, or a `label_map` that
-            names unknown labels or maps two outputs to one label.
+        UserError: the numbers of labels differ, names do not match, or the `label_map` names unknown labels
+            or maps two outputs to one label.
     """
     names = [id2label[index] for index in sorted(id2label)]
     _check_counts(dataset_labels, names)
@@ -88,17 +88,14 @@ def _dataset_id(label: str, ids: Mapping[str, int], dataset_labels: Sequence[str
 
 
 def _no_match(dataset_labels: Sequence[str], names: Sequence[str], found: Sequence[int | None]) -> UserError:
-    taken = ", ".join(
-        f"{name} -> {'?' if index is None else dataset_labels[index]}"
-        for name, index in zip(names, found, strict=True)
-    )
-    example = ", ".join(f"{name}: {label}" for name, label in zip(names, dataset_labels, strict=True))
+    matched = ["?" if index is None else dataset_labels[index] for index in found]
+    got = ", ".join(f"{name} -> {label}" for name, label in zip(names, matched, strict=True))
     return UserError(
         "cannot tell which output of the model stands for which label of the dataset",
-        got=f"model labels: {', '.join(names)} (matched: {taken})",
+        got=f"model labels: {got}",
         allowed=f"dataset labels: {', '.join(dataset_labels)}, each for one output",
-        hint=f"write a `label_map` in the spec, model label (or output index) to dataset label, for example "
-        f"{{{example}}}, if that is their true order",
+        hint="write a `label_map` in the spec, model label (or output index) to dataset label, for example "
+        f"`label_map: {{{names[0]}: {dataset_labels[0]}}}` if that is true",
     )
 
 

@@ -1,10 +1,10 @@
-"""The plain records that travel between layers: examples, encoded examples, chunks."""
+"""The plain records that pass from layer to layer: examples, encoded examples, chunks."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 
@@ -32,7 +32,7 @@ class Dataset:
     Attributes:
         task: Task name, for example `sst2`, or a name of the user's for other data.
         split: Split name, for example `dev`.
-        source: Where the rows came from, for people and provenance.
+        source: Where the rows came from, for messages and provenance.
         labels: Label names; index = integer id.
         examples: The rows, in the order of the split.
         revision: Commit hash of a hub dataset, else None.
@@ -50,11 +50,6 @@ class Dataset:
 
     def __iter__(self) -> Iterator[Example]:
         return iter(self.examples)
-
-    @property
-    def labelled(self) -> bool:
-        """Whether every row has a gold label."""
-        return all(example.gold is not None for example in self.examples)
 
     def fingerprint(self) -> str:
         """Hash of everything in the rows that a model run can depend on (ids, texts, gold, label names)."""
@@ -92,7 +87,7 @@ class EncodedExample:
 
 
 def tokens_key(examples: Iterable[EncodedExample]) -> str:
-    """Hash of what a model is given of these rows: tokens, segments and what was cut, in order."""
+    """Hash of what a model gets of these rows: tokens, segments and whether they were cut, in order."""
     digest = hashlib.sha256()
     for one in examples:
         facts = (one.example_id, one.input_ids, one.token_type_ids, one.segments, one.truncated)
@@ -116,3 +111,26 @@ class Chunk:
         """The chunk's two halves, as first attempts."""
         middle = len(self.examples) // 2
         return Chunk(self.examples[:middle]), Chunk(self.examples[middle:])
+
+
+def make_chunks(examples: Sequence[EncodedExample], budget_tokens: int, max_examples: int) -> list[Chunk]:
+    """Cuts examples into chunks, longest first, then by example id, whatever order they come in.
+
+    Examples of like length go together, so little is padded. Longest first shows memory trouble at once and
+    leaves small chunks for the end of the run.
+
+    Args:
+        examples: Encoded examples with different ids.
+        budget_tokens: Most tokens in a chunk, counted as rows times the longest row. A single row longer
+            than that still gets a chunk, of its own.
+        max_examples: Most rows in a chunk.
+    """
+    ordered = sorted(examples, key=lambda example: (-example.n_tokens, example.example_id))
+    chunks = []
+    start = 0
+    while start < len(ordered):
+        # The first row is the longest, so it alone decides how many rows fit.
+        rows = min(max_examples, max(1, budget_tokens // max(1, ordered[start].n_tokens)))
+        chunks.append(Chunk(tuple(ordered[start : start + rows])))
+        start += rows
+    return chunks

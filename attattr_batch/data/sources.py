@@ -1,18 +1,20 @@
-"""Finds the rows that a run spec asks for: bundled, a GLUE folder, a file, or the Hugging Face hub."""
+"""Finds the rows that a run asks for: bundled, a GLUE folder, a file, or the Hugging Face hub."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+from attattr_batch.data.column_roles import make_dataset
 from attattr_batch.data.records import Dataset
 from attattr_batch.data.tasks import GLUE_HUB_NAME, GLUE_TASKS, SPLITS, Columns, GlueTask, glue_task
-from attattr_batch.data.tsv import read_glue
+from attattr_batch.data.text_files import read_text_file
 from attattr_batch.errors import UserError, unknown_name
 from attattr_batch.files import bundled_folder, user_path
-from attattr_batch.spec import BUNDLED, RunSpec
+from attattr_batch.spec import BUNDLED, DataSettings
 
 
-def load_dataset_for(spec: RunSpec) -> Dataset:
+def load_dataset_for(spec: DataSettings) -> Dataset:
     """Loads the rows of a run.
 
     `spec.dataset` names a file, folder or hub set of the user's own; else `spec.task` is a GLUE task and
@@ -33,7 +35,7 @@ def load_dataset_for(spec: RunSpec) -> Dataset:
     return dataset
 
 
-def local_files(spec: RunSpec) -> list[Path]:
+def local_files(spec: DataSettings) -> list[Path]:
     """The files here from which a run's rows are read; none for the hub, or for what ships with us.
 
     Raises:
@@ -49,7 +51,7 @@ def local_files(spec: RunSpec) -> list[Path]:
     return sorted(path for path in found if path.is_file())
 
 
-def _classification_task(spec: RunSpec) -> GlueTask:
+def _classification_task(spec: DataSettings) -> GlueTask:
     task = glue_task(spec.task or "")
     if task.regression:
         raise UserError(
@@ -69,35 +71,37 @@ def _classification_task(spec: RunSpec) -> GlueTask:
     return task
 
 
-def _load_folder(spec: RunSpec, task: GlueTask) -> Dataset:
-    path, folder, bundled = _glue_file(spec, task), _glue_folder(spec), spec.data_dir == BUNDLED
+def _load_folder(spec: DataSettings, task: GlueTask) -> Dataset:
+    path, columns = _glue_file(spec, task), task.tsv
     if not path.is_file():
-        raise _missing_file(path, folder, bundled)
-    source = f"{BUNDLED}: {path.relative_to(folder)}" if bundled else str(path)
-    examples = read_glue(path, task, spec.split, spec.limit)
-    return Dataset(task.name, spec.split, source, task.labels, tuple(examples))
+        raise _missing_file(path, _glue_folder(spec))
+    table = read_text_file(path, columns.names, task.headerless.get(spec.split), spec.limit)
+    if spec.data_dir == BUNDLED:
+        table = replace(table, source=f"{BUNDLED}: {path.relative_to(_glue_folder(spec))}")
+    if spec.split == "test" and columns.label not in table.names:
+        columns = replace(columns, label=None)
+    return make_dataset(table, columns, spec, unlabelled=(task.no_consensus,))
 
 
-def _glue_file(spec: RunSpec, task: GlueTask) -> Path:
-    return _glue_folder(spec) / task.folder / task.files[spec.split]
+def _glue_file(spec: DataSettings, task: GlueTask) -> Path:
+    return _glue_folder(spec) / task.folder / task.file(spec.split)
 
 
-def _glue_folder(spec: RunSpec) -> Path:
-    bundled = spec.data_dir == BUNDLED
-    return bundled_folder() / "data" if bundled else user_path(spec.data_dir or "")
+def _glue_folder(spec: DataSettings) -> Path:
+    return bundled_folder() / "data" if spec.data_dir == BUNDLED else user_path(spec.data_dir or "")
 
 
-def _missing_file(path: Path, folder: Path, bundled: bool) -> UserError:
+def _missing_file(path: Path, folder: Path) -> UserError:
     if not folder.is_dir():
         return UserError("the data folder does not exist", got=folder, hint="check `data_dir`")
     there = [
         f"{task.name} ({split})"
         for task in GLUE_TASKS.values()
-        for split, name in task.files.items()
-        if (folder / task.folder / name).is_file() and not task.regression
+        for split in SPLITS
+        if (folder / task.folder / task.file(split)).is_file() and not task.regression
     ]
     return UserError(
-        f"the {'bundled data' if bundled else 'data folder'} lacks the task's file",
+        "the data folder lacks the task's file",
         got=f"no file {path}",
         allowed=f"found there: {', '.join(there) or 'no GLUE file in the official TSV layout'}",
         hint="choose one of these, or leave `data_dir` out to load the task from the hub",
@@ -107,17 +111,15 @@ def _missing_file(path: Path, folder: Path, bundled: bool) -> UserError:
 # The two below import `datasets` when called: it takes a second that TSV files do not need.
 
 
-def _load_glue_hub(spec: RunSpec, task: GlueTask) -> Dataset:
-    from attattr_batch.data.columns import table_dataset
-    from attattr_batch.data.tables import open_hub
+def _load_glue_hub(spec: DataSettings, task: GlueTask) -> Dataset:
+    from attattr_batch.data.user_files import open_hub
 
-    table = open_hub(GLUE_HUB_NAME, task.config, spec.dataset_revision, task.hub_splits[spec.split])
-    return table_dataset(table, task.hub, spec)
+    table = open_hub(GLUE_HUB_NAME, task.config, spec.dataset_revision, task.hub_split(spec.split))
+    return make_dataset(table, task.hub, spec)
 
 
-def _load_own(spec: RunSpec, name: str) -> Dataset:
-    from attattr_batch.data.columns import table_dataset
-    from attattr_batch.data.tables import open_table
+def _load_own(spec: DataSettings, name: str) -> Dataset:
+    from attattr_batch.data.user_files import open_table
 
     task = GLUE_TASKS.get(spec.task or "")
     if spec.columns is not None and "text_a" in spec.columns:
@@ -127,5 +129,5 @@ def _load_own(spec: RunSpec, name: str) -> Dataset:
     else:
         hint = "for example `columns: {text_a: sentence, label: label}`; text_b and label may be left out"
         raise UserError("`dataset` needs `columns` that name the text", got=spec.columns, hint=hint)
-    table = open_table(name, spec.dataset_config, spec.dataset_revision, spec.split)
-    return table_dataset(table, columns, spec)
+    table = open_table(name, spec.dataset_config, spec.dataset_revision, spec.split, columns.names)
+    return make_dataset(table, columns, spec)

@@ -1,4 +1,4 @@
-"""The GLUE tasks: where their rows lie, in official TSV files and on the hub, and what their labels are."""
+"""The GLUE tasks: where their rows and labels are, in the official TSV files and on the hub."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from attattr_batch.errors import unknown_name
 
 GLUE_HUB_NAME = "nyu-mll/glue"
 SPLITS = ("train", "dev", "test")
+_HUB_SPLITS = {"train": "train", "dev": "validation", "test": "test"}
 
 
 @dataclass(frozen=True)
@@ -32,114 +33,76 @@ class GlueTask:
     Attributes:
         name: Task name as users write it.
         folder: Folder of the official TSV layout.
-        files: TSV file by split.
+        labels: Label names; index = integer id, in the hub's order. None of them: the gold value is a score.
         tsv: Column names in the TSV files.
-        config: Configuration of the hub set `nyu-mll/glue`.
-        hub_splits: The hub's split name by ours.
         hub: Column names on the hub.
-        labels: Label names; index = integer id, in the hub's order.
-        regression: Whether the gold value is a score instead of a class.
-        headerless: Splits whose TSV file has no header line, with the columns it has instead.
+        part: What the names of the dev and test splits end in, for example `_matched`.
+        headerless: Columns of the splits whose TSV file has no header line.
         strip: Whether white space around the texts is dropped; true where the official files pad them.
+        no_consensus: What the TSV files write where the annotators disagreed on the label.
     """
 
     name: str
     folder: str
-    files: Mapping[str, str]
-    tsv: Columns
-    config: str
-    hub_splits: Mapping[str, str]
-    hub: Columns
     labels: tuple[str, ...]
-    regression: bool = False
+    tsv: Columns
+    hub: Columns
+    part: str = ""
     headerless: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     strip: bool = False
+    no_consensus: str | None = None
+
+    @property
+    def config(self) -> str:
+        """Configuration of the hub set `nyu-mll/glue`, for example `sst2`."""
+        return self.folder.lower().replace("-", "")
+
+    @property
+    def regression(self) -> bool:
+        """Whether the gold value is a score instead of a class."""
+        return not self.labels
+
+    def file(self, split: str) -> str:
+        """TSV file of a split, for example `dev_matched.tsv`."""
+        return f"{split}{'' if split == 'train' else self.part}.tsv"
+
+    def hub_split(self, split: str) -> str:
+        """The hub's name of a split, for example `validation_matched`."""
+        return _HUB_SPLITS[split] + ("" if split == "train" else self.part)
 
 
-_FILES = {split: f"{split}.tsv" for split in SPLITS}
-_HUB_SPLITS = {"train": "train", "dev": "validation", "test": "test"}
-_ENTAILMENT = ("entailment", "not_entailment")
 _PAIR = Columns("sentence1", "sentence2", "label")
 _SINGLE = Columns("sentence", None, "label")
-_COLA_COLUMNS = ("source", "label", "star", "sentence")
+_QNLI = Columns("question", "sentence", "label")
+_MNLI_TSV, _MNLI_HUB = (
+    Columns("sentence1", "sentence2", "gold_label"),
+    Columns("premise", "hypothesis", "label"),
+)
+_MRPC_TSV = Columns("#1 String", "#2 String", "Quality")
+_QQP_TSV = Columns("question1", "question2", "is_duplicate")
+_QQP_HUB = Columns("question1", "question2", "label")
+_STSB_TSV = Columns("sentence1", "sentence2", "score")
+_COLA_HEADER = dict.fromkeys(("train", "dev"), ("source", "label", "star", "sentence"))
+
+_ENTAILMENT = ("entailment", "not_entailment")
+_THREE_WAY = ("entailment", "neutral", "contradiction")
 
 
 def _mnli(name: str, part: str) -> GlueTask:
-    return GlueTask(
-        name=name,
-        folder="MNLI",
-        files={"train": "train.tsv", "dev": f"dev_{part}.tsv", "test": f"test_{part}.tsv"},
-        tsv=Columns("sentence1", "sentence2", "gold_label"),
-        config="mnli",
-        hub_splits={"train": "train", "dev": f"validation_{part}", "test": f"test_{part}"},
-        hub=Columns("premise", "hypothesis", "label"),
-        labels=("entailment", "neutral", "contradiction"),
-    )
-
-
-def _task(name: str, folder: str, columns: Columns, labels: tuple[str, ...]) -> GlueTask:
-    return GlueTask(name, folder, _FILES, columns, name, _HUB_SPLITS, columns, labels)
+    return GlueTask(name, "MNLI", _THREE_WAY, _MNLI_TSV, _MNLI_HUB, part=part, no_consensus="-")
 
 
 _TASKS = (
-    GlueTask(
-        name="cola",
-        folder="CoLA",
-        files=_FILES,
-        tsv=_SINGLE,
-        config="cola",
-        hub_splits=_HUB_SPLITS,
-        hub=_SINGLE,
-        labels=("unacceptable", "acceptable"),
-        headerless={"train": _COLA_COLUMNS, "dev": _COLA_COLUMNS},
-    ),
-    _mnli("mnli", "matched"),
-    _mnli("mnli_mismatched", "mismatched"),
-    GlueTask(
-        name="mrpc",
-        folder="MRPC",
-        files=_FILES,
-        tsv=Columns("#1 String", "#2 String", "Quality"),
-        config="mrpc",
-        hub_splits=_HUB_SPLITS,
-        hub=_PAIR,
-        labels=("not_equivalent", "equivalent"),
-    ),
-    _task("qnli", "QNLI", Columns("question", "sentence", "label"), _ENTAILMENT),
-    GlueTask(
-        name="qqp",
-        folder="QQP",
-        files=_FILES,
-        tsv=Columns("question1", "question2", "is_duplicate"),
-        config="qqp",
-        hub_splits=_HUB_SPLITS,
-        hub=Columns("question1", "question2", "label"),
-        labels=("not_duplicate", "duplicate"),
-    ),
-    _task("rte", "RTE", _PAIR, _ENTAILMENT),
-    GlueTask(
-        name="sst2",
-        folder="SST-2",
-        files=_FILES,
-        tsv=_SINGLE,
-        config="sst2",
-        hub_splits=_HUB_SPLITS,
-        hub=_SINGLE,
-        labels=("negative", "positive"),
-        strip=True,
-    ),
-    GlueTask(
-        name="stsb",
-        folder="STS-B",
-        files=_FILES,
-        tsv=Columns("sentence1", "sentence2", "score"),
-        config="stsb",
-        hub_splits=_HUB_SPLITS,
-        hub=_PAIR,
-        labels=(),
-        regression=True,
-    ),
-    _task("wnli", "WNLI", _PAIR, ("not_entailment", "entailment")),
+    GlueTask("cola", "CoLA", ("unacceptable", "acceptable"), _SINGLE, _SINGLE, headerless=_COLA_HEADER),
+    _mnli("mnli", "_matched"),
+    _mnli("mnli_mismatched", "_mismatched"),
+    GlueTask("mrpc", "MRPC", ("not_equivalent", "equivalent"), _MRPC_TSV, _PAIR),
+    GlueTask("qnli", "QNLI", _ENTAILMENT, _QNLI, _QNLI),
+    GlueTask("qqp", "QQP", ("not_duplicate", "duplicate"), _QQP_TSV, _QQP_HUB),
+    GlueTask("rte", "RTE", _ENTAILMENT, _PAIR, _PAIR),
+    GlueTask("sst2", "SST-2", ("negative", "positive"), _SINGLE, _SINGLE, strip=True),
+    GlueTask("stsb", "STS-B", (), _STSB_TSV, _PAIR),
+    GlueTask("wnli", "WNLI", ("not_entailment", "entailment"), _PAIR, _PAIR),
 )
 
 GLUE_TASKS: Mapping[str, GlueTask] = {task.name: task for task in _TASKS}

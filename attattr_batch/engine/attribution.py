@@ -5,7 +5,7 @@ For layer l with attention A, values V, and the probability F of one class,
     Attr_h = A_h * ( [ sum_k w_k dF/dctx_h(alpha_k) ] V_h^T ),     ctx(alpha) = alpha * A V,
 
 all heads of the layer scaled together by alpha. Completeness: the sum of Attr over heads, queries and keys
-is F(A) - F(0); what is missing is stored with every row as its completeness error.
+is F(A) - F(0); the difference is stored with every row as its completeness error.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from torch import Tensor
 
 from attattr_batch.choices import DType
 from attattr_batch.engine.families import Trace
-from attattr_batch.engine.known_nodes import KnownNodes
 from attattr_batch.engine.path import (
-    CleanPass,
+    CleanLayer,
     Items,
+    KnownNodes,
     Nodes,
-    clean_passes,
+    clean_layers,
     removed_value,
     replayed_nodes,
 )
@@ -35,21 +35,22 @@ PATH_SHARE = 0.5
 """Accepted path error as a share of the tolerance; docs/attribution.md has the measurement behind it."""
 
 AGREEMENT = 100.0
-"""Largest accepted change of a per-head maximum from the rule before, relative to the largest entry, for a
-tolerance of 1: a tenth at the default."""
+"""Largest accepted change of a per-head maximum from the rule before, relative to the layer's largest entry,
+for a tolerance of 1: a tenth at the default."""
 
 RISE_SHARE = 50.0
 """Largest accepted path error relative to the largest |F(alpha) - F(0)| of a layer, for a tolerance of 1: a
-twentieth at the default, so that a layer that does little is not certified by doing little."""
+twentieth at the default, so that a layer is not certified only because it changes F by little."""
 
 _COARSE = 1e-2
-"""Tolerance from which on three nodes may do: they let errors of 0.4 % of the largest head pass."""
+"""Smallest tolerance at which three nodes may do; they let errors of 0.4 % of the largest head pass."""
 
 _BFLOAT16_ROUNDING, _BFLOAT16_NODES = 0.02, 9
-"""Path error that bfloat16 may cause by itself, and the largest rule tried in it where more is accepted."""
+"""Path error that bfloat16 may cause by itself. Only where more than that is accepted are rules beyond the
+first tried in it, up to this many nodes."""
 
 _ROUNDING = 1e-6
-"""Scores and errors below this, where F is saturated, are rounding noise of float32 class scores."""
+"""Scores and errors below this are rounding noise of float32 class scores, as where F is saturated."""
 
 
 @dataclass(frozen=True)
@@ -59,12 +60,11 @@ class Method:
     Attributes:
         quadrature: `adaptive`, or the name of a fixed rule.
         nodes: Size of a fixed rule.
-        tolerance: For `adaptive`: bound on the completeness error of every (item, layer) pair; `PATH_SHARE`
-            of it is what is asked for, `AGREEMENT` times it of the scores, and `RISE_SHARE` times it of what
-            the layer does.
-        dtype: Arithmetic of the replays; the clean pass and the statistics are float32 in any case. bfloat16
-            meets the same criteria, and single heads are less exact (docs/attribution.md).
-        batch_tokens: Tokens in one replay pass; bounds memory, changes no result beyond rounding.
+        tolerance: For `adaptive`: bound on the completeness error of every (item, layer) pair. From it follow
+            the accepted path error (`PATH_SHARE`, `RISE_SHARE`) and change of the scores (`AGREEMENT`).
+        dtype: Arithmetic of the replays; the clean forward pass and the statistics are float32 in any case.
+            bfloat16 meets the same criteria, but single heads are less exact (docs/attribution.md).
+        batch_tokens: Tokens replayed at once; bounds memory, changes no result beyond rounding.
     """
 
     quadrature: str = "adaptive"
@@ -75,7 +75,7 @@ class Method:
 
 
 def ladder(tolerance: float) -> tuple[int, ...]:
-    """Sizes of the nested rules tried in turn; the first is there to be compared with the second."""
+    """Sizes of the nested rules tried in turn; the first only serves to judge the second."""
     return NESTED_SIZES if tolerance >= _COARSE else NESTED_SIZES[1:]
 
 
@@ -86,21 +86,20 @@ class LayerAttribution:
     Attributes:
         layer: 0-based layer.
         attention: Clean attention probabilities of the batch's rows.
-        scores: Attribution; query positions that cannot reach the classifier are left out (they are
-            exactly zero).
+        scores: Attribution; query positions that cannot reach the classifier, exactly zero, are left out.
         taylor: |A_h . dL/dA_h| at alpha = 1, which equals |ctx_h . dL/dctx_h|, where L = -log F is the
             cross-entropy (Michel et al. 2019, equation 3).
-        taylor_released: What the authors' pruning script takes instead: of the sum of class scores, not of L,
-            the absolute value for each query position, summed over positions.
+        taylor_released: What the authors' pruning script takes instead: the gradient of the sum of class
+            scores, not of L, and the absolute value at each query position before the sum over positions.
         f_full: F(A), the clean probability.
         f_zero: F(0), the probability with the layer's attention scaled to zero.
         completeness_error: sum(scores) - (f_full - f_zero).
-        path_error: Largest absolute completeness error of the integrals from 0 to each node, so that errors
+        path_error: Largest absolute completeness error of the integrals from 0 to each node, in which errors
             along the path cannot cancel; NaN for a fixed rule.
-        agreement_error: Largest change of a per-head maximum from the rule before, relative to the largest
-            entry; NaN for a fixed rule.
+        agreement_error: Largest change of a per-head maximum from the rule before, relative to the layer's
+            largest entry; NaN for a fixed rule.
         nodes: Nodes of the rule that was accepted.
-        certified: Whether it met all that the adaptive rule asks for; False where even the largest did not.
+        certified: Whether that rule met all criteria; False where even the largest did not.
     """
 
     layer: int
@@ -121,11 +120,11 @@ def attribute_layers(trace: Trace, items: Items, method: Method) -> Iterator[Lay
     """Yields the attribution of all items layer by layer, so that one layer's matrices are held at a time.
 
     Args:
-        trace: Clean pass over the batch; its graph is used up.
+        trace: Clean forward pass over the batch; its graph is used up.
         items: Rows and classes to attribute.
         method: How to integrate.
     """
-    for layer, clean in enumerate(clean_passes(trace, items)):
+    for layer, clean in enumerate(clean_layers(trace, items)):
         integral = _LayerIntegral(trace, layer, items, clean, method)
         yield integral.adaptive() if method.quadrature == "adaptive" else integral.fixed()
 
@@ -133,7 +132,7 @@ def attribute_layers(trace: Trace, items: Items, method: Method) -> Iterator[Lay
 class _LayerIntegral:
     """One layer's integral over alpha for all items."""
 
-    def __init__(self, trace: Trace, layer: int, items: Items, clean: CleanPass, method: Method):
+    def __init__(self, trace: Trace, layer: int, items: Items, clean: CleanLayer, method: Method):
         self.trace, self.layer, self.items, self.method = trace, layer, items, method
         self.at_one, self.clean = clean, clean.nodes()
         self.attention, self.values = trace.attention(layer)
@@ -141,7 +140,7 @@ class _LayerIntegral:
         self.everything = torch.arange(len(items), device=items.rows.device)
 
     def fixed(self) -> LayerAttribution:
-        """Applies one rule to all items, as many of its nodes at once as `batch_tokens` has room for."""
+        """Applies one rule to all items, with as many nodes at once as `batch_tokens` has room for."""
         method, result = self.method, self._empty_result()
         rule = fixed_rule(method.quadrature, method.nodes or 0)
         weights = dict(zip(rule.nodes.tolist(), rule.weights.tolist(), strict=True))
@@ -165,10 +164,10 @@ class _LayerIntegral:
         return result
 
     def adaptive(self) -> LayerAttribution:
-        """Raises the rule for those items alone that miss the tolerance.
+        """Tries larger and larger rules, each on those items alone that miss the tolerance.
 
         Successive rules are nested, so nodes are used again; the node at 0 gives F(0) and the one at 1 is
-        the clean pass.
+        the clean forward pass.
         """
         result, method = self._empty_result(), self.method
         active, dtype = self.everything, method.dtype
@@ -181,38 +180,43 @@ class _LayerIntegral:
             known.add(missing, self._replay(missing, active, dtype))
             if before is None:
                 before = self._scores(known.integral(nested(coarsest)), active)
-            found = self._estimate(known, rule, active, before)
-            accept = found.certified | (size == levels[-1])
+            found = self._judged(known, rule, active, before)
+            accept = found["certified"] | (size == levels[-1])
             done = active[accept]
-            for name, values in vars(found).items():
+            for name, values in found.items():
                 getattr(result, name)[done] = values[accept]
             result.nodes[done] = size
             if len(done) == len(active):
                 break
-            active, before = active[~accept], found.scores[~accept]
+            active, before = active[~accept], found["scores"][~accept]
             loose = size < _BFLOAT16_NODES and PATH_SHARE * method.tolerance >= _BFLOAT16_ROUNDING
             if dtype == "float32" or loose:
-                known.keep(~accept)
+                known.select(~accept)
             else:  # what bfloat16 could not certify starts again in float32
-                known, dtype = KnownNodes(_select(self.clean, active)), "float32"
+                known, dtype = KnownNodes(self.clean), "float32"
+                known.select(active)
         return result
 
-    def _estimate(self, known: KnownNodes, rule: Rule, active: Tensor, before: Tensor) -> _Estimate:
-        """Applies a rule to the active items and judges it by F along the path and by the rule before."""
+    def _judged(self, known: KnownNodes, rule: Rule, active: Tensor, before: Tensor) -> dict[str, Tensor]:
+        """Applies a rule to the active items and judges it by F along the path and by the rule before.
+
+        Returns:
+            Values of the `LayerAttribution` of these items, by field.
+        """
         tolerance = self.method.tolerance
         scores, f_zero = self._scores(known.integral(rule), active), known.value_at_zero()
         path_error, rise = known.path_error(rule, self.context[self.items.rows[active]])
         change = _change(before, scores).to(path_error)
         asked = (RISE_SHARE * tolerance * rise).clamp(_ROUNDING, max(PATH_SHARE * tolerance, _ROUNDING))
-        return _Estimate(
-            scores=scores,
-            f_zero=f_zero,
-            # The path's end is completeness itself, so what is asked of the path bounds this as well.
-            completeness_error=scores.sum((1, 2, 3)) - (self.at_one.value[active] - f_zero),
-            path_error=path_error,
-            agreement_error=change,
-            certified=(path_error <= asked) & (change <= AGREEMENT * tolerance),
-        )
+        return {
+            "scores": scores,
+            "f_zero": f_zero,
+            # The path ends at alpha = 1, so the criterion on the path error bounds this one as well.
+            "completeness_error": scores.sum((1, 2, 3)) - (self.at_one.value[active] - f_zero),
+            "path_error": path_error,
+            "agreement_error": change,
+            "certified": (path_error <= asked) & (change <= AGREEMENT * tolerance),
+        }
 
     def _replay(self, alphas: list[float], index: Tensor, dtype: str) -> Nodes:
         items = Items(self.items.rows[index], self.items.classes[index])
@@ -249,26 +253,10 @@ class _LayerIntegral:
         )
 
 
-@dataclass(frozen=True)
-class _Estimate:
-    """What one rule gives for the active items; the fields are those of `LayerAttribution`."""
-
-    scores: Tensor
-    f_zero: Tensor
-    completeness_error: Tensor
-    path_error: Tensor
-    agreement_error: Tensor
-    certified: Tensor
-
-
-def _select(nodes: Nodes, index: Tensor) -> Nodes:
-    return Nodes(nodes.value[:, index], nodes.gradient[:, index])
-
-
 def _change(before: Tensor, current: Tensor) -> Float[Tensor, " item"]:
     """Largest change of a per-head maximum, relative to the layer's largest absolute entry.
 
-    Maxima below 0 count as 0: padding is exactly 0 and would hide them in a padded batch alone.
+    Maxima below 0 count as 0. Padding is exactly 0, so otherwise the change would depend on the padding.
     """
     largest = current.abs().amax((1, 2, 3)).clamp_min(_ROUNDING)
     change = current.amax((2, 3)).clamp_min(0) - before.amax((2, 3)).clamp_min(0)

@@ -1,7 +1,7 @@
 """Class scores with attention heads removed (pruning and ablation; paper, sections 4.2 and 4.3).
 
-A removed head's post-softmax probabilities are multiplied by zero, so its context is zero; nothing is
-rescaled.
+The attention probabilities of a removed head are multiplied by zero after the softmax, so its context is
+zero; the other heads are not rescaled.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ def masked_logits(
     removed: Bool[Tensor, "replay layer head"],
     batch_tokens: int,
 ) -> Float[Tensor, "replay label"]:
-    """Runs every (row, mask) pair of a batch; pairs that are alike are computed once.
+    """Runs every (row, mask) pair of a batch; equal pairs are computed once.
 
-    Layers below the lowest one a pair touches come from one clean pass, so that removing a single head costs
-    half a forward on average.
+    Layers below the lowest one in which a pair removes a head come from one clean forward pass, so removing a
+    single head costs half a forward pass on average.
 
     Args:
         encoder: The model.
         batch: The examples.
-        rows: For every pass, its batch row.
-        removed: For every pass, True for the heads to remove.
+        rows: For every replay, its batch row.
+        removed: For every replay, True for the heads to remove.
         batch_tokens: Tokens computed at once; bounds memory.
     """
     trace = encoder.trace(batch)

@@ -1,4 +1,4 @@
-"""Where a model is: a folder, the hub, or the bundled set. Safetensors only; nothing here loads torch."""
+"""Finds a model: a folder, a hub repository, or a bundled one. Safetensors only; nothing here loads torch."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from huggingface_hub.errors import GatedRepoError, HFValidationError, Repository
 from huggingface_hub.errors import HTTPError as ClientError  # type: ignore[attr-defined]
 from huggingface_hub.errors import RevisionNotFoundError as RevisionNotFound
 
-from attattr_batch.errors import UserError, unknown_name
+from attattr_batch.errors import UserError
 from attattr_batch.files import bundled_folder, user_path
 from attattr_batch.spec import BUNDLED
 
 MODEL_FILES = ("*.json", "*.safetensors", "*.txt", "*.model")
-"""All that a model is loaded from; beside it checkpoints have optimizer states, pickles and logs."""
+"""All that a model is loaded from; checkpoints also hold optimizer states, pickles and logs."""
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack", "*.pkl")
 
 
 @dataclass(frozen=True)
 class ModelSource:
-    """Where a model is, settled once by the driver and sent to every worker.
+    """Where a model is; the driver finds out once and tells every worker.
 
     Attributes:
         name: As the user wrote it.
         folder: Local folder with its files.
         hub_id: Hub repository, or None for a local folder.
         commit: Commit hash of the hub repository, or None.
-        sha256: Hash of configuration and weights in a local folder, once they are pinned.
+        sha256: Hash of configuration and weights in a local folder, once `pinned`.
     """
 
     name: str
@@ -45,7 +45,7 @@ class ModelSource:
         return self.name if self.name == BUNDLED or self.hub_id is not None else str(self.folder)
 
     def pinned(self) -> ModelSource:
-        """The same model, and no other that its folder may hold later, or on another machine."""
+        """The same model with its hash, so that other files in its folder are noticed later."""
         return self if self.hub_id is not None else replace(self, sha256=self._hash())
 
     def identity(self) -> dict[str, str]:
@@ -55,7 +55,7 @@ class ModelSource:
         return {"sha256": self.sha256 or self._hash()}
 
     def is_here(self) -> bool:
-        """Whether this machine has the model: its folder, with the very files if it is pinned."""
+        """Whether this machine has the model: its folder, with the same files if it is pinned."""
         if self.hub_id is not None:
             return True  # `settled` fetches it
         try:
@@ -64,10 +64,8 @@ class ModelSource:
             return False
 
     def files(self) -> list[Path]:
-        """Its files here, for a machine that lacks them; none of a hub model, which machines fetch."""
-        if self.hub_id is not None:
-            return []
-        return model_files(self.folder)
+        """Its files here, for a machine that lacks them; none for a hub model, which each machine fetches."""
+        return [] if self.hub_id is not None else model_files(self.folder)
 
     def _hash(self) -> str:
         return _hash_files([self.folder / "config.json", *weight_files(self.folder)])
@@ -85,21 +83,13 @@ def find_model(name: str, *, task: str | None = None, revision: str | None = Non
     Raises:
         UserError: there is no such model, or it has no safetensors weights.
     """
-    if name == BUNDLED:
-        if revision is not None:
-            raise UserError("only a hub model has a revision", got=f"{revision} of the bundled model")
-        folders = bundled_folder() / "models"
-        tasks = [path.name for path in folders.iterdir()]
-        if task is None:
-            allowed = ", ".join(sorted(tasks))
-            raise UserError("a bundled model needs its task", got="no `task`", allowed=allowed)
-        if not (folders / task).is_dir():
-            raise unknown_name("bundled model for task", task, tasks)
-        return ModelSource(name, folders / task)
     path = user_path(name)
-    if path.exists() or name.startswith((".", "/", "~")):
-        if revision is not None:
-            raise UserError("only a hub model has a revision", got=f"{revision} of the folder {path}")
+    local = name == BUNDLED or path.exists() or name.startswith((".", "/", "~"))
+    if local and revision is not None:
+        raise UserError("only a hub model has a revision", got=f"{revision} of {name}")
+    if name == BUNDLED:
+        source = ModelSource(name, _bundled_model(task))
+    elif local:
         source = ModelSource(name, path.resolve())
     else:
         folder = _download(name, revision)
@@ -108,8 +98,16 @@ def find_model(name: str, *, task: str | None = None, revision: str | None = Non
     return source
 
 
+def _bundled_model(task: str | None) -> Path:
+    models = {path.name: path for path in (bundled_folder() / "models").iterdir()}
+    if task not in models:
+        allowed = ", ".join(sorted(models))
+        raise UserError("a bundled model needs its task", got=task or "no `task`", allowed=allowed)
+    return models[task]
+
+
 def model_files(folder: Path) -> list[Path]:
-    """The files of a folder that a model is loaded from."""
+    """Those files of a folder that a model is loaded from."""
     return sorted(path for pattern in MODEL_FILES for path in folder.glob(pattern) if path.is_file())
 
 
@@ -139,15 +137,15 @@ def _download(hub_id: str, revision: str | None) -> Path:
 
 
 def refuse_unhashed_weights(folder: Path) -> None:
-    """Refuses a folder by which transformers would load weights from elsewhere, which nobody hashes.
+    """Refuses a folder for which transformers would load weights from elsewhere: they would not be hashed.
 
     Raises:
-        UserError: it holds an adapter, whose base model lies elsewhere, or an index whose shards do.
+        UserError: it holds an adapter, whose base model is elsewhere, or an index of shards elsewhere.
     """
     adapter = folder / "adapter_config.json"
     if adapter.exists():
         raise UserError(
-            "the model folder holds an adapter (LoRA, say), which changes a base model that lies elsewhere",
+            "the model folder holds an adapter (LoRA, say), which changes a base model that is elsewhere",
             got=adapter,
             allowed="a whole model, with all its weights in the folder",
             hint="merge it: `merge_and_unload()` of peft, then `save_pretrained(folder)` into a new folder",
@@ -160,7 +158,7 @@ def refuse_unhashed_weights(folder: Path) -> None:
             raise UserError("the model's index of weights is broken", got=f"{index}: {error!r}") from error
         if elsewhere:
             raise UserError(
-                "the model's index of weights names files that lie elsewhere",
+                "the model's index of weights names files that are elsewhere",
                 got=f"{index}: {elsewhere[0]}",
                 allowed="names of *.safetensors in the folder itself",
             )
@@ -170,37 +168,32 @@ def _check_folder(source: ModelSource) -> None:
     folder = source.folder
     if not folder.is_dir():
         raise UserError("no such model folder", got=folder, allowed="a folder, or a hub id: org/name")
-    refuse_unhashed_weights(folder)  # before anything is missed that an adapter's folder lacks
+    refuse_unhashed_weights(folder)  # first, because an adapter's folder also lacks what is checked below
     if not (folder / "config.json").is_file():
         raise UserError(
             "the model folder has no config.json", got=folder, hint="give a transformers model folder"
         )
-    if weight_files(folder):
-        return
-    pickles = [path.name for pattern in _PICKLES for path in folder.glob(pattern)]
-    if pickles:
+    if not weight_files(folder):
+        others = ", ".join(path.name for pattern in _PICKLES for path in folder.glob(pattern))
+        on_hub = "its page may offer a converted copy as a pull request: `--revision refs/pr/N`"
+        here = "load it where you trust it and `model.save_pretrained(folder)`, which writes safetensors"
         raise UserError(
-            "the model has pickled weights only, and unpickling runs code",
-            got=f"{folder}: {', '.join(pickles)}",
-            allowed="safetensors",
-            hint="load it where you trust it and `model.save_pretrained(folder)`, which writes safetensors",
+            "the model has no safetensors weights; other formats are not loaded, for unpickling runs code",
+            got=f"{source.hub_id}@{source.commit}"
+            if source.hub_id
+            else f"{folder}: {others or 'no weights'}",
+            allowed="*.safetensors",
+            hint=on_hub if source.hub_id else here,
         )
-    if source.hub_id is not None:
-        raise UserError(
-            "the model on the hub has no safetensors weights, and unpickling others would run code",
-            got=f"{source.hub_id}@{source.commit}",
-            hint="its page may offer a converted copy as a pull request: `--revision refs/pr/N`",
-        )
-    raise UserError("the model folder has no weights", got=folder, allowed="*.safetensors")
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The files of a folder that hold a model's weights."""
+    """Those files of a folder that hold a model's weights."""
     return sorted(folder.glob("*.safetensors"))
 
 
 def _in_one_spelling(document: bytes) -> bytes:
-    """JSON with sorted keys; as it stands where it is none, of which whoever loads it will say more."""
+    """JSON with sorted keys; input that is not JSON is returned unchanged (loading it reports the error)."""
     try:
         return json.dumps(json.loads(document), sort_keys=True).encode()
     except (ValueError, RecursionError):

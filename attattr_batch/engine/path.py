@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
+from numpy.typing import NDArray
 from torch import Tensor
 
 from attattr_batch.engine.families import Trace
+from attattr_batch.engine.quadrature import Rule, nested, partial_weights
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,7 @@ class Nodes:
 
 
 @dataclass(frozen=True)
-class CleanPass:
+class CleanLayer:
     """What one layer's integral and Taylor scores need of the model as it is, at alpha = 1.
 
     Attributes:
@@ -64,10 +68,10 @@ class CleanPass:
 def class_log_probability(
     logits: Float[Tensor, "replay label"], classes: Int[Tensor, " replay"]
 ) -> Float[Tensor, " replay"]:
-    """Logarithm of the softmax probability of one class per pass, float64.
+    """Logarithm of the softmax probability of one class per replay, float64.
 
-    Where F is close to 1 all that is left is 1 - F: in float32 it, and with it every gradient, has lost 7 %
-    at 4e-7.
+    Where F is close to 1, every gradient is proportional to 1 - F, and float32 loses that: at 1 - F = 4e-7 it
+    is off by 7 %.
     """
     return logits.double().log_softmax(-1).gather(1, classes[:, None]).squeeze(1)
 
@@ -75,20 +79,20 @@ def class_log_probability(
 def class_probability(
     logits: Float[Tensor, "replay label"], classes: Int[Tensor, " replay"]
 ) -> Float[Tensor, " replay"]:
-    """Softmax probability of one class per pass, float64."""
+    """Softmax probability of one class per replay, float64."""
     return class_log_probability(logits, classes).exp()
 
 
-def clean_passes(trace: Trace, items: Items) -> list[CleanPass]:
+def clean_layers(trace: Trace, items: Items) -> list[CleanLayer]:
     """The model at alpha = 1, for every layer, from two backward passes through the clean graph.
 
     One is of log F, the other of the sum of class scores, which the Taylor scores of the released code take.
-    An example attributed for two classes takes a further one over the whole batch: still far less than
-    replaying every layer at alpha = 1.
+    A second class of an example takes one more over the whole batch: still far less than replaying every
+    layer at alpha = 1.
     """
     value = trace.logits.new_empty(len(items), dtype=torch.float64)
     gradients = [context.new_zeros((len(items), *context.shape[1:])) for context in trace.contexts]
-    # One backward pass serves items of distinct rows only: gradients of one row's classes would add up.
+    # A backward pass serves items of distinct rows only: gradients of one row's classes would add up.
     for index in _rounds(items.rows):
         rows = items.rows[index]
         logarithm = class_log_probability(trace.logits[rows], items.classes[index])
@@ -97,7 +101,7 @@ def clean_passes(trace: Trace, items: Items) -> list[CleanPass]:
         for gradient, part in zip(gradients, parts, strict=True):
             gradient[index] = part[rows]
     of_logits = torch.autograd.grad(trace.logits.sum(), trace.contexts)
-    return [CleanPass(value, *both) for both in zip(gradients, of_logits, strict=True)]
+    return [CleanLayer(value, *both) for both in zip(gradients, of_logits, strict=True)]
 
 
 def replayed_nodes(
@@ -106,11 +110,11 @@ def replayed_nodes(
     """F and dF/dctx at each alpha, by replaying `layer` with alpha * ctx.
 
     Args:
-        trace: The clean pass.
+        trace: The clean forward pass.
         layer: 0-based layer.
         items: The items to evaluate.
         alphas: Scales of the layer's attention.
-        batch_tokens: Bound on passes x tokens run at once.
+        batch_tokens: Tokens (replays x tokens of the longest row) computed at once.
     """
     clean = trace.contexts[layer].detach()
     n_nodes, n_items = len(alphas), len(items)
@@ -118,9 +122,9 @@ def replayed_nodes(
     rows, classes = items.rows.repeat(n_nodes), items.classes.repeat(n_nodes)
     value = clean.new_empty(n_nodes * n_items, dtype=torch.float64)
     gradient = clean.new_empty((n_nodes * n_items, *clean.shape[1:]))
-    step = max(1, batch_tokens // trace.batch.input_ids.shape[1])
-    for start in range(0, n_nodes * n_items, step):
-        part = slice(start, start + step)
+    at_once = max(1, batch_tokens // trace.batch.input_ids.shape[1])
+    for start in range(0, n_nodes * n_items, at_once):
+        part = slice(start, start + at_once)
         leaf = (scale[part, None, None] * clean[rows[part]]).requires_grad_()
         probability = class_probability(trace.replay(layer, rows[part], leaf), classes[part])
         (gradient[part],) = torch.autograd.grad(probability.sum(), leaf)
@@ -131,24 +135,67 @@ def replayed_nodes(
 def removed_value(trace: Trace, layer: int, items: Items, batch_tokens: int) -> Float[Tensor, " item"]:
     """F(0): the class probability with the layer's attention scaled to zero; forward only."""
     clean = trace.contexts[layer].detach()
-    step = max(1, batch_tokens // trace.batch.input_ids.shape[1])
+    at_once = max(1, batch_tokens // trace.batch.input_ids.shape[1])
     parts = []
     with torch.no_grad():
-        for start in range(0, len(items), step):
-            rows = items.rows[start : start + step]
+        for rows, classes in zip(items.rows.split(at_once), items.classes.split(at_once), strict=True):
             logits = trace.replay(layer, rows, torch.zeros_like(clean[rows]))
-            parts.append(class_probability(logits, items.classes[start : start + step]))
+            parts.append(class_probability(logits, classes))
     return torch.cat(parts)
 
 
 def _rounds(rows: Int[Tensor, " item"]) -> list[Tensor]:
     """Partitions items so that no batch row occurs twice in a part."""
-    seen: dict[int, int] = {}
-    parts: list[list[int]] = []
-    for item, row in enumerate(rows.tolist()):
-        turn = seen.get(row, 0)
-        seen[row] = turn + 1
-        if turn == len(parts):
-            parts.append([])
-        parts[turn].append(item)
-    return [torch.tensor(part, device=rows.device) for part in parts]
+    turn = (rows[:, None] == rows).tril(-1).sum(1)  # how often an item's row occurs before it
+    return [(turn == number).nonzero().squeeze(1) for number in range(int(turn.max()) + 1)]
+
+
+class KnownNodes:
+    """F and dF/dctx of the active items, by alpha."""
+
+    def __init__(self, clean: Nodes):
+        self._at = {1.0: (clean.value[0], clean.gradient[0])}
+
+    def missing(self, rule: Rule) -> list[float]:
+        """The rule's nodes that are still to be computed; nodes that no later rule uses are forgotten."""
+        alphas = rule.nodes.tolist()
+        self._at = {alpha: node for alpha, node in self._at.items() if alpha in alphas}
+        return [alpha for alpha in alphas if alpha not in self._at]
+
+    def add(self, alphas: list[float], nodes: Nodes) -> None:
+        """Enters nodes that have been computed."""
+        self._at.update(zip(alphas, zip(nodes.value, nodes.gradient, strict=True), strict=True))
+
+    def select(self, index: Tensor) -> None:
+        """Drops the items that are not in `index`."""
+        self._at = {alpha: (value[index], slope[index]) for alpha, (value, slope) in self._at.items()}
+
+    def integral(self, rule: Rule) -> Float[Tensor, "item reach width"]:
+        """The integral of dF/dctx by a rule all of whose nodes are known."""
+        total = torch.zeros_like(self._at[1.0][1])
+        for alpha, weight in zip(rule.nodes.tolist(), rule.weights.tolist(), strict=True):
+            total.add_(self._at[alpha][1], alpha=weight)
+        return total
+
+    def value_at_zero(self) -> Float[Tensor, " item"]:
+        """F(0)."""
+        return self._at[0.0][0]
+
+    def path_error(
+        self, rule: Rule, context: Float[Tensor, "item reach width"]
+    ) -> tuple[Float[Tensor, " item"], Float[Tensor, " item"]]:
+        """Compares F(alpha) - F(0) with the integral of dF/dalpha up to alpha, at every node.
+
+        Returns:
+            The largest difference, and the largest |F(alpha) - F(0)|.
+        """
+        nodes = [self._at[alpha] for alpha in rule.nodes.tolist()]
+        slopes = torch.stack([(gradient * context).sum((1, 2)) for _, gradient in nodes])
+        rises = torch.stack([value for value, _ in nodes]) - self.value_at_zero()
+        weights = torch.from_numpy(_partial_weights(len(rule))).to(rises)
+        return (weights @ slopes.to(rises) - rises).abs().amax(0), rises.abs().amax(0)
+
+
+@cache
+def _partial_weights(size: int) -> NDArray[np.float64]:
+    return partial_weights(nested(size).nodes)

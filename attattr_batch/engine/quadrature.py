@@ -1,7 +1,7 @@
 """Quadrature rules on [0, 1]: pure functions of their size, independent of any model.
 
-The attribution integral runs over the scale alpha of a layer's attention (paper, equation 3). A rule is a
-set of alphas with weights; which rule is used is part of a run's identity.
+The attribution integral runs over alpha, the scale of a layer's attention (paper, equation 3). A rule is a
+set of alphas with weights. The rule is part of a run's identity.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from attattr_batch.errors import unknown_name
 
 NESTED_SIZES = (2, 3, 5, 9, 17, 33, 65, 129)
-"""Sizes of the rules that `nested` knows."""
+"""Sizes of the rules that `nested` makes."""
 
 _LAST_EXTENSION = 17
 
@@ -42,38 +42,14 @@ def right_riemann(n: int) -> Rule:
     return Rule(np.arange(1, n + 1) / n, np.full(n, 1 / n))
 
 
-def midpoint(n: int) -> Rule:
-    """Nodes at the centres of n equal panels."""
-    return Rule((np.arange(n) + 0.5) / n, np.full(n, 1 / n))
-
-
-def trapezoid(n: int) -> Rule:
-    """N >= 2 equally spaced nodes, both ends included with half weight."""
-    weights = np.full(n, 1 / (n - 1))
-    weights[[0, -1]] /= 2
-    return Rule(np.linspace(0, 1, n), weights)
-
-
 def gauss_legendre(n: int) -> Rule:
     """The n-point Gauss rule: exact for polynomials of degree 2 n - 1."""
     nodes, weights = np.polynomial.legendre.leggauss(n)
     return Rule((nodes + 1) / 2, weights / 2)
 
 
-def gauss_lobatto(n: int) -> Rule:
-    """N >= 2 nodes, both ends included: exact for polynomials of degree 2 n - 3.
-
-    The node at 1 is the clean pass and the one at 0 yields F(0), so n nodes cost n - 1 replays.
-    """
-    legendre = np.polynomial.legendre
-    polynomial = np.append(np.zeros(n - 1), 1.0)
-    interior = np.sort(legendre.legroots(legendre.legder(polynomial)))
-    nodes = np.concatenate([[-1.0], interior, [1.0]])
-    return Rule((nodes + 1) / 2, 1 / (n * (n - 1) * legendre.legval(nodes, polynomial) ** 2))
-
-
 def clenshaw_curtis(n: int) -> Rule:
-    """N >= 2 Chebyshev extrema, both ends included: exact for polynomials of degree n - 1.
+    """The n >= 2 Chebyshev extrema, both ends included: exact for polynomials of degree n - 1.
 
     The nodes of the rule with n = 2^k + 1 are among those with n = 2^(k+1) + 1.
     """
@@ -90,12 +66,12 @@ def clenshaw_curtis(n: int) -> Rule:
 
 @cache
 def nested(n: int) -> Rule:
-    """The rules that the adaptive integral tries in turn; both ends are nodes of each.
+    """The rules that the adaptive integral tries in turn; each has nodes at 0 and at 1.
 
-    With 2, 3 and 5 nodes the Gauss-Lobatto rules; with 9 and 17 their extensions in the manner of Kronrod and
-    Patterson (Math. Comp. 22, 1968), exact for polynomials of degree 13 and 25, so that every node is used
-    again. Their next extension has complex nodes: from 33 nodes on they are Clenshaw-Curtis rules, nested
-    among themselves, which share the ends and the middle with the smaller ones.
+    With 2, 3 and 5 nodes they are Gauss-Lobatto rules. With 9 and 17 they extend these in the manner of
+    Kronrod and Patterson (Math. Comp. 22, 1968), so that every node is used again, and are exact for
+    polynomials of degree 13 and 25. The next extension would have complex nodes, so from 33 nodes on they are
+    Clenshaw-Curtis rules: nested in one another, and sharing both ends and the middle with the smaller rules.
 
     Args:
         n: One of `NESTED_SIZES`.
@@ -111,10 +87,10 @@ def nested(n: int) -> Rule:
 
 
 def _extended(nodes: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Adds n - 1 nodes to n nodes in [-1, 1], for the highest degree of exactness.
+    """Adds n - 1 nodes to n nodes in [-1, 1] so that the rule is exact to the highest degree.
 
-    The new nodes are the roots of the polynomial E of degree n - 1 that is orthogonal, with the product
-    of (x - node) as weight, to every polynomial of lower degree.
+    The new nodes are the roots of the polynomial of degree n - 1 that is orthogonal to every polynomial of
+    lower degree, weighted by the product of (x - node).
     """
     legendre, added = np.polynomial.legendre, len(nodes) - 1
     points, weights = legendre.leggauss(2 * len(nodes))
@@ -127,7 +103,7 @@ def _extended(nodes: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def partial_weights(nodes: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Weights of the integrals from 0 to each node, through the interpolating polynomial.
+    """Weights of the integrals from 0 to each node, which integrate the interpolating polynomial.
 
     Args:
         nodes: n distinct nodes in [0, 1].
@@ -147,19 +123,15 @@ def partial_weights(nodes: NDArray[np.float64]) -> NDArray[np.float64]:
 _RULES: dict[str, Callable[[int], Rule]] = {
     "left-riemann": left_riemann,
     "right-riemann": right_riemann,
-    "midpoint": midpoint,
-    "trapezoid": trapezoid,
     "gauss-legendre": gauss_legendre,
-    "clenshaw-curtis": clenshaw_curtis,
-    "gauss-lobatto": gauss_lobatto,
 }
 
 
 def fixed_rule(name: str, n: int) -> Rule:
-    """Returns the rule called `name` with n nodes.
+    """Returns the fixed rule called `name` with n nodes.
 
     Raises:
-        UserError: the name is not one of the fixed rules.
+        UserError: there is no such rule.
     """
     if name not in _RULES:
         raise unknown_name("quadrature", name, _RULES)

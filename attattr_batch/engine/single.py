@@ -1,19 +1,19 @@
-"""One example at a time, on a model that belongs to the caller and is left as it was found."""
+"""Attributes one example on a model that belongs to the caller, and leaves the model as it was."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, PreTrainedModel
 
 from attattr_batch.data.records import EncodedExample
-from attattr_batch.engine.attribution import LayerAttribution, Method, attribute_layers
+from attattr_batch.engine.attribution import Method, attribute_layers
 from attattr_batch.engine.families import check_trace, collate, encoder_for
 from attattr_batch.engine.models import check_outputs
 from attattr_batch.engine.path import Items, class_probability
@@ -23,7 +23,7 @@ from attattr_batch.errors import UserError
 
 @dataclass(frozen=True, eq=False)
 class Matrices:
-    """What one example gives.
+    """The attribution of one example.
 
     Attributes:
         scores: Attribution, float32 [layer, head, query, key].
@@ -45,7 +45,7 @@ class Matrices:
 
 
 def check_classifier(model: object) -> None:
-    """Refuses what has no class probabilities, or too few digits.
+    """Refuses a model without class probabilities, or in half precision.
 
     Raises:
         UserError: not a sequence classifier of transformers, outputs that are no class scores, or half
@@ -65,9 +65,9 @@ def check_classifier(model: object) -> None:
 def attribute_example(
     model: PreTrainedModel, example: EncodedExample, label: int | None, method: Method
 ) -> Matrices:
-    """Attributes one class's probability; None stands for the predicted class.
+    """Attributes the probability of one class; None stands for the predicted class.
 
-    Gradients are switched on for the time of the call, whatever mode the caller is in.
+    Gradients are switched on during the call, whatever mode the caller is in.
 
     Raises:
         UserError: the model's family is not supported.
@@ -82,27 +82,20 @@ def attribute_example(
         chosen = int(probabilities.argmax()) if label is None else label
         row = torch.zeros(1, dtype=torch.long, device=encoder.device)
         items = Items(row, row + chosen)
-        layers = [_on_cpu(result) for result in attribute_layers(trace, items, method)]
+        layers = list(attribute_layers(trace, items, method))
     return Matrices(
-        scores=np.stack([layer["scores"] for layer in layers]),
-        attention=np.stack([layer["attention"] for layer in layers]),
+        scores=_stacked([full_scores(layer) for layer in layers]),
+        attention=_stacked([layer.attention for layer in layers]),
         probabilities=probabilities.float().cpu().numpy(),
         label=chosen,
-        f_zero=np.stack([layer["f_zero"] for layer in layers]),
-        completeness_error=np.stack([layer["completeness_error"] for layer in layers]),
-        nodes=np.stack([layer["nodes"] for layer in layers]),
+        f_zero=_stacked([layer.f_zero for layer in layers]),
+        completeness_error=_stacked([layer.completeness_error for layer in layers]),
+        nodes=torch.cat([layer.nodes for layer in layers]).cpu().numpy(),
     )
 
 
-def _on_cpu(result: LayerAttribution) -> dict[str, NDArray[Any]]:
-    tensors = {
-        "scores": full_scores(result),
-        "attention": result.attention,
-        "f_zero": result.f_zero,
-        "completeness_error": result.completeness_error,
-    }
-    arrays = {name: tensor[0].detach().float().cpu().numpy() for name, tensor in tensors.items()}
-    return {**arrays, "nodes": result.nodes[0].cpu().numpy()}
+def _stacked(of_one_item: Sequence[Tensor]) -> NDArray[np.float32]:
+    return torch.cat(of_one_item).detach().float().cpu().numpy()
 
 
 @contextmanager

@@ -1,9 +1,8 @@
-"""From attribution matrices to rows: the sufficient statistics that the experiments need.
+"""Turns attribution matrices into rows: the statistics that the experiments need.
 
-A full tensor is layers x heads x tokens x tokens per example; what is kept of it is a few numbers a head, the
-strongest edges, and the share of positive attribution they hold, so that no later sum can lie about
-what is missing. Positions are 0-based token positions; row = query, column = key (information flows
-from key to query).
+A full tensor is layers x heads x tokens x tokens per example. Kept are a few numbers a head, the strongest
+edges, and the share of positive attribution that these hold, so that later sums can tell what is missing.
+Positions are 0-based token positions; row = query, column = key (information flows from key to query).
 """
 
 from __future__ import annotations
@@ -28,12 +27,12 @@ Columns = dict[str, NDArray[Any]]
 
 @dataclass(frozen=True)
 class EdgeLimits:
-    """What is kept of the edges.
+    """Which edges are kept.
 
     Attributes:
         top_k: Edges per (item, layer, head).
-        floor: Edges of the head-summed matrix below this share of the layer's scale are dropped, and none of
-            the positive ones in the last layer (`greedy` trees start there, with threshold 0).
+        floor: Edges of the head-summed matrix below this share of the layer's scale are dropped. The last
+            layer keeps all positive ones, because `greedy` trees start there, with threshold 0.
         cap: Edges of the head-summed matrix per (item, layer) at most, in the last layer too.
     """
 
@@ -61,12 +60,12 @@ class ItemNames:
         return {
             "example_id": self.example_ids[index],
             "layer": np.full(len(index), layer, np.uint8),
-            "target": np.asarray(self.targets, dtype=object)[index],
+            "target": np.asarray(self.targets)[index],
         }
 
 
 def full_scores(result: LayerAttribution) -> Float[Tensor, "item head query key"]:
-    """Attribution with the zero rows of unreachable query positions put back."""
+    """Attribution with the zero rows of query positions that cannot reach the classifier."""
     missing = result.scores.shape[-1] - result.scores.shape[-2]
     return pad(result.scores, (0, 0, 0, missing))
 
@@ -148,9 +147,7 @@ def layer_rows(
     kept_mass = _share((values * kept).sum(1), flat.clamp_min(0).sum(1))
     layers = names.columns(np.arange(n_items), result.layer)
     layers |= {
-        "f_full": _numpy(result.f_full),
-        "f_zero": _numpy(result.f_zero),
-        "completeness_error": _numpy(result.completeness_error),
+        **{name: _numpy(getattr(result, name)) for name in ("f_full", "f_zero", "completeness_error")},
         "path_error": _or_null(result.path_error),
         "agreement_error": _or_null(result.agreement_error),
         "nodes": _numpy(result.nodes).astype(np.uint16),
@@ -161,18 +158,18 @@ def layer_rows(
     }
     item, rank = (_numpy(part) for part in kept.nonzero(as_tuple=True))
     place = _numpy(places)[item, rank]
-    edges = names.columns(item, result.layer)
-    edges["query_pos"] = (place // n_tokens).astype(np.uint16)
-    edges["key_pos"] = (place % n_tokens).astype(np.uint16)
-    edges["attr"] = _numpy(values)[item, rank]
-    return layers, edges
+    return layers, names.columns(item, result.layer) | {
+        "query_pos": (place // n_tokens).astype(np.uint16),
+        "key_pos": (place % n_tokens).astype(np.uint16),
+        "attr": _numpy(values)[item, rank],
+    }
 
 
 def tree_tops(total: Float[Tensor, "item query key"]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """The top node of the released attribution tree (see `jobs/sql/tree_edges.sql`): where to start from.
+    """The top node of the released attribution tree (see `jobs/sql/tree_edges.sql`).
 
-    From the attribution summed over heads and layers, scaled by its maximum, with the diagonal, negative
-    entries and the first row zeroed: the row with the largest sum.
+    The attribution summed over heads and layers is scaled by its maximum; the diagonal, negative entries and
+    the first row become zero. The row with the largest sum is the top node.
 
     Returns:
         The row of each item (-1 where nothing is positive), and its sum.
@@ -210,26 +207,26 @@ def _edge_columns(
 def _attention_statistics(
     attention: Float[Tensor, "row head query key"], attention_mask: Bool[Tensor, "row token"]
 ) -> tuple[Float[Tensor, "row head"], Float[Tensor, "row head"]]:
-    """Largest weight, and mean over query rows of the row's largest weight, over real tokens."""
+    """The largest weight, and the mean over query rows of each row's largest weight; real tokens only."""
     largest = attention.amax(-1) * attention_mask[:, None, :]
     return largest.amax(-1), largest.sum(-1) / attention_mask.sum(1)[:, None]
 
 
 def _without_padding(scores: Tensor, attention_mask: Tensor) -> Tensor:
-    """Takes padding out of maxima: its zeros would top a matrix whose real entries are all negative."""
+    """Keeps padding out of maxima: its zeros would exceed real entries that are all negative."""
     return scores.masked_fill(~(attention_mask[..., :, None] & attention_mask[..., None, :]), -torch.inf)
 
 
 def _or_zero(maxima: Tensor) -> Tensor:
-    """Maxima, 0 for those of nothing: a text of one token, without special ones, has one connection."""
+    """Maxima, or 0 where there was no entry: a text of one token, special ones included, has one edge."""
     return maxima.masked_fill(maxima.isneginf(), 0.0)
 
 
 def _largest(entries: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The k largest entries of each line (all of a shorter one) and their places, largest first.
+    """The k largest entries of each line (all of a shorter line) and their places, largest first.
 
-    Of equal ones the first in place comes first, and is kept where not all are. topk leaves both open: only
-    lines whose positive entries tie at the cut, which are rare, are sorted whole for it.
+    Of equal entries, the one at the lower place comes first, also at the cut. topk leaves both open, so lines
+    whose positive entries tie at the cut, which are rare, are sorted whole.
     """
     k = min(k, entries.shape[-1])
     values, places = entries.topk(min(k + 1, entries.shape[-1]), dim=-1)
@@ -242,7 +239,7 @@ def _largest(entries: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 
 def _in_order(values: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
-    """Orders equal values by place."""
+    """Sorts by value, largest first, and equal values by place."""
     by_place = places.argsort(dim=-1, stable=True)
     values, places = values.gather(-1, by_place), places.gather(-1, by_place)
     by_value = values.argsort(dim=-1, descending=True, stable=True)
@@ -250,7 +247,7 @@ def _in_order(values: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _share(part: Tensor, whole: Tensor) -> Tensor:
-    """Returns part / whole; 1 where there is nothing that could be lost."""
+    """Returns part / whole, or 1 where the whole is 0 and nothing can be missing."""
     share = part / whole.clamp_min(torch.finfo(whole.dtype).tiny)
     return torch.where(whole > 0, share, 1.0).clamp_max(1.0)
 

@@ -1,4 +1,4 @@
-"""Training a sequence classifier with transformers' Trainer."""
+"""Fine-tunes a GLUE classifier as in the BERT paper (arXiv 1810.04805, appendix A.3)."""
 
 from __future__ import annotations
 
@@ -10,11 +10,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from transformers import (
     PreTrainedModel,
-    PreTrainedTokenizerBase,
     PrinterCallback,
     Trainer,
     TrainerCallback,
@@ -22,11 +20,21 @@ from transformers import (
     set_seed,
 )
 
+from attattr_batch.data.encoding import encode
 from attattr_batch.data.records import EncodedExample
-from attattr_batch.engine.families import collate
-from attattr_batch.engine.model_source import ModelSource
-from attattr_batch.engine.models import load_config, quiet_transformers, read_weights
+from attattr_batch.data.sources import load_dataset_for
+from attattr_batch.engine.families import check_family, collate
+from attattr_batch.engine.model_source import ModelSource, find_model
+from attattr_batch.engine.models import (
+    first_of,
+    load_config,
+    load_tokenizer,
+    quiet_transformers,
+    read_weights,
+    token_limit,
+)
 from attattr_batch.errors import UserError
+from attattr_batch.spec import DataSettings, make_settings
 
 log = logging.getLogger(__name__)
 
@@ -35,66 +43,74 @@ _REPORTED = 0.1
 
 
 @dataclass(frozen=True)
-class TrainingSettings:
-    """Hyperparameters.
+class FinetuneSettings:
+    """What to train.
 
     Attributes:
-        labels: Label names; index = class id of the trained head.
-        epochs: Passes over the training rows.
+        task: GLUE task.
+        base: Encoder to start from: folder or hub id.
+        data_dir: Folder in the official GLUE TSV layout; None for the hub.
+        output: Folder for the checkpoint.
+        epochs: How often every training row is used.
         learning_rate: Peak of the linear schedule, which warms up over a tenth of the steps.
         batch_size: Rows in a step.
+        max_length: Tokens per example at most.
+        limit: First N training rows only; None for all.
         seed: Seed of the head's initialisation and of the order of rows.
     """
 
-    labels: tuple[str, ...]
+    task: str
+    base: str
+    data_dir: str | None
+    output: Path
     epochs: float
     learning_rate: float
     batch_size: int
+    max_length: int
+    limit: int | None
     seed: int
 
 
-def train_classifier(
-    source: ModelSource,
-    tokenizer: PreTrainedTokenizerBase,
-    rows: tuple[Sequence[EncodedExample], Sequence[EncodedExample]],
-    settings: TrainingSettings,
-    output: Path,
-) -> float:
-    """Fine-tunes and writes a checkpoint (safetensors, tokenizer, `finetune.json`).
-
-    Args:
-        source: The encoder to start from.
-        tokenizer: Its tokenizer.
-        rows: Training rows and development rows.
-        settings: Hyperparameters.
-        output: Folder to write.
+def finetune_task(settings: FinetuneSettings) -> float:
+    """Trains on the train split and writes a checkpoint (safetensors, tokenizer, `finetune.json`).
 
     Returns:
-        Accuracy on the development rows, in float32.
+        Accuracy on the dev split, in float32.
 
     Raises:
-        UserError: the encoder cannot be loaded.
+        UserError: task, base model, data or output folder cannot be used.
     """
+    _make_folder(settings.output)
+    rows = {"task": settings.task, "data_dir": settings.data_dir}
+    train = load_dataset_for(make_settings(DataSettings, {**rows, "split": "train", "limit": settings.limit}))
+    dev = load_dataset_for(make_settings(DataSettings, rows))
+    for dataset in (train, dev):
+        if any(example.gold is None for example in dataset):
+            raise UserError("the split has rows without labels", got=dataset.source)
+    source = find_model(settings.base)
+    tokenizer, config = load_tokenizer(source), load_config(source)
+    check_family(config)
+    max_length = min(settings.max_length, token_limit(config, tokenizer))
     set_seed(settings.seed)
     with quiet_transformers(), tempfile.TemporaryDirectory() as scratch:
-        model = _load_base(source, settings.labels)
+        model = _load_base(source, config, train.labels)
         trainer = Trainer(
             model=model,
             args=_arguments(settings, scratch),
-            train_dataset=list(rows[0]),
-            eval_dataset=list(rows[1]),
+            train_dataset=encode(train, tokenizer, max_length),
             data_collator=lambda batch: _inputs(batch, model.config.pad_token_id or 0),
-            compute_metrics=_accuracy,
             callbacks=[_Report()],
         )
         trainer.remove_callback(PrinterCallback)  # it prints on stdout
         trainer.train()
-        accuracy = float(trainer.evaluate()["eval_accuracy"])
+        dev_answers = trainer.predict(encode(dev, tokenizer, max_length))
         # Not `trainer.save_model`: it adds its arguments as a pickle.
-        model.save_pretrained(output)
-    tokenizer.save_pretrained(output)
-    record = {"base": source.name, "dev_acc": accuracy, "n_train": len(rows[0]), **asdict(settings)}
-    (output / "finetune.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        model.save_pretrained(settings.output)
+    tokenizer.save_pretrained(settings.output)
+    accuracy = float((dev_answers.predictions.argmax(-1) == dev_answers.label_ids).mean())
+    record = {"dev_acc": accuracy, "n_train": len(train), "labels": train.labels, **asdict(settings)}
+    document = json.dumps(record, indent=1, default=str)
+    (settings.output / "finetune.json").write_text(document + "\n", encoding="utf-8")
     return accuracy
 
 
@@ -107,8 +123,18 @@ class _Report(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
             log.info("step %d of %d, loss %.4f", state.global_step, state.max_steps, float(facts["loss"]))
 
 
-def _load_base(source: ModelSource, labels: Sequence[str]) -> PreTrainedModel:
-    config = load_config(source)
+def _make_folder(output: Path) -> None:
+    """Makes the output folder before the training, not after it."""
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        empty = not any(output.iterdir())
+    except OSError as error:
+        raise UserError("the output folder cannot be made", got=f"{output}: {error.strerror}") from error
+    if not empty:
+        raise UserError("the output folder is not empty", got=output, hint="give a new folder")
+
+
+def _load_base(source: ModelSource, config: Any, labels: Sequence[str]) -> PreTrainedModel:
     config.id2label = dict(enumerate(labels))
     config.label2id = {name: index for index, name in enumerate(labels)}
     model, info = read_weights(source, config)
@@ -118,12 +144,12 @@ def _load_base(source: ModelSource, labels: Sequence[str]) -> PreTrainedModel:
     if missing:
         raise UserError(
             "the base model lacks weights of the encoder, so they would be random",
-            got=f"{source.folder} without {', '.join(missing[:4])}{' ...' if len(missing) > 4 else ''}",
+            got=f"{source.folder} without {first_of(missing)}",
         )
     return model
 
 
-def _arguments(settings: TrainingSettings, scratch: str) -> TrainingArguments:
+def _arguments(settings: FinetuneSettings, scratch: str) -> TrainingArguments:
     return TrainingArguments(
         output_dir=scratch,
         num_train_epochs=settings.epochs,
@@ -146,7 +172,3 @@ def _arguments(settings: TrainingSettings, scratch: str) -> TrainingArguments:
 def _inputs(batch: Sequence[EncodedExample], pad_token_id: int) -> dict[str, torch.Tensor]:
     inputs = collate(batch, pad_token_id, torch.device("cpu")).model_inputs()
     return {**inputs, "labels": torch.tensor([example.gold for example in batch])}
-
-
-def _accuracy(prediction: Any) -> dict[str, float]:
-    return {"accuracy": float(np.mean(prediction.predictions.argmax(-1) == prediction.label_ids))}

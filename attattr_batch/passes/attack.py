@@ -1,8 +1,8 @@
-"""The attack pass: the model's answers with trigger tokens inserted."""
+"""The pass that answers with trigger tokens inserted."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import pyarrow as pa
 import torch
@@ -11,39 +11,28 @@ from torch import Tensor
 from attattr_batch.data.insertion import insert_trigger
 from attattr_batch.data.records import Chunk, EncodedExample
 from attattr_batch.engine.families import Encoder, collate
-from attattr_batch.passes.model_work import ModelWork, answer_columns
-from attattr_batch.passes.requests import Attack, Request
+from attattr_batch.passes.answering import AnswerWork
 
 
 @dataclass(frozen=True, kw_only=True)
-class AttackWork(ModelWork):
-    """Settings of an attack worker.
+class AttackedAnswersWork(AnswerWork):
+    """Settings of a worker that inserts triggers.
 
     Attributes:
-        job: Job that ordered the pass.
-        order: Attacks on every example.
-        batch_tokens: Tokens computed at once; bounds memory.
         max_length: Tokens of an attacked example at most.
     """
 
-    job: str
-    order: Request[Attack]
-    batch_tokens: int
     max_length: int
 
-    def worker(self, encoder: Encoder) -> AttackWorker:
+    def worker(self, encoder: Encoder) -> AttackedAnswersWorker:
         """The worker, once its model is loaded."""
-        return AttackWorker(self, encoder)
-
-    def on_cpu(self, batch_tokens: int) -> AttackWork:
-        """The same work on a CPU, in batches of its own size."""
-        return replace(self, device="cpu", batch_tokens=batch_tokens)
+        return AttackedAnswersWorker(self, encoder)
 
 
-class AttackWorker:
+class AttackedAnswersWorker:
     """Computes chunks of attacked answers with one loaded model."""
 
-    def __init__(self, work: AttackWork, encoder: Encoder):
+    def __init__(self, work: AttackedAnswersWork, encoder: Encoder):
         self._work = work
         self._encoder = encoder
 
@@ -51,22 +40,17 @@ class AttackWorker:
         """Runs every attack on every example of a chunk; the examples are not truncated yet.
 
         Returns:
-            Rows of `attack_outcomes`.
+            Rows of `attacked_answers`.
         """
-        order = self._work.order
-        pairs = [
-            (example, order.items[index])
-            for example in chunk.examples
-            for index in order.of[example.example_id]
-        ]
-        attacked, cut = [], []
-        for example, attack in pairs:
-            victim, truncated = insert_trigger(example, attack.trigger, self._work.max_length)
-            attacked.append(victim)
-            cut.append(truncated)
-        answers = answer_columns(self._work, attacked, self._logits(attacked))
-        names = [attack.name for _, attack in pairs]
-        return {"attack_outcomes": pa.table({**answers, "attack": names, "truncated": cut})}
+        request, attacked, items, cut = self._work.request, [], [], []
+        for example in chunk.examples:
+            for index in request.of[example.example_id]:
+                victim, truncated = insert_trigger(example, request.items[index], self._work.max_length)
+                attacked.append(victim)
+                items.append(index)
+                cut.append(truncated)
+        rows = self._work.rows(attacked, items, self._logits(attacked))
+        return {"attacked_answers": rows.append_column("truncated", pa.array(cut, pa.bool_()))}
 
     def _logits(self, examples: list[EncodedExample]) -> Tensor:
         """Class scores, computed in batches of like length."""

@@ -1,7 +1,8 @@
-"""The attribution pass: chunks of examples in, rows of scores and edges out."""
+"""The attribution pass: turns chunks of examples into rows of scores and edges."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -23,7 +24,6 @@ from attattr_batch.engine.statistics import (
     layer_rows,
     tree_tops,
 )
-from attattr_batch.errors import TerminalError
 from attattr_batch.passes.model_work import ModelWork
 
 
@@ -33,8 +33,8 @@ class AttributeWork(ModelWork):
 
     Attributes:
         method: How to integrate.
-        edge_limits: What is kept of the edges.
-        target: Which class's probability is attributed.
+        edge_limits: Which edges are kept.
+        target: Class whose probability is attributed.
     """
 
     method: Method
@@ -70,23 +70,23 @@ class AttributeWorker:
         if not self._checked:
             check_trace(self._encoder, trace)
             self._checked = True
-        # From here on classes are the dataset's label ids, until items name model outputs again.
+        # `predicted` and `labels` are the dataset's label ids; items name outputs of the model.
         probabilities = trace.logits.detach().float().softmax(-1)[:, self._outputs]
         predicted = probabilities.argmax(1)
         items, names, labels = self._items(chunk, predicted)
-        parts: dict[str, list[Columns]] = {}
-        total: Tensor | None = None
+        parts: defaultdict[str, list[Columns]] = defaultdict(list)
+        n_tokens = batch.input_ids.shape[1]
+        total = trace.logits.new_zeros((len(items), n_tokens, n_tokens))
         for result in attribute_layers(trace, items, self._work.method):
             scores = full_scores(result)
             summed = scores.sum(1)
-            total = summed if total is None else total + summed
+            total += summed
             last = result.layer == self._encoder.n_layers - 1
             heads, edges = head_rows(result, scores, batch, names, self._work.edge_limits)
             layers, layer_edges = layer_rows(result, summed, batch, names, self._work.edge_limits, last)
             new = {"head_scores": heads, "edges": edges, "layer_scores": layers, "layer_edges": layer_edges}
             for table, columns in new.items():
-                parts.setdefault(table, []).append(columns)
-        assert total is not None
+                parts[table].append(columns)
         parts["target_scores"] = [_target_columns(names, labels, total)]
         parts["predictions"] = [_prediction_columns(chunk, probabilities, predicted)]
         return {table: _arrow(columns) for table, columns in parts.items()}
@@ -97,7 +97,7 @@ class AttributeWorker:
         if self._work.target == "predicted":
             labels, targets = predicted, ["predicted"] * len(rows)
         else:
-            labels = torch.tensor([_gold(example.gold) for example in chunk.examples]).to(predicted.device)
+            labels = torch.tensor([example.gold for example in chunk.examples]).to(predicted.device)
             targets = ["gold"] * len(rows)
             if self._work.target == "both":
                 wrong = (labels != predicted).nonzero().squeeze(1)
@@ -106,12 +106,6 @@ class AttributeWorker:
                 rows, labels = torch.cat([rows, wrong]), torch.cat([labels, predicted[wrong]])
         example_ids = np.array(chunk.example_ids, np.uint32)[rows.cpu().numpy()]
         return Items(rows, self._outputs[labels]), ItemNames(example_ids, targets, rows), labels
-
-
-def _gold(gold: int | None) -> int:
-    if gold is None:
-        raise TerminalError("an example without gold label reached a pass that attributes it")
-    return gold
 
 
 def _target_columns(names: ItemNames, labels: Tensor, total: Tensor) -> Columns:
@@ -150,7 +144,5 @@ def _column(values: np.ndarray) -> pa.Array:
         return pa.array(list(values))
     if isinstance(values, np.ma.MaskedArray):
         return pa.array(values.data, mask=np.ma.getmaskarray(values))
-    if values.dtype == object:
-        return pa.array(values.tolist(), pa.string())
-    # Not pa.array(from_pandas=True): a NaN score must reach the store's check and not turn into null.
+    # Not pa.array(from_pandas=True): a NaN score must reach the store's check instead of becoming null.
     return pa.array(values)

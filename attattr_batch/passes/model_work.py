@@ -1,4 +1,4 @@
-"""What the work of every kind of pass shares: a model, loaded once by each worker."""
+"""What the work of every kind of pass shares: a model that each worker loads once."""
 
 from __future__ import annotations
 
@@ -6,14 +6,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Protocol, Self
 
-import numpy as np
-import pyarrow as pa
 import torch
-from torch import Tensor
 
-from attattr_batch.data.records import Chunk, EncodedExample
+from attattr_batch.data.records import Chunk
 from attattr_batch.engine.devices import choose_device
 from attattr_batch.engine.families import Encoder, encoder_for
 from attattr_batch.engine.model_source import ModelSource
@@ -53,7 +50,7 @@ class ModelWork(ABC):
             torch.set_num_threads(self.threads)
         source = self.source.settled()
         model = load_model(source, choose_device(self.device))
-        # Only now: what was written over the files before, or while they were read, is seen.
+        # Checked after loading, so that files changed before or during it are noticed.
         if not source.is_here():
             raise UserError(
                 "the model's files have changed since the command began",
@@ -100,36 +97,10 @@ class Plan(Protocol):
 
     @property
     def unfit(self) -> Mapping[int, str]:
-        """Why an example cannot be computed, by example id; to be quarantined."""
+        """Examples that cannot be computed, to be quarantined, and why, by example id."""
 
     def chunks(self, pending: Sequence[int]) -> list[Chunk]:
         """Plans the pending examples."""
 
     def flop(self, chunks: Sequence[Chunk]) -> float:
-        """Arithmetic of the chunks, about."""
-
-
-class _OrderedWork(Protocol):
-    @property
-    def job(self) -> str: ...
-    @property
-    def outputs(self) -> tuple[int, ...]: ...
-
-
-def answer_columns(work: _OrderedWork, examples: Sequence[EncodedExample], logits: Tensor) -> dict[str, Any]:
-    """The columns that the answers of ordered passes share, from class scores [row, model output].
-
-    Raises:
-        FloatingPointError: the scores are not numbers.
-    """
-    if not bool(logits.isfinite().all()):
-        raise FloatingPointError("the model's answers are not numbers")
-    probabilities = logits.float().softmax(-1)[:, list(work.outputs)].cpu().numpy()
-    gold = np.array([-1 if example.gold is None else example.gold for example in examples])
-    rows = np.arange(len(gold))
-    return {
-        "job": pa.repeat(work.job, len(gold)),
-        "example_id": np.array([example.example_id for example in examples], np.uint32),
-        "predicted": probabilities.argmax(1),
-        "prob_gold": pa.array(probabilities[rows, np.maximum(gold, 0)], mask=gold < 0),
-    }
+        """Estimated floating-point operations of the chunks."""

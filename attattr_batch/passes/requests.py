@@ -1,57 +1,36 @@
-"""What a job orders from a pass: for every example, the masks or attacks whose answers are wanted."""
+"""What a job requests from a pass: for every example, the masks or attacks whose answers are wanted."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from sqlalchemy import Row
+from sqlalchemy import Row, Table
 
 from attattr_batch.data.insertion import INSERTION_VERSION, Trigger
 from attattr_batch.errors import UserError
 from attattr_batch.identity import content_key
+from attattr_batch.store.database.tables import arrow_schema, attacked_answers, masked_answers
+
+Item = TypeVar("Item", int, Trigger)
+"""A mask, of which bit `layer * n_heads + head` is set for every head removed; or a trigger to insert."""
 
 
-@dataclass(frozen=True)
-class Mask:
-    """A set of heads to remove.
-
-    Attributes:
-        name: Given by the job.
-        heads: Bit `layer * n_heads + head` is set for every head removed.
-    """
-
-    name: str
-    heads: int
+def _named(table: Table, columns: str, **given: pa.DataType) -> pa.Schema:
+    """Columns of a request: those that say what an item is, as `table` has them, and those `given`."""
+    schema = arrow_schema(table)
+    lists = {"example_ids": pa.int64(), **given}
+    fields = [pa.field(name, pa.list_(type_), nullable=False) for name, type_ in lists.items()]
+    return pa.schema([*(schema.field(name) for name in columns.split()), *fields])
 
 
-@dataclass(frozen=True)
-class Attack:
-    """A trigger to insert.
-
-    Attributes:
-        name: Given by the job.
-        trigger: What to insert, and where.
-    """
-
-    name: str
-    trigger: Trigger
-
-
-Item = TypeVar("Item", Mask, Attack)
-
-_TYPES = {
-    "example_ids": pa.list_(pa.int64()),
-    "mask": pa.string(),
-    "heads": pa.list_(pa.int64()),
-    "attack": pa.string(),
-    "tokens": pa.list_(pa.int64()),
-    "segments": pa.list_(pa.int64()),
-    "ratios": pa.list_(pa.float64()),
-}
+_MASK = _named(masked_answers, "criterion direction draw step layer head", heads=pa.int64())
+_ATTACK = _named(
+    attacked_answers, "pattern control draw", tokens=pa.int64(), segments=pa.int64(), ratios=pa.float64()
+)
 
 
 @dataclass(frozen=True)
@@ -59,122 +38,134 @@ class Request(Generic[Item]):
     """What one job wants of one run.
 
     Attributes:
-        items: The masks or attacks.
+        items: The masks or triggers.
+        names: What each item is, in the columns of the answers' table (`criterion`, `draw`, ...).
         of: For every example, the indices of its items.
-        key: Hash of the whole order, and of the rule by which attacks insert their tokens.
+        key: Hash of all this, and of the rule by which triggers are inserted.
     """
 
     items: tuple[Item, ...]
+    names: pa.Table
     of: Mapping[int, tuple[int, ...]]
     key: str
 
 
-def read_request(kind: str, rows: pa.Table, run: Row[Any]) -> Request[Mask] | Request[Attack]:
-    """Reads what a job orders of one run from the rows of its query.
+def read_request(kind: str, rows: pa.Table, run: Row[Any]) -> Request[int] | Request[Trigger]:
+    """Reads what a job requests of one run from the rows of its query.
 
     Args:
-        kind: Kind of the pass: `masked_accuracy` or `attack`.
+        kind: Kind of the pass: `masked_answers` or `attacked_answers`.
         rows: The rows, of every run.
         run: The run.
 
     Raises:
-        UserError: the rows are no such order.
+        UserError: the rows are no such request.
     """
     if "run_id" not in rows.column_names:
         raise UserError("the job's query lacks the column run_id", got=", ".join(rows.column_names))
     own = rows.filter(pc.equal(rows["run_id"], run.run_id))
-    return mask_request(own, run.n_layers, run.n_heads) if kind == "masked_accuracy" else attack_request(own)
+    return mask_request(own, run.n_layers, run.n_heads) if kind == "masked_answers" else attack_request(own)
 
 
-def mask_request(rows: pa.Table, n_layers: int, n_heads: int) -> Request[Mask]:
-    """Reads the rows of a `masked_accuracy` job: `mask`, `example_ids`, `heads` (layer * n_heads + head).
+def mask_request(rows: pa.Table, n_layers: int, n_heads: int) -> Request[int]:
+    """Reads the rows of a job of kind `masked_answers`.
+
+    Columns: `example_ids`, `heads` (layer * n_heads + head), and any of `criterion`, `direction`, `draw`,
+    `step`, `layer`, `head` to say what the mask is.
 
     Raises:
-        UserError: a column is missing, a head is not the model's, or a name comes twice for an example.
+        UserError: a column is missing or of another type, a head is not the model's, or a mask comes twice
+            for an example.
     """
 
-    def read(row: Mapping[str, Any]) -> Mask:
+    def read(row: Mapping[str, Any]) -> int:
         foreign = [head for head in row["heads"] if not 0 <= head < n_layers * n_heads]
         if foreign:
             allowed = f"layer * {n_heads} + head, below {n_layers * n_heads}"
             raise UserError("a mask removes a head that the model lacks", got=foreign[0], allowed=allowed)
-        return Mask(row["mask"], sum(1 << head for head in set(row["heads"])))
+        return sum(1 << head for head in set(row["heads"]))
 
-    return _read(rows, ("mask", "heads"), read, {})
+    return _read(rows, _MASK, read, {})
 
 
-def attack_request(rows: pa.Table) -> Request[Attack]:
-    """Reads the rows of an `attack` job: `attack`, `example_ids`, `tokens`, `segments`, `ratios`.
+def attack_request(rows: pa.Table) -> Request[Trigger]:
+    """Reads the rows of a job of kind `attacked_answers`.
+
+    Columns: `example_ids`, `tokens`, `segments`, `ratios`, and `pattern`, `control` and `draw` to say what
+    the attack is.
 
     Raises:
         UserError: a column is missing or of another type, lists differ in length, a place is in no text, or
-            a name comes twice for an example.
+            an attack comes twice for an example.
     """
 
-    def read(row: Mapping[str, Any]) -> Attack:
+    def read(row: Mapping[str, Any]) -> Trigger:
         parts = [tuple(row[column]) for column in ("tokens", "segments", "ratios")]
         if len(set(map(len, parts))) != 1:
-            raise UserError("an attack's lists must be of one length", got=f"attack {row['attack']}")
+            raise UserError("an attack's lists must be of one length", got=_shown(row, _ATTACK))
         if not (set(row["segments"]) <= {0, 1} and all(0 < ratio <= 1 for ratio in row["ratios"])):
             raise UserError(
                 "an attack inserts a token in no place of a text",
-                got=f"attack {row['attack']}: segments {row['segments']}, ratios {row['ratios']}",
+                got=f"{_shown(row, _ATTACK)}: segments {row['segments']}, ratios {row['ratios']}",
                 allowed="segments 0 or 1, ratios above 0 and at most 1",
             )
-        return Attack(row["attack"], Trigger(*parts))
+        return Trigger(*parts)
 
-    rule = {"insertion": INSERTION_VERSION}
-    return _read(rows, ("attack", "tokens", "segments", "ratios"), read, rule)
+    return _read(rows, _ATTACK, read, {"insertion": INSERTION_VERSION})
 
 
 def _read(
-    rows: pa.Table,
-    columns: Sequence[str],
-    read: Callable[[Mapping[str, Any]], Item],
-    rule: Mapping[str, int],
+    rows: pa.Table, schema: pa.Schema, read: Callable[[Mapping[str, Any]], Item], rule: Mapping[str, int]
 ) -> Request[Item]:
-    wanted = ("example_ids", *columns)
-    missing = set(wanted) - set(rows.column_names)
-    if missing:
-        raise UserError(
-            "the job's query lacks columns", got=", ".join(sorted(missing)), allowed=", ".join(wanted)
-        )
-    content = sorted(
-        _typed(rows.select(wanted)).to_pylist(), key=lambda row: (row[columns[0]], row["example_ids"])
-    )
+    typed = pa.table([_column(rows, field) for field in schema], schema=schema)
+    content = sorted(typed.to_pylist(), key=lambda row: (_shown(row, schema), row["example_ids"]))
     items = tuple(read(row) for row in content)
-    of: dict[int, list[int]] = {}
+    of: dict[int, dict[str, int]] = {}
     for index, row in enumerate(content):
+        name = _shown(row, schema)
         for example_id in row["example_ids"]:
-            of.setdefault(example_id, []).append(index)
-    for example_id, indices in of.items():
-        _refuse_doubles(example_id, [items[index].name for index in indices])
-    # Answers to masks do not depend on a rule: their keys are those of the releases before.
-    key = content_key({"order": content, **rule} if rule else content)
-    return Request(items, {one: tuple(indices) for one, indices in of.items()}, key)
+            if name in of.setdefault(example_id, {}):
+                raise UserError(
+                    "a job requests the same answer twice for one example",
+                    got=f"{name}, example {example_id}",
+                )
+            of[example_id][name] = index
+    return Request(
+        items,
+        pa.Table.from_pylist(content, pa.schema(_names(schema))),
+        {example_id: tuple(indices.values()) for example_id, indices in of.items()},
+        content_key({"request": content, **rule}),
+    )
 
 
-def _typed(rows: pa.Table) -> pa.Table:
-    """The rows in the columns' types; nulls have no meaning anywhere."""
-    columns = []
-    for name in rows.column_names:
-        try:
-            column = rows[name].combine_chunks().cast(_TYPES[name])
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-            raise UserError(
-                "a column of the job's query has the wrong type",
-                got=f"{name}: {rows[name].type}",
-                allowed=f"{_TYPES[name]}",
-            ) from error
-        if column.null_count or (pa.types.is_list(column.type) and column.flatten().null_count):
-            raise UserError("a column of the job's query holds nulls", got=name)
-        columns.append(column)
-    return pa.table(columns, names=rows.column_names)
+def _column(rows: pa.Table, field: pa.Field) -> pa.Array:
+    """A column in its type; null throughout where the query leaves out one that may be null."""
+    if field.name not in rows.column_names:
+        if field.nullable:
+            return pa.nulls(len(rows), field.type)
+        raise UserError(f"the job's query lacks the column {field.name}", got=", ".join(rows.column_names))
+    try:
+        column = rows[field.name].combine_chunks().cast(field.type)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise UserError(
+            "a column of the job's query has the wrong type",
+            got=f"{field.name}: {rows[field.name].type}",
+            allowed=f"{field.type}",
+        ) from error
+    in_lists = column.flatten().null_count if pa.types.is_list(field.type) else 0
+    if in_lists or (column.null_count and not field.nullable):
+        raise UserError("a column of the job's query holds nulls", got=field.name)
+    if pa.types.is_integer(field.type) and pc.any(pc.less(column, 0)).as_py():
+        raise UserError("a column of the job's query holds negative numbers", got=field.name)
+    return column
 
 
-def _refuse_doubles(example_id: int, names: Iterable[str]) -> None:
-    seen: set[str] = set()
-    for name in names:
-        if name in seen:
-            raise UserError("a job orders a name twice for one example", got=f"{name}, example {example_id}")
-        seen.add(name)
+def _names(schema: pa.Schema) -> list[pa.Field]:
+    """The columns that say what an item is."""
+    return [field for field in schema if not pa.types.is_list(field.type)]
+
+
+def _shown(row: Mapping[str, Any], schema: pa.Schema) -> str:
+    """What an item is, for messages: `criterion random, draw 3, step 5`."""
+    said = [f"{field.name} {row[field.name]}" for field in _names(schema) if row[field.name] is not None]
+    return ", ".join(said) or "no name"

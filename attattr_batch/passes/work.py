@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol, Self, runtime_checkable
+from typing import Protocol, Self
 
 import pyarrow as pa
 
@@ -22,26 +22,24 @@ class Worker(Protocol):
 
 
 class Work(Protocol):
-    """All that a worker needs to start, small enough to send to it (picklable)."""
+    """All that a worker needs to start; small and picklable, because it is sent to the worker."""
 
     def start(self) -> Worker:
         """Loads what the worker needs; called once in the worker's process.
 
         Raises:
-            UserError: no worker of this pass can ever start (a wrong model, say, or one that is not the
-                model that was planned).
+            UserError: no worker of this pass can start, for example because the model is wrong or is not
+                the one that was planned.
         """
 
-
-@runtime_checkable
-class Portable(Protocol):
-    """Work that needs the files of a folder, which can be sent to a machine that lacks them."""
-
     def is_here(self) -> bool:
-        """Whether this machine has the very files."""
+        """Whether this machine has exactly the files that the work needs."""
+        return True
 
     def files(self) -> Sequence[Path]:
-        """The files, on the driver's machine."""
+        """The files on the driver's machine, to be sent to a machine that lacks them."""
+        return ()
 
     def moved(self, folder: Path) -> Self:
         """The same work with the files elsewhere."""
+        return self

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:  # a single text is attributed without a store
+    from attattr_batch.analysis.examples import AttributedExample
 
 _DIGITS = 9
 
@@ -45,3 +48,22 @@ def head_view_json(
         "attention": rounded[:, np.newaxis].tolist(),
     }
     return json.dumps(document, ensure_ascii=False)
+
+
+def stored_head_view(example: AttributedExample, matrices: NDArray[np.float32]) -> str:
+    """`head_view_json` of an example's stored edges.
+
+    Args:
+        example: From `analysis.examples.find_example`.
+        matrices: Its edges, from `analysis.examples.edge_matrices`.
+    """
+    about = {
+        "run": example.run,
+        "example": example.example_id,
+        "attributed class": example.target,
+        "gold": example.gold,
+        "predicted": example.predicted,
+        "entries": f"attribution of {np.count_nonzero(matrices)} stored edges, the strongest of each head;"
+        " every other entry is 0 here, not in truth",
+    }
+    return head_view_json(matrices, example.tokens, example.segments, about)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,14 +13,18 @@ from sqlalchemy import Connection, Row
 
 from attattr_batch.analysis.catalogue import Job, load_catalogue
 from attattr_batch.errors import UserError, unknown_name
-from attattr_batch.files import data_folder
-from attattr_batch.report.curves import effectiveness_curves, pruning_areas, pruning_curves, trigger_effects
+from attattr_batch.report.curves import (
+    accuracy_drift,
+    effectiveness_curves,
+    pruning_areas,
+    pruning_curves,
+    trigger_effects,
+)
 from attattr_batch.report.heads import head_maps, universality_matrix, universality_scatter
 from attattr_batch.report.layers import completeness, distance_map, nodes_by_layer
+from attattr_batch.report.questions import ask, question
 from attattr_batch.report.theme import Chart
-from attattr_batch.store.database.connection import raw
-from attattr_batch.store.database.sqlfile import SqlFile, load_file
-from attattr_batch.store.writing.builds import present_builds
+from attattr_batch.store.database.sqlfile import SqlFile
 from attattr_batch.store.writing.jobs import table_names
 from attattr_batch.store.writing.runs import list_runs, resolve_run, unlabelled_runs
 
@@ -34,35 +37,27 @@ class Figure:
         name: What it is called in `attattr plot`.
         title: Its heading.
         draw: Makes the chart of the query's rows.
-        by_criterion: Whether it shows one criterion at a time.
-        of_pairs: Whether it shows each run against another.
+        of_pairs: Whether it shows each run against another, by one criterion at a time.
     """
 
     name: str
     title: str
     draw: Callable[[pa.Table], Chart]
-    by_criterion: bool = False
     of_pairs: bool = False
 
     @property
     def query(self) -> SqlFile:
         """Its query, which takes `$runs`, a list of run ids; the header describes the figure."""
-        return _query(self.name)
+        return question(f"figures/{self.name}")
 
 
 FIGURES = {
     figure.name: figure
     for figure in (
-        Figure("heads", "Head importance so far", head_maps),
         Figure("importance", "Head importance", head_maps),
+        Figure("heads", "Head importance so far", head_maps),
         Figure("universality", "Universality of heads", universality_matrix),
-        Figure(
-            "scatter",
-            "Heads of one run against another",
-            universality_scatter,
-            by_criterion=True,
-            of_pairs=True,
-        ),
+        Figure("scatter", "Heads of one run against another", universality_scatter, of_pairs=True),
         Figure("pruning", "Pruning heads", pruning_curves),
         Figure("area", "Area under the pruning curves", pruning_areas),
         Figure("effectiveness", "Effectiveness analysis", effectiveness_curves),
@@ -70,6 +65,7 @@ FIGURES = {
         Figure("triggers", "Trigger patterns", trigger_effects),
         Figure("completeness", "Completeness", completeness),
         Figure("nodes", "Quadrature nodes", nodes_by_layer),
+        Figure("drift", "Drift", accuracy_drift),
     )
 }
 
@@ -85,14 +81,13 @@ def find_figure(name: str) -> Figure:
     return FIGURES[name]
 
 
-def missing_jobs(connection: Connection, figure: Figure) -> list[str]:
-    """Jobs to run before the figure can be drawn."""
-    known = table_names(connection)
-    return [name for name in figure.query.depends if name not in known]
-
-
 def figure_rows(
-    connection: Connection, figure: Figure, run_ids: Sequence[int], path: Path | None = None
+    connection: Connection,
+    figure: Figure,
+    run_ids: Sequence[int],
+    *,
+    criterion: str = "attattr",
+    path: Path | None = None,
 ) -> pa.Table:
     """Rows that the figure is drawn from.
 
@@ -100,54 +95,52 @@ def figure_rows(
         connection: From `Store.read()`.
         figure: The kind.
         run_ids: Runs to show.
+        criterion: Criterion of importance, for a figure that shows one at a time.
         path: The store's file, for commands in messages; None where they are read elsewhere (the report).
 
     Raises:
-        UserError: a job has to be run first, or there is nothing about these runs.
+        UserError: a job has to be run first, or there is nothing about these runs or the criterion.
     """
-    missing = missing_jobs(connection, figure)
+    known = table_names(connection)
+    missing = " ".join(name for name in figure.query.depends if name not in known)
     if missing:
         raise UserError(
             f"figure {figure.name!r} needs what a job makes",
-            got=f"no table {', '.join(missing)} in the store",
-            hint=f"attattr jobs run {' '.join(missing)}{_at(path)}",
+            got=f"no table {missing} in the store",
+            hint=f"attattr jobs run {missing}{_at(path)}",
         )
-    rows = raw(connection).sql(figure.query.query, params={"runs": list(run_ids)}).to_arrow_table()
+    rows = ask(connection, f"figures/{figure.name}", runs=list(run_ids))
     if rows.num_rows == 0:
         raise _nothing_to_draw(connection, figure, run_ids, path)
+    if figure.of_pairs:
+        criteria = sorted(set(rows["criterion"].to_pylist()))
+        if criterion not in criteria:
+            raise unknown_name("criterion", criterion, criteria)
+        rows = rows.filter(pc.field("criterion") == criterion)
     return rows
 
 
 def _nothing_to_draw(
     connection: Connection, figure: Figure, run_ids: Sequence[int], path: Path | None
 ) -> UserError:
+    message = f"there is nothing to draw in figure {figure.name!r} for these runs"
     catalogue = load_catalogue()
     jobs = [catalogue.jobs[name] for name in figure.query.depends if name in catalogue.jobs]
+    if not jobs:
+        return UserError(message, hint=f"attattr status{_at(path)}")
     runs = [run for run in list_runs(connection) if run.run_id in run_ids]
     if figure.of_pairs and (alone := _no_two_alike(jobs, runs)) is not None:
         hint = "attribute a second run of the same architecture, or choose two (`attattr runs` lists them)"
-        message = f"figure {figure.name!r} needs two runs of one architecture"
-        return UserError(message, got=alone, hint=hint)
-    needed = catalogue.with_dependencies([job.name for job in jobs]) if jobs else []
-    lacking = [why for job in needed if (why := job.without_rows(runs)) is not None]
-    builds = present_builds(connection)
-    unbuilt = [job.name for job in jobs if any((job.name, run.run_id) not in builds for run in runs)]
-    names = " ".join(unbuilt or [job.name for job in jobs])
-    build = f"attattr jobs run {names}{_at(path)}"
-    if lacking:
-        hint = f"attribute them with `--target both` (gold needs labels), then {build}"
-    elif unbuilt:
-        hint = build
-    elif not jobs:
-        hint = f"attattr status{_at(path)}"
-    elif unlabelled := unlabelled_runs(connection, run_ids):
-        lacking = [f"runs without gold labels: {', '.join(unlabelled)}"]
-        hint = "choose runs of labelled rows, or attribute rows that have labels"
-    else:
-        lacking = [f"{names} built, with no row about these runs"]
-        hint = f"`attattr jobs show {jobs[0].name}` says what its rows are"
-    message = f"there is nothing to draw in figure {figure.name!r} for these runs"
-    return UserError(message, got="; ".join(lacking) or None, hint=hint)
+        return UserError(f"figure {figure.name!r} needs two runs of one architecture", got=alone, hint=hint)
+    names = [job.name for job in jobs]
+    build = f"attattr jobs run {' '.join(names)}{_at(path)}"
+    unlabelled = unlabelled_runs(connection, run_ids)
+    for job in catalogue.with_dependencies(names):
+        if (why := job.without_rows(runs, unlabelled)) is not None:
+            hint = f"choose runs of labelled rows, attributed with `--target both`, then {build}"
+            return UserError(message, got=why, hint=hint)
+    hint = f"{build}; where that changes nothing, `attattr jobs show {names[0]}` says what its rows are"
+    return UserError(message, hint=hint)
 
 
 def _no_two_alike(jobs: Sequence[Job], runs: Sequence[Row[Any]]) -> str | None:
@@ -163,24 +156,11 @@ def _at(path: Path | None) -> str:
     return "" if path is None else f" --db {path}"
 
 
-def with_criterion(rows: pa.Table, criterion: str) -> pa.Table:
-    """The rows about one criterion.
-
-    Raises:
-        UserError: there are none.
-    """
-    known = sorted(set(rows["criterion"].to_pylist()))
-    if criterion not in known:
-        raise unknown_name("criterion", criterion, known)
-    return rows.filter(pc.field("criterion") == criterion)
-
-
 def chosen_runs(connection: Connection, names: Sequence[str]) -> list[int]:
     """Ids of the runs named, or of every run.
 
     Raises:
-        StoreError: there is no such run.
-        UserError: the store holds no run.
+        UserError: there is no such run, or the store holds none.
     """
     if names:
         return [int(resolve_run(connection, name).run_id) for name in names]
@@ -188,8 +168,3 @@ def chosen_runs(connection: Connection, names: Sequence[str]) -> list[int]:
     if not runs:
         raise UserError("the store holds no run yet", hint="attattr run")
     return runs
-
-
-@functools.cache
-def _query(name: str) -> SqlFile:
-    return load_file(data_folder("dashboards") / "figures" / f"{name}.sql")

@@ -1,20 +1,20 @@
-"""Charts of heads: importance by layer and head, and how alike runs are."""
+"""Charts of heads: importance by layer and head, how alike runs are, one head, the edges of one example."""
 
 from __future__ import annotations
 
 import altair as alt
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from attattr_batch.markup import BLUE, ORANGE
+from attattr_batch.report.palette import BLUE, CRITERION_COLOURS, GREY, IMPORTANCE, ORANGE
 from attattr_batch.report.theme import (
     AMOUNT,
-    CRITERION_COLOURS,
-    GREY,
-    IMPORTANCE,
     Chart,
+    by_criterion,
     inline,
     layer_axis,
+    panels,
+    parts,
+    tooltip,
     unique,
 )
 
@@ -28,24 +28,17 @@ def head_maps(rows: pa.Table) -> Chart:
     Args:
         rows: Columns `run`, `criterion`, `layer`, `head`, `importance`, `n`, `ci_low`, `ci_high`.
     """
-    criteria = [name for name in CRITERION_COLOURS if name in unique(rows, "criterion")]
-    maps = [
-        head_map(
-            rows.filter((pc.field("run") == run) & (pc.field("criterion") == criterion)),
-            f"{run}: {criterion}",
-        )
-        for run in unique(rows, "run")
-        for criterion in criteria
-    ]
-    return alt.concat(*maps, columns=len(criteria), spacing=14).resolve_scale(color="independent")
+    rows = by_criterion(rows)
+    maps = [head_map(part, run, criterion) for run, criterion, part in parts(rows, "run", "criterion")]
+    columns = len(unique(rows, "criterion"))
+    return alt.concat(*maps, columns=columns, spacing=14).resolve_scale(color="independent")
 
 
-def head_map(rows: pa.Table, title: str) -> alt.Chart:
+def head_map(rows: pa.Table, run: str, criterion: str) -> alt.Chart:
     """Layer x head map of one run and criterion; columns as for `head_maps`."""
-    n_heads, n_layers = (1 + max(rows[name].to_pylist(), default=0) for name in ("head", "layer"))
-    value = IMPORTANCE[next(iter(rows["criterion"].to_pylist()), "attattr")]
     width, height = (
-        min(max(size * _MAP_PX_PER_HEAD, _MAP_PX[0]), _MAP_PX[1]) for size in (n_heads, n_layers)
+        min(max(_MAP_PX_PER_HEAD * (1 + max(rows[name].to_pylist(), default=0)), _MAP_PX[0]), _MAP_PX[1])
+        for name in ("head", "layer")
     )
     legend = alt.Legend(
         orient="bottom",
@@ -56,21 +49,22 @@ def head_map(rows: pa.Table, title: str) -> alt.Chart:
         labelOverlap="greedy",  # few heads make a short scale
         labelSeparation=4,
     )
+    unit, scale = IMPORTANCE[criterion], alt.Scale(scheme=AMOUNT)
     return (
-        alt.Chart(inline(rows), title=title)
+        alt.Chart(inline(rows), title=f"{run}: {criterion}")
         .mark_rect()
         .encode(
             x=alt.X("head:O", title="head", axis=alt.Axis(labelAngle=0, labelOverlap=True)),
             y=layer_axis(),
-            color=alt.Color("importance:Q", title=value, scale=alt.Scale(scheme=AMOUNT), legend=legend),
-            tooltip=[
-                "layer:O",
-                "head:O",
-                alt.Tooltip("importance:Q", title=value, format=".4g"),
-                alt.Tooltip("ci_low:Q", format=".4g"),
-                alt.Tooltip("ci_high:Q", format=".4g"),
-                alt.Tooltip("n:Q", title="examples"),
-            ],
+            color=alt.Color("importance:Q", title=unit, scale=scale, legend=legend),
+            tooltip=tooltip(
+                layer="",
+                head="",
+                importance=(".4g", unit),
+                ci_low=".4g",
+                ci_high=".4g",
+                n=("", "examples"),
+            ),
         )
         .properties(width=width, height=height)
     )
@@ -83,8 +77,7 @@ def universality_matrix(rows: pa.Table) -> Chart:
         rows: Columns `run_a`, `run_b`, `criterion`, `pearson`, `spearman`, `topk_jaccard`, `n_heads`,
             `ci_low`, `ci_high`.
     """
-    runs, criteria = unique(rows, "run_a"), unique(rows, "criterion")
-    order = [name for name in CRITERION_COLOURS if name in criteria]
+    runs = unique(rows, "run_a")
     base = alt.Chart().encode(
         x=alt.X("run_b:N", title="run", sort=runs, axis=alt.Axis(labelAngle=-45)),
         y=alt.Y("run_a:N", title="run", sort=runs),
@@ -93,28 +86,20 @@ def universality_matrix(rows: pa.Table) -> Chart:
     scale = alt.Scale(domain=[-1, 0, 1], range=[ORANGE, "#f7f7f7", BLUE])
     cells = base.mark_rect().encode(
         color=alt.Color("pearson:Q", title="Pearson's r over heads", scale=scale),
-        tooltip=[
-            "run_a:N",
-            "run_b:N",
-            alt.Tooltip("pearson:Q", format=".3f"),
-            alt.Tooltip("ci_low:Q", title="95 % from", format=".3f"),
-            alt.Tooltip("ci_high:Q", title="to", format=".3f"),
-            alt.Tooltip("spearman:Q", format=".3f"),
-            alt.Tooltip("topk_jaccard:Q", title="top-k overlap", format=".2f"),
-            alt.Tooltip("n_heads:Q", title="heads"),
-        ],
+        tooltip=tooltip(
+            run_a="",
+            run_b="",
+            **dict.fromkeys(("pearson", "ci_low", "ci_high", "spearman"), ".3f"),
+            topk_jaccard=(".2f", "top-k overlap"),
+            n_heads=("", "heads"),
+        ),
     )
-    dark = "abs(datum.pearson) > 0.6"
+    light_on_dark = alt.condition("abs(datum.pearson) > 0.6", alt.value("#ffffff"), alt.value("#1b1b1f"))
     numbers = base.mark_text(fontSize=11).encode(
-        text=alt.Text("pearson:Q", format=".2f"),
-        color=alt.condition(dark, alt.value("#ffffff"), alt.value("#1b1b1f")),
+        text=alt.Text("pearson:Q", format=".2f"), color=light_on_dark
     )
     side = max(120, 38 * len(runs))
-    return (
-        alt.LayerChart(layer=[cells, numbers], data=inline(rows))
-        .properties(width=side, height=side)
-        .facet(facet=alt.Facet("criterion:N", title=None, sort=order), columns=2)
-    )
+    return panels(by_criterion(rows), [cells, numbers], "criterion", width=side, height=side)
 
 
 def universality_scatter(rows: pa.Table) -> Chart:
@@ -124,62 +109,49 @@ def universality_scatter(rows: pa.Table) -> Chart:
         rows: Columns `criterion` (one alone), `run_a`, `run_b`, `layer`, `head`, `importance_a`,
             `importance_b`, `pearson`.
     """
-    value = IMPORTANCE[next(iter(rows["criterion"].to_pylist()), "attattr")]
-    pairs = list(dict.fromkeys(zip(*(rows[name].to_pylist() for name in ("run_a", "run_b")), strict=True)))
-    panels = [_pair_panel(rows, run_a, run_b) for run_a, run_b in pairs]
-    return alt.concat(*panels, columns=min(3, len(panels)), spacing=18, title=f"{value}, a point a head")
+    unit = IMPORTANCE[rows["criterion"][0].as_py()]
+    drawn = [
+        _pair_panel(part, run_a, run_b)
+        for run_a, run_b, part in parts(rows, "run_a", "run_b")
+        if part.num_rows  # of two runs one is always the first
+    ]
+    return alt.concat(*drawn, columns=min(3, len(drawn)), spacing=18, title=f"{unit}, a point a head")
 
 
 def _pair_panel(rows: pa.Table, run_a: str, run_b: str) -> alt.Chart:
-    part = rows.filter((pc.field("run_a") == run_a) & (pc.field("run_b") == run_b))
-    pearson = part["pearson"][0].as_py()
+    pearson = rows["pearson"][0].as_py()
     title = "r undefined: all heads alike" if pearson is None else f"Pearson's r = {pearson:.2f}"
+    axis, scale = alt.Axis(tickCount=4), alt.Scale(padding=8)
+    layers = alt.Scale(scheme=AMOUNT)
     return (
-        alt.Chart(inline(part), title=alt.TitleParams(title, fontWeight="normal"))
+        alt.Chart(inline(rows), title=alt.TitleParams(title, fontWeight="normal"))
         .mark_circle(size=55, opacity=0.85, stroke=GREY, strokeWidth=0.5)
         .encode(
-            x=alt.X(
-                "importance_a:Q", title=f"in {run_a}", axis=alt.Axis(tickCount=4), scale=alt.Scale(padding=8)
-            ),
-            y=alt.Y(
-                "importance_b:Q", title=f"in {run_b}", axis=alt.Axis(tickCount=4), scale=alt.Scale(padding=8)
-            ),
-            color=alt.Color(
-                "layer:Q", title="layer", scale=alt.Scale(scheme=AMOUNT), legend=alt.Legend(tickMinStep=1)
-            ),
-            tooltip=[
-                "layer:O",
-                "head:O",
-                alt.Tooltip("importance_a:Q", title=run_a, format=".4g"),
-                alt.Tooltip("importance_b:Q", title=run_b, format=".4g"),
-            ],
+            x=alt.X("importance_a:Q", title=f"in {run_a}", axis=axis, scale=scale),
+            y=alt.Y("importance_b:Q", title=f"in {run_b}", axis=axis, scale=scale),
+            color=alt.Color("layer:Q", title="layer", scale=layers, legend=alt.Legend(tickMinStep=1)),
+            tooltip=tooltip(layer="", head="", importance_a=(".4g", run_a), importance_b=(".4g", run_b)),
         )
         .properties(width=180, height=180)
     )
 
 
-def head_distribution(rows: pa.Table, title: str) -> alt.Chart:
+def head_distribution(rows: pa.Table) -> alt.Chart:
     """Histogram of one head's largest attribution over examples, by the class predicted.
 
     Args:
         rows: Columns `low` and `high` (ends of the bin), `predicted` (name of the class), `n` (examples).
-        title: Title of the chart.
     """
     colours = alt.Scale(range=[colour for name, colour in CRITERION_COLOURS.items() if name != "random"])
     return (
-        alt.Chart(inline(rows), title=title)
+        alt.Chart(inline(rows), title="Largest attribution over examples")
         .mark_bar()
         .encode(
             x=alt.X("low:Q", bin="binned", title="max Attr of the head (probability)"),
             x2="high:Q",
             y=alt.Y("n:Q", title="examples", stack="zero"),
             color=alt.Color("predicted:N", title="predicted class", scale=colours),
-            tooltip=[
-                alt.Tooltip("low:Q", title="from", format=".4g"),
-                alt.Tooltip("high:Q", title="to", format=".4g"),
-                "predicted:N",
-                alt.Tooltip("n:Q", title="examples"),
-            ],
+            tooltip=tooltip(low=(".4g", "from"), high=(".4g", "to"), predicted="", n=("", "examples")),
         )
         .properties(width=360, height=200)
     )
@@ -199,20 +171,17 @@ def edge_map(rows: pa.Table, tokens: list[str], title: str) -> alt.Chart:
         {"query": names[row["query_pos"]], "key": names[row["key_pos"]], "attr": row["attr"]}
         for row in rows.to_pylist()
     ]
-    axis = alt.Axis(labelAngle=-60, labelLimit=130, labelOverlap=False)
+    places = alt.Scale(domain=names)
+    below = alt.Axis(labelAngle=-60, labelLimit=130, labelOverlap=False)
+    left = alt.Axis(labelOverlap=False)
     return (
         alt.Chart(alt.Data(values=cells), title=title)
         .mark_rect()
         .encode(
-            x=alt.X("key:N", title="key (attended)", scale=alt.Scale(domain=names), axis=axis),
-            y=alt.Y(
-                "query:N",
-                title="query (attending)",
-                scale=alt.Scale(domain=names),
-                axis=alt.Axis(labelOverlap=False),
-            ),
+            x=alt.X("key:N", title="key (attended)", scale=places, axis=below),
+            y=alt.Y("query:N", title="query (attending)", scale=places, axis=left),
             color=alt.Color("attr:Q", title="attribution", scale=alt.Scale(scheme=AMOUNT)),
-            tooltip=["query:N", "key:N", alt.Tooltip("attr:Q", title="attribution", format=".4g")],
+            tooltip=tooltip(query="", key="", attr=(".4g", "attribution")),
         )
         .properties(width=alt.Step(17), height=alt.Step(17))
     )

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from attattr_batch.markup import BLUE, ORANGE, escape
+from attattr_batch.markup import escape
+from attattr_batch.report.palette import BLUE, ORANGE
 
 _MOST_TOKENS = 24
 _FAINTEST = 0.02

@@ -1,43 +1,25 @@
-"""How charts look: colours that the colour-blind tell apart, names and units, light and dark.
+"""How charts look: fonts and grounds for light and dark pages, and the parts that charts share.
 
-Charts carry no look of their own beyond the colours of criteria; `themed` gives a finished chart its fonts
-and background. The dashboard leaves that to Streamlit, which knows whether the page is dark.
+A chart carries no look of its own but the colours of criteria; `themed` gives a finished chart its fonts and
+background. The dashboard leaves that to Streamlit, which knows whether the page is dark.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import altair as alt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from attattr_batch.choices import Theme
-from attattr_batch.markup import BLUE, ORANGE
+from attattr_batch.report.palette import CRITERION_COLOURS
 
 Chart = alt.Chart | alt.LayerChart | alt.FacetChart | alt.ConcatChart | alt.HConcatChart | alt.VConcatChart
 
-# Okabe and Ito's palette, less the two colours that are hard to see on white or on black.
-CRITERION_COLOURS: Final = {
-    "attattr": BLUE,
-    "taylor": "#E69F00",
-    "taylor_normalised": "#56B4E9",
-    "taylor_released": ORANGE,
-    "accuracy_difference": "#009E73",
-    "attention": "#CC79A7",
-    "random": "#8C8C8C",
-}
-GREY: Final = CRITERION_COLOURS["random"]
 AMOUNT: Final = "viridis"
-
-IMPORTANCE: Final = {
-    "attattr": "mean of max Attr (probability)",
-    "taylor": "mean Taylor score (nats)",
-    "taylor_normalised": "mean Taylor score (share of its layer's norm)",
-    "taylor_released": "mean Taylor score as released (share of its layer's norm)",
-    "accuracy_difference": "accuracy lost without it (share)",
-    "attention": "mean confidence of attention",
-    "random": "random number (control)",
-}
+"""Colour scheme of quantities."""
 
 _INK: Final = {"light": ("#1b1b1f", "#d8d8e0", "#ffffff"), "dark": ("#e8e8ee", "#44444e", "#16161a")}
 
@@ -81,9 +63,53 @@ def inline(rows: pa.Table) -> alt.Data:
     return alt.Data(values=rows.to_pylist())
 
 
-def criterion_colour(criteria: list[str]) -> alt.Color:
-    """Colour by criterion: each its own in every chart; the legend lists those that occur."""
-    known = [name for name in CRITERION_COLOURS if name in criteria]
+def tooltip(**columns: str | tuple[str, str]) -> list[alt.Tooltip]:
+    """What shows while the pointer rests on a mark: columns, each with its number format and its title.
+
+    For example `tooltip(run="", accuracy=".1%", n=("", "answers"))`. Without a format a value shows as it
+    is; without a title its column's name stands for one.
+    """
+    shown = []
+    for column, given in columns.items():
+        number_format, title = given if isinstance(given, tuple) else (given, _TITLES.get(column, column))
+        kind = {"type": "quantitative", "format": number_format} if number_format else {"type": "nominal"}
+        shown.append(alt.Tooltip(field=column, title=title, **kind))
+    return shown
+
+
+_TITLES: Final = {"ci_low": "from", "ci_high": "to"}
+
+
+def panels(rows: pa.Table, layers: Sequence[alt.Chart], by: str = "run", **size: Any) -> alt.FacetChart:
+    """The layers drawn once for each value of the column `by`, two panels to a row of the page.
+
+    Args:
+        rows: Rows of all panels, which are in the order in which the values come first.
+        layers: Charts without data, drawn over each other.
+        by: Column that tells the panels apart.
+        **size: Properties of a panel: `width`, `height`.
+    """
+    panel = alt.LayerChart(layer=layers, data=inline(rows)).properties(**size)
+    return panel.facet(facet=alt.Facet(f"{by}:N", title=None, sort=unique(rows, by)), columns=2)
+
+
+def parts(rows: pa.Table, first: str, second: str) -> Iterator[tuple[str, str, pa.Table]]:
+    """Every pair of a value of one column and a value of another, with its rows: possibly none."""
+    for one in unique(rows, first):
+        for other in unique(rows, second):
+            yield one, other, rows.filter((pc.field(first) == one) & (pc.field(second) == other))
+
+
+def by_criterion(rows: pa.Table) -> pa.Table:
+    """The rows, those of the paper's criterion first: in the order of every legend."""
+    order = [*CRITERION_COLOURS]
+    places = [order.index(criterion) for criterion in rows["criterion"].to_pylist()]
+    return rows.take(sorted(range(len(places)), key=places.__getitem__))
+
+
+def criterion_colour(rows: pa.Table) -> alt.Color:
+    """Colour by criterion: each has its own in every chart; the legend lists those that occur."""
+    known = unique(by_criterion(rows), "criterion")
     scale = alt.Scale(domain=known, range=[CRITERION_COLOURS[name] for name in known])
     # Full strength in the legend, whatever the opacity of the marks.
     return alt.Color("criterion:N", title="criterion", scale=scale, legend=alt.Legend(symbolOpacity=1))
@@ -92,11 +118,6 @@ def criterion_colour(criteria: list[str]) -> alt.Color:
 def layer_axis() -> alt.Y:
     """Layers as rows, layer 0 at the bottom."""
     return alt.Y("layer:O", title=["layer", "(0 = input)"], sort="descending")
-
-
-def by_run(rows: pa.Table) -> alt.Facet:
-    """A panel for each run, in the order of the rows."""
-    return alt.Facet("run:N", title=None, sort=unique(rows, "run"))
 
 
 def unique(rows: pa.Table, column: str) -> list[Any]:

@@ -1,7 +1,7 @@
-"""The driver: the one writer. Hands out chunks, commits what comes back, retries, bisects, quarantines.
+"""The driver, the only writer: hands out chunks, commits what comes back, retries, halves and quarantines.
 
-Whatever happens to workers, or to this process, an example's rows are in the store exactly once or not at
-all: the ledger decides (see `store.ingest`), so a chunk may safely be computed again.
+Whatever happens to workers or to this process, an example's rows are in the store exactly once or not at all.
+The ledger decides that (see `store.writing.ingest`), so a chunk may safely be computed again.
 """
 
 from __future__ import annotations
@@ -13,27 +13,27 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from attattr_batch.data.records import Chunk
-from attattr_batch.errors import TerminalError
-from attattr_batch.runtime.executors import ChunkOutcome, Executor, Failed, Finished, Lost
+from attattr_batch.errors import BadFactsError, TerminalError
+from attattr_batch.runtime.executors import Executor, Failed, Finished, Lost
+from attattr_batch.runtime.executors.outcomes import shown_ids
+from attattr_batch.runtime.staging import Stage
 from attattr_batch.store.database.connection import Store
 from attattr_batch.store.writing.ingest import ChunkFacts, Failure, commit_chunks, record_failures
-from attattr_batch.store.writing.rows import BadFactsError
 
 log = logging.getLogger(__name__)
 
 ATTEMPTS = 2
-"""Attempts of a single example, alone, before it is quarantined."""
+"""Attempts of a single example before it is quarantined."""
 
 FAILED_ALIKE = 8
-"""Examples that fail in the same way, with none committed, after which the shortest one decides."""
+"""If so many examples fail in the same way and none is committed, the shortest one decides."""
 
 _WAIT_S = 1.0
-_SHOWN_IDS = 8
 
 
 @dataclass
 class Progress:
-    """How far a pass is; handed to the reporter after every change.
+    """How far a pass is; given to the reporter after every change.
 
     Attributes:
         total: Examples of the pass.
@@ -42,7 +42,7 @@ class Progress:
         newly_committed: Examples committed by this call.
         newly_quarantined: Examples that failed every attempt in this call.
         started: `time.monotonic()` at the start.
-        title: What the pass is, for people: unique in its store.
+        title: What the pass is, for people; unique in its store.
     """
 
     total: int
@@ -53,28 +53,63 @@ class Progress:
     started: float = field(default_factory=time.monotonic)
     title: str = ""
 
+    def commit(self, count: int, newly: int) -> None:
+        """Counts examples that are now committed, `newly` of them by this call."""
+        self.committed += count
+        self.newly_committed += newly
+
     def quarantine(self, count: int = 1) -> None:
         """Counts examples that have failed every attempt."""
         self.quarantined += count
         self.newly_quarantined += count
 
     @property
+    def settled(self) -> int:
+        """Examples that are committed or quarantined."""
+        return self.committed + self.quarantined
+
+    @property
     def seconds(self) -> float:
         """Seconds since the start."""
         return time.monotonic() - self.started
+
+    @property
+    def rate(self) -> float:
+        """Examples committed per second by this call."""
+        return self.newly_committed / self.seconds if self.newly_committed else 0.0
+
+    def counts(self) -> dict[str, float]:
+        """What the log in JSON and the metrics file say."""
+        return {
+            "examples": self.total,
+            "committed": self.committed,
+            "quarantined": self.quarantined,
+            "examples_per_second": self.rate,
+        }
 
 
 Reporter = Callable[[Progress], None]
 
 
 class Driver:
-    """Executes the pending chunks of one pass."""
+    """Computes the pending chunks of one pass.
 
-    def __init__(self, store: Store, pass_id: int, executor: Executor, report: Reporter):
+    Args:
+        store: Where results go.
+        pass_id: The pass.
+        executor: Where chunks are computed.
+        report: Told after every commit how far the pass is.
+        stage: Where workers leave results that they do not return.
+    """
+
+    def __init__(
+        self, store: Store, pass_id: int, executor: Executor, report: Reporter, stage: Stage | None = None
+    ):
         self._store = store
         self._pass_id = pass_id
         self._executor = executor
         self._report = report
+        self._stage = stage
         self._queue: deque[Chunk] = deque()
         self._in_flight = 0
         self._shown: set[str] = set()
@@ -86,8 +121,8 @@ class Driver:
 
         Raises:
             UserError: no worker can start, or the store cannot be written. What is committed stays.
-            TerminalError: nothing is committed, now or earlier, and the first examples and the shortest fail
-                alike; or what no example would escape, rows that do not fit their tables among it.
+            TerminalError: every example would fail. Either nothing is committed, now or earlier, and the
+                first examples and the shortest failed alike, or a worker's rows do not fit their tables.
         """
         self._progress = progress
         self._queue.extend(chunks)
@@ -97,9 +132,13 @@ class Driver:
             outcomes = self._executor.wait(_WAIT_S)
             self._in_flight -= len(outcomes)
             self._hand_out()  # workers go on while their results are committed
+            if self._stage is not None:
+                outcomes = [self._stage.fetch(outcome) for outcome in outcomes]
             self._commit([outcome for outcome in outcomes if isinstance(outcome, Finished)])
             for outcome in outcomes:
-                self._mind(outcome)
+                if not isinstance(outcome, Finished):
+                    self._show(outcome)
+                    self._retry(outcome)
             self._report(progress)
         return progress
 
@@ -108,26 +147,18 @@ class Driver:
             self._executor.submit(self._queue.popleft())
             self._in_flight += 1
 
-    def _mind(self, outcome: ChunkOutcome) -> None:
-        match outcome:
-            case Failed(chunk=chunk):
-                self._show_once(outcome)
-                self._again(chunk, outcome.kind, outcome.message, outcome.detail)
-            case Lost(chunk=chunk):
-                self._show_once(outcome)
-                self._after_loss(chunk, outcome.message)
-
     def _commit(self, finished: Sequence[Finished]) -> None:
         results = commit_chunks(self._store, [self._facts(one) for one in finished])
         for one, result in zip(finished, results, strict=True):
-            if isinstance(result, BadFactsError):
-                if not result.example_ids:  # wrong whatever the example: a fault of ours, not of the data
-                    raise TerminalError(str(result)) from result
-                self._again(one.chunk, type(result).__name__, str(result), "")
-            else:
-                # Another driver may have committed some of them; they are done all the same.
-                self._progress.committed += len(result.committed)
-                self._progress.done += len(one.chunk.examples)
+            if not isinstance(result, BadFactsError):
+                # Another driver may have committed some of the examples; they are done all the same.
+                self._progress.commit(len(one.chunk.examples), newly=len(result.committed))
+            elif result.example_ids:
+                self._retry(Failed(one.chunk, type(result).__name__, str(result), "", one.worker))
+            else:  # wrong whatever the example is: a fault of the program, not of the data
+                raise TerminalError(str(result)) from result
+            if self._stage is not None and one.staged is not None:
+                self._stage.delete(one.staged)
 
     def _facts(self, finished: Finished) -> ChunkFacts:
         chunk = finished.chunk
@@ -140,64 +171,66 @@ class Driver:
             seconds=finished.seconds,
         )
 
-    def _show_once(self, outcome: Failed | Lost) -> None:
-        """Logs what happened on a worker; the same again only in detail, for it may meet every chunk."""
-        kind = outcome.kind if isinstance(outcome, Failed) else "WorkerLost"
-        ids = outcome.chunk.example_ids
-        shown = ", ".join(map(str, ids[:_SHOWN_IDS])) + (", ..." if len(ids) > _SHOWN_IDS else "")
-        facts = {"kind": kind, "worker": outcome.worker, "example_ids": ids, "error": outcome.message}
-        level = logging.DEBUG if kind in self._shown else logging.WARNING
-        text = "%s on %s, examples %s: %s"
-        log.log(level, text, kind, outcome.worker, shown, outcome.message, extra={"facts": facts})
-        if isinstance(outcome, Failed):
+    def _show(self, outcome: Failed | Lost) -> None:
+        """Logs what happened on a worker; the same kind again only in detail, as every chunk may meet it."""
+        facts = {
+            "kind": outcome.kind,
+            "worker": outcome.worker,
+            "example_ids": outcome.chunk.example_ids,
+            "error": outcome.message,
+        }
+        where = f"{outcome.kind} on {outcome.worker}, examples {shown_ids(outcome.chunk)}"
+        level = logging.DEBUG if outcome.kind in self._shown else logging.WARNING
+        log.log(level, "%s: %s", where, outcome.message, extra={"facts": facts})
+        if outcome.detail:
             log.debug("%s", outcome.detail)
-        self._shown.add(kind)
+        self._shown.add(outcome.kind)
 
-    def _after_loss(self, chunk: Chunk, message: str) -> None:
-        """Tries a chunk whose worker was lost once more as it is: most often the machine was at fault.
+    def _retry(self, outcome: Failed | Lost) -> None:
+        """Halves a failed chunk; a single example gets a second attempt, then quarantine.
 
-        A chunk in one piece also keeps its numbers to the last bit, which depend on the batch's shape.
+        A chunk whose worker was lost is tried again whole first: most often the machine was at fault. In one
+        piece the chunk also keeps its numbers to the last bit, which depend on the shape of the batch.
         """
-        if len(chunk.examples) > 1 and chunk.attempt == 0:
-            self._queue.appendleft(Chunk(chunk.examples, attempt=1))
-        elif len(chunk.examples) > 1:
-            # The halves have had their second attempt with the whole.
-            halves = [Chunk(half.examples, min(1, len(half.examples) - 1)) for half in chunk.halves()]
+        chunk, lost, several = outcome.chunk, isinstance(outcome, Lost), len(outcome.chunk.examples) > 1
+        if (lost or not several) and chunk.attempt + 1 < ATTEMPTS:
+            self._queue.appendleft(Chunk(chunk.examples, chunk.attempt + 1))
+        elif several:
+            # The halves of a lost chunk have had their second attempt with the whole; single examples get
+            # two of their own.
+            halves = [Chunk(half.examples, int(lost and len(half.examples) > 1)) for half in chunk.halves()]
             self._queue.extendleft(reversed(halves))
         else:
-            self._again(chunk, "WorkerLost", message, "")
+            self._quarantine(outcome)
+            self._consider_giving_up(outcome)
 
-    def _again(self, chunk: Chunk, kind: str, message: str, detail: str) -> None:
-        """Bisects a failed chunk; a failed single example gets another attempt, then quarantine."""
-        if len(chunk.examples) > 1:
-            self._queue.extendleft(reversed(chunk.halves()))
-            return
-        attempts = chunk.attempt + 1
-        if attempts < ATTEMPTS:
-            self._queue.appendleft(Chunk(chunk.examples, attempts))
-            return
+    def _quarantine(self, outcome: Failed | Lost) -> None:
         failure = Failure(
-            example_id=chunk.example_ids[0], kind=kind, message=message, detail=detail, attempts=attempts
+            example_id=outcome.chunk.example_ids[0],
+            error=outcome.kind,
+            message=outcome.message,
+            detail=outcome.detail,
+            attempts=outcome.chunk.attempt + 1,
         )
         record_failures(self._store, self._pass_id, [failure])
         self._progress.quarantine()
-        self._consider_giving_up(chunk, kind, message)
 
-    def _consider_giving_up(self, failed: Chunk, kind: str, message: str) -> None:
-        """Spares the rest where nothing succeeds.
+    def _consider_giving_up(self, outcome: Failed | Lost) -> None:
+        """Spares the rest if nothing succeeds.
 
-        Chunks come longest first, so the first failures alone may only say that long examples do not fit.
+        The longest chunks come first, so the first failures alone may only mean that long examples do not
+        fit. Therefore the shortest example is tried before the pass ends.
         """
-        self._failed_alike = self._failed_alike + 1 if kind == self._last_kind else 1
-        self._last_kind = kind
-        hopeless = self._failed_alike >= FAILED_ALIKE and not self._progress.done
-        if hopeless and failed == self._shortest:
+        self._failed_alike = self._failed_alike + 1 if outcome.kind == self._last_kind else 1
+        self._last_kind = outcome.kind
+        hopeless = self._failed_alike >= FAILED_ALIKE and not self._progress.committed
+        if hopeless and outcome.chunk == self._shortest:
             raise TerminalError(
                 f"the first {self._failed_alike - 1} examples and the shortest left all failed alike, so the"
-                f" rest would too: {kind}: {message}\n"
+                f" rest would too: {outcome.kind}: {outcome.message}\n"
                 "  next:    mend the cause, then give the same command with --retry-errors"
             )
-        if failed == self._shortest:
+        if outcome.chunk == self._shortest:
             self._shortest = None
         elif hopeless and self._shortest is None and self._queue:
             *longer, example = self._queue.pop().examples

@@ -1,4 +1,4 @@
-"""Progress on stderr: a bar on a terminal, a line now and then elsewhere."""
+"""Progress on stderr: a bar on a terminal, a log line now and then elsewhere."""
 
 from __future__ import annotations
 
@@ -6,17 +6,9 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    SpinnerColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as RichProgress
 
 from attattr_batch.runtime.driver import Progress, Reporter
@@ -28,7 +20,7 @@ _LINE_EVERY_S = 15.0
 
 
 def stderr_console() -> Console:
-    """A console on stderr, for those who have none yet."""
+    """Returns a console on stderr, for callers that have none."""
     return Console(stderr=True, highlight=False, soft_wrap=True)
 
 
@@ -53,30 +45,22 @@ def reporting(
 
 
 class _Lines:
-    """One log line every quarter of a minute."""
+    """One log line every quarter of a minute, and one at the end of each pass."""
 
     def __init__(self) -> None:
         self._last = time.monotonic()
 
     def __call__(self, progress: Progress) -> None:
-        finished = progress.committed + progress.quarantined >= progress.total
-        if not finished and time.monotonic() - self._last < _LINE_EVERY_S:
+        if progress.settled < progress.total and time.monotonic() - self._last < _LINE_EVERY_S:
             return
         self._last = time.monotonic()
-        fields = _fields(progress)
-        log.info(
-            "%s: %d of %d examples %s %s",
-            progress.title,
-            progress.committed + progress.quarantined,
-            progress.total,
-            fields["rate"],
-            fields["failed"],
-            extra={"facts": {"run": progress.title, **_counts(progress)}},
-        )
+        text = f"{progress.title}: {progress.settled} of {progress.total} examples"
+        facts = {"run": progress.title, **progress.counts()}
+        log.info("%s%s", text, _note(progress), extra={"facts": facts})
 
 
 class _Bars:
-    """A bar while a pass is computed; it stays on the screen when the pass ends."""
+    """A bar for each pass; it stays on the screen when the pass ends."""
 
     def __init__(self, console: Console):
         self._console = console
@@ -86,12 +70,13 @@ class _Bars:
     def __call__(self, progress: Progress) -> None:
         if self._bar is None or progress.title != self._title:
             self.close()
-            self._title, self._bar = progress.title, _bar(self._console)
-            self._task = self._bar.add_task(progress.title, total=progress.total, rate="", failed="")
+            columns = (*RichProgress.get_default_columns(), MofNCompleteColumn(), TimeElapsedColumn())
+            self._bar = RichProgress(*columns, TextColumn("{task.fields[note]}"), console=self._console)
+            self._title = progress.title
+            self._task = self._bar.add_task(progress.title, total=progress.total, note="")
             self._bar.start()
-        done = progress.committed + progress.quarantined
-        self._bar.update(self._task, completed=done, **_fields(progress))
-        if done >= progress.total:
+        self._bar.update(self._task, completed=progress.settled, note=_note(progress))
+        if progress.settled >= progress.total:
             self.close()
 
     def close(self) -> None:
@@ -101,34 +86,6 @@ class _Bars:
             self._bar = None
 
 
-def _counts(progress: Progress) -> dict[str, Any]:
-    rate = progress.newly_committed / progress.seconds if progress.newly_committed else None  # null in JSON
-    return {
-        "examples": progress.total,
-        "committed": progress.committed,
-        "quarantined": progress.quarantined,
-        "examples_per_second": rate,
-    }
-
-
-def _bar(console: Console) -> RichProgress:
-    return RichProgress(
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        TextColumn("[red]{task.fields[failed]}"),
-        console=console,
-    )
-
-
-def _fields(progress: Progress) -> dict[str, Any]:
-    rate = progress.newly_committed / progress.seconds if progress.newly_committed else 0.0
-    return {
-        "rate": f"{rate:.1f}/s" if rate else "",
-        "failed": f"{progress.quarantined} quarantined" if progress.quarantined else "",
-    }
+def _note(progress: Progress) -> str:
+    rate = f", {progress.rate:.1f}/s" if progress.rate else ""
+    return rate + (f", {progress.quarantined} quarantined" if progress.quarantined else "")

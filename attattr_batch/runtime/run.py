@@ -1,16 +1,21 @@
-"""One run from spec to sealed results: plan, register, complete its pass, summarise."""
+"""One run from spec to sealed results: plan it, register it, complete its pass, sum it up."""
 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+import platform
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from importlib.metadata import version
 from pathlib import PurePath
+from typing import Any
 
 from sqlalchemy import Connection, text
 
 from attattr_batch.errors import StoreError, UserError
 from attattr_batch.markup import notebook_table
-from attattr_batch.passes.planning import AttributionPlan, below_chance, plan_attribution, provenance
+from attattr_batch.passes.planning import AttributionPlan, plan_attribution
 from attattr_batch.runtime.driver import Progress, Reporter
 from attattr_batch.runtime.execution import ExecutionSettings, complete_pass
 from attattr_batch.spec import RunSpec
@@ -30,26 +35,28 @@ from attattr_batch.store.writing.runs import (
 
 log = logging.getLogger(__name__)
 
+_VERSIONS = ("attattr-batch", "torch", "transformers", "numpy", "duckdb", "ray", "datasets")
+
 
 @dataclass(frozen=True)
 class RunSummary:
-    """What a run came to.
+    """The state of a run after a call: its row of the view `run_summary`, and what the call did.
 
     Attributes:
         run_id: Number of the run in the store.
         name: Its name.
         n_examples: Examples of the run.
-        committed: Examples committed, now or earlier.
+        committed: Examples committed, by this call or earlier.
         quarantined: Examples that failed every attempt.
         newly_committed: Examples committed by this call.
-        newly_quarantined: Examples that failed every attempt in this call; where nothing is newly committed
+        newly_quarantined: Examples that failed every attempt in this call. If nothing is newly committed
             either, there was nothing to do.
         correct: Committed examples whose predicted label is the gold one.
         labelled: Committed examples with a gold label.
         accuracy: correct / labelled; None without labels.
-        truncated: Committed examples of which tokens were cut to fit the length limit.
-        uncertified: Stored (example, layer, target) rows of an adaptive run that miss what it asks for (see
-            `layer_scores.certified`) even with the largest rule.
+        truncated: Committed examples that lost tokens to the length limit.
+        uncertified: Stored (example, layer, target) rows of an adaptive run that miss its tolerance even with
+            the largest rule (see `layer_scores.certified`).
         worst_completeness_error: Largest absolute completeness error of the run.
         seconds: Wall time of this call's computation.
         resumed: Whether the run was in the store before.
@@ -84,7 +91,7 @@ class RunSummary:
 
 
 def run_spec(spec: RunSpec, store: Store, report: Reporter, *, retry_errors: bool = False) -> RunSummary:
-    """Executes a run, or the rest of it; a complete run is left as it is.
+    """Computes a run, or the rest of it; a complete run is left as it is.
 
     Args:
         spec: The settings.
@@ -99,7 +106,7 @@ def run_spec(spec: RunSpec, store: Store, report: Reporter, *, retry_errors: boo
     plan = plan_attribution(spec)
     for warning in plan.warnings:
         log.warning(warning)
-    tables = plan.tables()  # before the file is held: it takes a while for millions of tokens
+    tables = plan.tables()  # before the file is locked: millions of tokens take a while
     with store.write() as connection:
         known = find_run(connection, plan.run_key)
         if known is not None and known.status == RUNNING:
@@ -111,7 +118,9 @@ def run_spec(spec: RunSpec, store: Store, report: Reporter, *, retry_errors: boo
         log.warning("these settings are run %r already; the name %r is not used", known.name, spec.name)
     try:
         title = record.name if known is None else known.name
-        progress = complete_pass(store, pass_id, title, plan, ExecutionSettings(spec, report, retry_errors))
+        progress = complete_pass(
+            store, pass_id, title, plan, ExecutionSettings(spec.machine, report, retry_errors)
+        )
     except StoreError:
         raise
     except UserError:
@@ -135,30 +144,40 @@ def _record(connection: Connection, plan: AttributionPlan) -> RunRecord:
         n_layers=n_layers,
         n_heads=n_heads,
         n_examples=len(plan.encoded),
-        target=plan.target,
-        quadrature=spec.quadrature,
-        nodes=spec.nodes,
-        tolerance=spec.tolerance,
-        dtype=spec.dtype,
+        targets=plan.work.target,
+        quadrature=spec.method.quadrature,
+        fixed_nodes=spec.method.nodes,
+        tolerance=spec.method.tolerance,
+        dtype=spec.method.dtype,
         tokenizer_key=plan.tokenizer_key,
         # Absolute, so that jobs find the model from wherever they are started.
-        config=spec.model_dump(mode="json") | {"model": plan.source.address},
+        config=spec.flat() | {"model": plan.work.source.address},
         identity=plan.identity,
-        provenance=provenance(plan.work.device),
+        provenance=_provenance(plan.work.device),
     )
 
 
+def _provenance(device: str) -> dict[str, Any]:
+    """What changes speed but not results: versions and machine."""
+    return {
+        "versions": {name: version(name) for name in _VERSIONS},
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "device": device,
+    }
+
+
 def _free_name(connection: Connection, plan: AttributionPlan) -> str:
-    """`task-model`, with the start of the run key behind it where that is taken."""
+    """Returns `task-model`, followed by the start of the run key if that name is taken."""
     name = f"{plan.dataset.task}-{PurePath(plan.spec.model).name}"
     taken = {run.name for run in list_runs(connection)}
     return f"{name}-{plan.run_key[:6]}" if name in taken else name
 
 
 def _forget_unstarted(store: Store, run_id: int, pass_id: int) -> None:
-    """Deletes a run that could not start (weights missing, say): the mended one will want its name.
+    """Deletes a run that could not start (weights missing, say), so that the mended one can have its name.
 
-    Not where another command has taken it up, whose results would have no run any more.
+    A run that another command has resumed stays: that command's results need it.
     """
     with store.write() as connection:
         if count_committed(connection, pass_id) == 0 and not is_taken_up(connection, run_id):
@@ -178,20 +197,20 @@ def _summarise(store: Store, run_id: int, n_labels: int, progress: Progress, *, 
                 "accuracy is below chance: the model's label order may differ from the dataset's;"
                 " set `label_map` in the spec"
             )
-    return RunSummary(
-        run_id=run_id,
-        name=facts.name,
-        n_examples=facts.n_examples,
-        committed=facts.committed,
-        quarantined=facts.quarantined,
-        newly_committed=progress.newly_committed,
-        newly_quarantined=progress.newly_quarantined,
-        correct=facts.correct,
-        labelled=facts.labelled,
-        accuracy=facts.accuracy,
-        truncated=facts.truncated,
-        uncertified=facts.uncertified,
-        worst_completeness_error=facts.worst_completeness_error,
-        seconds=progress.seconds if progress.newly_committed else 0.0,
-        resumed=resumed,
-    )
+    found = {
+        **facts._mapping,
+        "newly_committed": progress.newly_committed,
+        "newly_quarantined": progress.newly_quarantined,
+        "seconds": progress.seconds if progress.newly_committed else 0.0,
+        "resumed": resumed,
+    }
+    return RunSummary(**{one.name: found[one.name] for one in fields(RunSummary)})
+
+
+def below_chance(gold: Sequence[int], correct: int, n_labels: int) -> bool:
+    """Whether accuracy is below that of always answering the rarest label: a sign of permuted labels.
+
+    Where the rows lack a label, because they are few or of one class, nothing can be said.
+    """
+    counts = Counter(gold)
+    return len(counts) == n_labels and correct < min(counts.values())

@@ -1,7 +1,7 @@
-"""Submitting runs as a Ray job: the driver then runs on the cluster's head, and this machine may leave.
+"""Submitting runs to Ray's job server: the driver runs on the cluster's head, and this machine may leave.
 
 The submission id comes from the identity of the runs and the store, so the same work is submitted once,
-however often it is asked for. A job that ended badly is submitted again under the next number (`-2`, `-3`),
+however often it is asked for. A submission that ended badly is made again under the next number (`-2`, `-3`),
 and resumes.
 """
 
@@ -10,7 +10,6 @@ from __future__ import annotations
 import itertools
 import json
 import shlex
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -27,7 +26,7 @@ from attattr_batch.runtime.executors.ray_session import (
     prepare_environment,
     token_refused,
 )
-from attattr_batch.spec import RunSpec
+from attattr_batch.spec import RunSpec, make_spec
 
 _DASHBOARD_PORT = 8265
 _POLL_S = 1.0
@@ -35,24 +34,24 @@ _NO_AGENT = "No available agent"
 _ID_TAKEN = "already exists"
 _AGENT_S = 120.0
 _LOG_REST = 20
-"""Ray gives a log only as a whole: a fetch is followed by a rest of so many times as long as it took."""
+"""Ray gives a log only as a whole, so each fetch is followed by a rest, this many times as long."""
 
 
 @dataclass(frozen=True)
 class Submission:
-    """A job on the cluster.
+    """A Ray submission.
 
     Attributes:
         submission_id: Its id.
-        new: Whether this call submitted it; else it was there.
+        new: Whether this call made it; otherwise it was there.
     """
 
     submission_id: str
     new: bool
 
 
-class Jobs:
-    """The Ray Jobs API of a cluster.
+class JobServer:
+    """A cluster's job server.
 
     Args:
         address: The head's dashboard, `http://head:8265`.
@@ -62,13 +61,10 @@ class Jobs:
     """
 
     def __init__(self, address: str):
-        parts = urlsplit(address)
+        parts, allowed = urlsplit(address), "http://HOST:PORT of the head's dashboard, usually port 8265"
         if parts.scheme not in ("http", "https") or parts.hostname is None:
-            allowed = "http://HOST:PORT of the head's dashboard, usually port 8265"
-            raise UserError("jobs are submitted to a web address", got=address, allowed=allowed)
-        check_reachable(
-            parts.hostname, parts.port or _DASHBOARD_PORT, "the head's dashboard, usually port 8265"
-        )
+            raise UserError("the address must be a web address", got=address, allowed=allowed)
+        check_reachable(parts.hostname, parts.port or _DASHBOARD_PORT, allowed)
         prepare_environment()
         from ray.exceptions import AuthenticationError
         from ray.job_submission import JobSubmissionClient
@@ -78,52 +74,41 @@ class Jobs:
         except AuthenticationError as error:
             raise token_refused(address, error) from error
         except (RuntimeError, ConnectionError, ValueError) as error:
-            hint = "`pip install 'ray[default]'` where Ray's job client is missing"
+            hint = "`pip install 'ray[default]'` if Ray's job client is missing"
             raise UserError(
                 "the cluster's job server cannot be used", got=f"{address}: {first_line(error)}", hint=hint
             ) from error
 
     def submit(self, specs: Sequence[RunSpec], db: Path) -> Submission:
-        """Submits the runs, unless the same are running or done there.
+        """Submits the runs, unless the same runs are there already, running or done.
 
         Args:
-            specs: The runs. Models and data must be found under the same paths here and on the cluster.
+            specs: The runs. Models and data must lie under the same paths here and on the cluster.
             db: The store, as an absolute path on the head.
 
         Raises:
             UserError: a run cannot be planned; nothing was submitted.
         """
         first = submission_id = f"attattr-{_key(specs, db)[:24]}"
-        jobs = {job.submission_id: job for job in self._client.list_jobs()}
-        # A failed job keeps its id. Under the same one, Ray's watch over the failed job, which outlives it
-        # by a second, would find its supervisor gone and report that of the new job.
+        known = {one.submission_id: one.status for one in self._client.list_jobs()}
+        # A failed submission keeps its id. Ray's watch over it outlives it by a second: under the same id it
+        # would find its supervisor gone and report that of the new one.
         for attempt in itertools.count(2):
-            job = jobs.get(submission_id)
-            if job is None:
+            if submission_id not in known:
                 break
-            if not job.status.is_terminal() or job.status == "SUCCEEDED":
+            if not known[submission_id].is_terminal() or known[submission_id] == "SUCCEEDED":
                 return Submission(submission_id, new=False)
             submission_id = f"{first}-{attempt}"
         with tempfile.TemporaryDirectory() as folder:
-            runs = [spec.model_dump(mode="json", exclude_none=True) for spec in specs]
-            (Path(folder) / "spec.yaml").write_text(json.dumps({"runs": runs}, indent=1), encoding="utf-8")
-            command = [
-                "python",
-                "-m",
-                "attattr_batch",
-                "run",
-                "spec.yaml",
-                "--db",
-                str(db),
-                "--address",
-                "auto",
-            ]
-            return Submission(submission_id, new=self._hand_in(submission_id, shlex.join(command), folder))
+            runs = [{key: value for key, value in spec.flat().items() if value is not None} for spec in specs]
+            Path(folder, "spec.yaml").write_text(json.dumps({"runs": runs}, indent=1), encoding="utf-8")
+            command = f"python -m attattr_batch run spec.yaml --db {shlex.quote(str(db))} --address auto"
+            return Submission(submission_id, new=self._hand_in(submission_id, command, folder))
 
     def _hand_in(self, submission_id: str, entrypoint: str, folder: str) -> bool:
-        """Submits, and returns False where another has just done so.
+        """Submits, and returns False if somebody else has just done so.
 
-        A cluster that has just started has a job server before it has anyone to start jobs.
+        A cluster that has just started has a job server before it has an agent that starts commands.
         """
         deadline = time.monotonic() + _AGENT_S
         while True:
@@ -136,39 +121,32 @@ class Jobs:
                 if _ID_TAKEN in str(error):
                     return False
                 if _NO_AGENT not in str(error) or time.monotonic() > deadline:
-                    raise UserError("the cluster does not take the job", got=first_line(error)) from error
+                    raise UserError("the cluster does not take the runs", got=first_line(error)) from error
             time.sleep(_POLL_S)
 
-    def follow(self, submission_id: str, write: Callable[[str], Any] | None = None) -> int:
-        """Writes the job's log as it comes (to stderr), and returns the exit code of `attattr run` there."""
-        write = write or sys.stderr.write
-        # Asked for again and again: Ray's own stream of the log stays open after a job that failed.
-        shown, rested = 0, 0.0
-        while True:
-            job = self._client.get_job_info(submission_id)
-            began, ended = time.monotonic(), job.status.is_terminal()
-            if ended or began >= rested:
-                text = self._client.get_job_logs(submission_id)
-                write(text[shown:])
-                shown, now = len(text), time.monotonic()
-                rested = now + _LOG_REST * (now - began)
-            if ended:
-                break
-            time.sleep(_POLL_S)
+    def follow(self, submission_id: str, write: Callable[[str], Any]) -> int:
+        """Writes the log as it comes, and returns the exit code of `attattr run` on the head."""
+        # Not with Ray's own stream of the log, which stays open after a failure.
+        shown, ended = 0, False
+        while not ended:
+            job, began = self._client.get_job_info(submission_id), time.monotonic()
+            ended = job.status.is_terminal()
+            text = self._client.get_job_logs(submission_id)
+            write(text[shown:])
+            shown = len(text)
+            if not ended:
+                time.sleep(max(_POLL_S, _LOG_REST * (time.monotonic() - began)))
         if job.status == "SUCCEEDED":
             return 0
         if job.driver_exit_code is None or job.driver_exit_code < 0:
-            raise UserError(
-                "the job did not end by itself", got=f"{submission_id}: {job.status}: {job.message}"
-            )
+            got = f"{submission_id}: {job.status}: {job.message}"
+            raise UserError("the command on the head did not end by itself", got=got)
         return int(job.driver_exit_code)
 
 
 def _key(specs: Sequence[RunSpec], db: Path) -> str:
-    from attattr_batch.passes.planning import (
-        plan_attribution,  # with torch: what is refused is refused at once
-    )
+    from attattr_batch.passes.planning import plan_attribution  # imports torch, so not before the address
 
     # The device is the cluster's business, and no part of the identity.
-    plans = [plan_attribution(spec.model_copy(update={"device": "cpu"})) for spec in specs]
+    plans = [plan_attribution(make_spec(spec.flat() | {"device": "cpu"})) for spec in specs]
     return content_key({"runs": [plan.run_key for plan in plans], "db": str(db)})

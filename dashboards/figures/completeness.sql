@@ -1,7 +1,7 @@
 -- name: completeness
 -- description: How exact the attributions are: the sum of a layer's attributions less (F(A) - F(0)), absolute, by layer,
 --   of every attributed class. Bar: the middle 90 % of rows; tick: median; dot: the worst row; dashed: the run's tolerance.
--- depends: layer_scores_stored
+-- depends: layer_scores_dedup
 SELECT
     r.name AS run,
     s.layer,
@@ -11,7 +11,7 @@ SELECT
     greatest(quantile_cont(abs(s.completeness_error), 0.95), 1e-9) AS high,
     greatest(max(abs(s.completeness_error)), 1e-9) AS worst,
     any_value(if(r.quadrature = 'adaptive', r.tolerance, NULL)) AS tolerance
-FROM layer_scores_stored AS s
+FROM layer_scores_dedup AS s
 JOIN runs AS r USING (run_id)
 WHERE list_contains($runs, s.run_id)
 GROUP BY s.run_id, r.name, s.layer

@@ -13,4 +13,5 @@ SELECT
 FROM interaction_distance AS d
 JOIN runs AS r USING (run_id)
 WHERE list_contains($runs, d.run_id) AND d.variant = 'released' AND d.layer IS NOT NULL
-ORDER BY d.run_id, d.layer, link, d.distance
+-- Kinds of link in the order in which they are drawn.
+ORDER BY d.within_segment DESC NULLS LAST, d.run_id, d.layer, d.distance

@@ -3,7 +3,7 @@
 --   is built; until then the means over the examples committed so far stand for the others.
 -- depends: head_summary
 WITH chosen AS (
-    SELECT run_id, name AS run, if(target = 'predicted', 'predicted', 'gold') AS target
+    SELECT run_id, name AS run, if(targets = 'predicted', 'predicted', 'gold') AS target
     FROM runs
     WHERE list_contains($runs, run_id)
 ),

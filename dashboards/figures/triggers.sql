@@ -13,7 +13,7 @@ SELECT
     e.n,
     e.clean,
     e.control,
-    e.pattern AS inserted,
+    e.inserted,
     e.over_control,
     e.ci_low,
     e.ci_high,
@@ -23,6 +23,6 @@ SELECT
     e.p_adjusted
 FROM trigger_effects AS e
 JOIN runs AS r USING (run_id)
-JOIN trigger_patterns AS t USING (run_id, pattern_id)
+JOIN trigger_patterns AS t USING (run_id, pattern)
 WHERE list_contains($runs, e.run_id)
 ORDER BY e.run_id, e.ranking, e.label, e.place

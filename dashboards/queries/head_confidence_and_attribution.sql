@@ -3,5 +3,5 @@
 SELECT r.name AS run, s.layer, s.head, s.attn_confidence AS confidence, s.attr_max AS attribution
 FROM head_summary AS s
 JOIN runs AS r USING (run_id)
-WHERE s.target = if(r.target = 'predicted', 'predicted', 'gold')
+WHERE s.target = if(r.targets = 'predicted', 'predicted', 'gold')
 ORDER BY r.run_id, s.layer, s.head

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import altair as alt
 import pyarrow as pa
 import streamlit as st
 from reading import messages, store_path
 
 from attattr_batch.files import data_folder, distinct_names
-from attattr_batch.markup import BLUE
 from attattr_batch.report.saving import csv_file, flat
-from attattr_batch.report.theme import inline
 from attattr_batch.store.database.sqlfile import load_folder
 from attattr_batch.store.reading.console import QueryResult, query
 
 _MAX_ROWS = 1000
 _DEADLINE_S = 20.0
 _MEMORY_MIB = 1024
-_MARKS = {"bars": alt.Chart.mark_bar, "points": alt.Chart.mark_circle, "line": alt.Chart.mark_line}
+_CHARTS = {"bars": st.bar_chart, "points": st.scatter_chart, "line": st.line_chart}
 
 
 def take_saved() -> None:
@@ -35,9 +32,11 @@ def show(result: QueryResult) -> None:
     st.dataframe(table, hide_index=True, key="result")
     st.download_button("Download CSV", csv_file(table), "result.csv", "text/csv")
     numbers = [
-        name
-        for name, kind in zip(table.column_names, table.schema.types, strict=True)
-        if pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_decimal(kind)
+        field.name
+        for field in table.schema
+        if pa.types.is_floating(field.type)
+        or pa.types.is_integer(field.type)
+        or pa.types.is_decimal(field.type)
     ]
     if not numbers or not table.num_rows:
         return
@@ -45,21 +44,11 @@ def show(result: QueryResult) -> None:
     first, second, third = st.columns(3)
     x = first.selectbox("x", table.column_names, key="x", bind="query-params")
     y = second.selectbox("y", numbers, index=len(numbers) - 1, key="y", bind="query-params")
-    mark = third.selectbox("drawn as", list(_MARKS), key="mark", bind="query-params")
-    kind = "Q" if x in numbers and mark != "bars" else "N"
-    # Two columns alone, under names of ours: a column's name may hold what Vega reads as a path.
-    data = inline(
-        pa.table(
-            {
-                "x": table[x].cast(pa.float64() if kind == "Q" else pa.string()),
-                "y": table[y].cast(pa.float64()),
-            }
-        )
-    )
-    chart = _MARKS[mark](alt.Chart(data), color=BLUE, tooltip=True)
-    st.altair_chart(
-        chart.encode(x=alt.X(f"x:{kind}", title=x, sort=None), y=alt.Y("y:Q", title=y)), key="chart"
-    )
+    mark = third.selectbox("drawn as", list(_CHARTS), key="mark", bind="query-params")
+    kind = pa.float64() if x in numbers and mark != "bars" else pa.string()
+    # Under names of ours: a column's name may hold what Vega reads as a path.
+    data = pa.table({"x": table[x].cast(kind), "y": table[y].cast(pa.float64())})
+    _CHARTS[mark](data, x="x", y="y", x_label=x, y_label=y)
 
 
 saved = {file.name.replace("_", " "): file for file in load_folder(data_folder("dashboards") / "queries")}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import streamlit as st
-from reading import built_criteria, choose_run, messages, show_figure
+from reading import built_criteria, choose_pair, messages, show_figure
 
 runs = st.session_state["chosen"]
 show_figure("universality", [run["run_id"] for run in runs])
@@ -11,13 +11,9 @@ if len(runs) < 2:
     st.info("A scatter needs two runs.")
     st.stop()
 with messages():
-    first, second, third = st.columns(3)
-    with first:
-        run_a = choose_run(runs, "run_a", "one run")
-    with second:
-        run_b = choose_run([run for run in runs if run != run_a], "run_b", "another")
+    run_a, run_b = choose_pair(runs)
     both = run_a["run_id"], run_b["run_id"]
     # Of none the figure says what is missing.
     criteria = built_criteria(*both) or ["attattr"]
-    criterion = third.selectbox("criterion", criteria, key="criterion", bind="query-params")
+    criterion = st.selectbox("criterion", criteria, key="criterion", bind="query-params")
     show_figure("scatter", both, criterion=criterion)

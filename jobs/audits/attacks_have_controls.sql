@@ -5,11 +5,11 @@ WITH answers AS (
     SELECT
         run_id,
         job,
-        split_part(attack, '/', 1) AS pattern,
+        pattern,
         example_id,
-        count(*) FILTER (split_part(attack, '/', 2) = 'pattern') AS patterns,
-        count(*) FILTER (split_part(attack, '/', 2) = 'control') AS controls
-    FROM attack_outcomes
+        count(*) FILTER (NOT control) AS patterns,
+        count(*) FILTER (control) AS controls
+    FROM attacked_answers
     WHERE job IN ('trigger_selection', 'trigger_report')
     GROUP BY ALL
 )

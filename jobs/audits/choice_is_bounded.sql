@@ -3,6 +3,6 @@
 -- depends: trigger_choice, trigger_patterns
 SELECT c.run_id, c.ranking, c.label, count(*) AS chosen, max(c.place) AS last
 FROM trigger_choice AS c
-LEFT JOIN trigger_patterns AS t USING (run_id, pattern_id)
+LEFT JOIN trigger_patterns AS t USING (run_id, pattern)
 GROUP BY c.run_id, c.ranking, c.label
-HAVING max(c.place) <> count(*) - 1 OR count(t.pattern_id) <> count(*) OR bool_or(abs(c.over_control) > 1)
+HAVING max(c.place) <> count(*) - 1 OR count(t.pattern) <> count(*) OR bool_or(abs(c.over_control) > 1)

@@ -4,7 +4,7 @@
 -- grain: run_id, example_id, layer, target
 SELECT s.run_id, s.example_id, s.layer, s.target, s.completeness_error, s.path_error, s.agreement_error,
     s.nodes, s.certified, r.tolerance
-FROM layer_scores_stored AS s
+FROM layer_scores_dedup AS s
 JOIN runs AS r USING (run_id)
 WHERE
     r.quadrature = 'adaptive'

@@ -6,7 +6,7 @@ WITH own AS (
     SELECT s.run_id, count(*) AS n, count(*) FILTER (p.gold = p.predicted) AS correct
     FROM splits AS s
     JOIN predictions AS p USING (run_id, example_id)
-    SEMI JOIN (SELECT run_id, example_id FROM mask_outcomes WHERE job = 'pruned_accuracy') AS m
+    SEMI JOIN (SELECT run_id, example_id FROM masked_answers WHERE job = 'pruned_accuracy') AS m
         ON m.run_id = s.run_id AND m.example_id = s.example_id
     WHERE s.purpose = 'pruning' AND s.part = 'evaluation'
     GROUP BY s.run_id

@@ -2,8 +2,8 @@
 -- description: F(A) of every layer is the probability that the model gives the attributed class.
 -- grain: run_id, example_id, layer, target
 SELECT s.run_id, s.example_id, s.layer, s.target, s.f_full, t.label, c.probabilities
-FROM layer_scores_stored AS s
-JOIN target_scores_stored AS t USING (run_id, example_id, target)
+FROM layer_scores_dedup AS s
+JOIN target_scores_dedup AS t USING (run_id, example_id, target)
 JOIN predictions AS c USING (run_id, example_id)
 JOIN runs AS r USING (run_id)
 WHERE NOT coalesce(

@@ -1,8 +1,8 @@
 -- name: finite_numbers
--- description: No stored number is NaN or infinite.
+-- description: No stored number is NaN or infinite (kept_mass looks at the shares of kept attribution).
 -- grain: table_name and the row
 SELECT 'head_scores' AS table_name, run_id, example_id, layer, head, target
-FROM head_scores_stored
+FROM head_scores_dedup
 WHERE NOT (
     isfinite(attr_max)
     AND isfinite(attr_second)
@@ -12,11 +12,10 @@ WHERE NOT (
     AND isfinite(attn_confidence)
     AND isfinite(taylor)
     AND coalesce(isfinite(taylor_released), true)
-    AND isfinite(kept_mass)
 )
 UNION ALL BY NAME
 SELECT 'layer_scores' AS table_name, run_id, example_id, layer, target
-FROM layer_scores_stored
+FROM layer_scores_dedup
 WHERE NOT (
     isfinite(f_full)
     AND isfinite(f_zero)
@@ -25,25 +24,24 @@ WHERE NOT (
     AND coalesce(isfinite(agreement_error), true)
     AND isfinite(off_first_max)
     AND isfinite(edge_floor)
-    AND isfinite(kept_mass)
 )
 UNION ALL BY NAME
 SELECT 'target_scores' AS table_name, run_id, example_id, target
-FROM target_scores_stored
+FROM target_scores_dedup
 WHERE NOT isfinite(tree_top_mass)
 UNION ALL BY NAME
 SELECT 'edges' AS table_name, run_id, example_id, layer, head, target
-FROM edges_stored
+FROM edges_dedup
 WHERE NOT (isfinite(attr) AND isfinite(attn))
 UNION ALL BY NAME
 SELECT 'layer_edges' AS table_name, run_id, example_id, layer, target
-FROM layer_edges_stored
+FROM layer_edges_dedup
 WHERE NOT isfinite(attr)
 UNION ALL BY NAME
-SELECT 'mask_outcomes' AS table_name, run_id, job, example_id, mask AS name
-FROM mask_outcomes
+SELECT 'masked_answers' AS table_name, run_id, job, example_id, criterion, direction, draw, step, layer, head
+FROM masked_answers
 WHERE NOT isfinite(prob_gold)
 UNION ALL BY NAME
-SELECT 'attack_outcomes' AS table_name, run_id, job, example_id, attack AS name
-FROM attack_outcomes
+SELECT 'attacked_answers' AS table_name, run_id, job, example_id, pattern, control, draw
+FROM attacked_answers
 WHERE NOT isfinite(prob_gold)

@@ -11,7 +11,7 @@ WITH expected AS (
     FROM head_importance
     UNION ALL
     SELECT DISTINCT run_id, 'accuracy_difference'
-    FROM mask_outcomes
+    FROM masked_answers
     SEMI JOIN head_importance USING (run_id)
     WHERE job = 'head_ablation'
 )

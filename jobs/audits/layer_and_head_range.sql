@@ -2,13 +2,13 @@
 -- description: Facts are of layers and heads that the run's model has.
 -- grain: table_name, run_id, layer, head
 WITH used AS (
-    SELECT DISTINCT 'head_scores' AS table_name, run_id, layer, head FROM head_scores_stored
+    SELECT DISTINCT 'head_scores' AS table_name, run_id, layer, head FROM head_scores_dedup
     UNION ALL BY NAME
-    SELECT DISTINCT 'edges' AS table_name, run_id, layer, head FROM edges_stored
+    SELECT DISTINCT 'edges' AS table_name, run_id, layer, head FROM edges_dedup
     UNION ALL BY NAME
-    SELECT DISTINCT 'layer_scores' AS table_name, run_id, layer FROM layer_scores_stored
+    SELECT DISTINCT 'layer_scores' AS table_name, run_id, layer FROM layer_scores_dedup
     UNION ALL BY NAME
-    SELECT DISTINCT 'layer_edges' AS table_name, run_id, layer FROM layer_edges_stored
+    SELECT DISTINCT 'layer_edges' AS table_name, run_id, layer FROM layer_edges_dedup
 )
 SELECT u.*, r.n_layers, r.n_heads
 FROM used AS u

@@ -1,8 +1,8 @@
 -- name: ledger_and_facts
 -- description: Every example in a run's ledger has all its facts, and no other example has any.
 -- grain: run_id, example_id
--- Of edges an example may have any number. Counts by example suffice: unique_keys and layer_and_head_range leave no
--- other way to reach them than the right rows.
+-- An example may have any number of edges. Counts by example are enough: where unique_keys and layer_and_head_range hold,
+-- only the right rows give the right counts.
 WITH counted AS (
     SELECT l.run_id, l.example_id, 1 AS committed
     FROM ledger AS l
@@ -15,7 +15,7 @@ WITH counted AS (
         example_id,
         count(*) FILTER (target <> 'predicted') AS target_gold,
         count(*) FILTER (target <> 'gold') AS target_predicted
-    FROM target_scores_stored
+    FROM target_scores_dedup
     GROUP BY ALL
     UNION ALL BY NAME
     SELECT
@@ -23,7 +23,7 @@ WITH counted AS (
         example_id,
         count(*) FILTER (target <> 'predicted') AS layer_gold,
         count(*) FILTER (target <> 'gold') AS layer_predicted
-    FROM layer_scores_stored
+    FROM layer_scores_dedup
     GROUP BY ALL
     UNION ALL BY NAME
     SELECT
@@ -31,12 +31,12 @@ WITH counted AS (
         example_id,
         count(*) FILTER (target <> 'predicted') AS head_gold,
         count(*) FILTER (target <> 'gold') AS head_predicted
-    FROM head_scores_stored
+    FROM head_scores_dedup
     GROUP BY ALL
     UNION ALL BY NAME
-    SELECT DISTINCT run_id, example_id, 1 AS edges FROM edges_stored
+    SELECT DISTINCT run_id, example_id, 1 AS edges FROM edges_dedup
     UNION ALL BY NAME
-    SELECT DISTINCT run_id, example_id, 1 AS layer_edges FROM layer_edges_stored
+    SELECT DISTINCT run_id, example_id, 1 AS layer_edges FROM layer_edges_dedup
 ),
 examples_counted AS (
     SELECT
@@ -52,11 +52,11 @@ examples_counted AS (
     FROM counted
     GROUP BY run_id, example_id
 )
-SELECT e.*, r.target, r.n_layers, r.n_heads
+SELECT e.*, r.targets, r.n_layers, r.n_heads
 FROM examples_counted AS e
 LEFT JOIN runs AS r USING (run_id)
 WHERE e.committed = 0
     OR r.run_id IS NULL
     OR e.predictions <> 1
-    OR e.of_gold <> if(r.target = 'predicted', [0, 0, 0], [1, r.n_layers, r.n_layers * r.n_heads])
-    OR e.of_predicted <> if(r.target = 'gold', [0, 0, 0], [1, r.n_layers, r.n_layers * r.n_heads])
+    OR e.of_gold <> if(r.targets = 'predicted', [0, 0, 0], [1, r.n_layers, r.n_layers * r.n_heads])
+    OR e.of_predicted <> if(r.targets = 'gold', [0, 0, 0], [1, r.n_layers, r.n_layers * r.n_heads])

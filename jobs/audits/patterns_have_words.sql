@@ -1,7 +1,7 @@
 -- name: patterns_have_words
 -- description: A trigger pattern has one to four tokens, none of them special, at different positions.
 -- depends: trigger_patterns
-SELECT run_id, pattern_id, tokens, positions
+SELECT run_id, pattern, tokens, positions
 FROM trigger_patterns
 WHERE len(positions) NOT BETWEEN 1 AND 4
     OR len(list_distinct(positions)) <> len(positions)

@@ -1,11 +1,11 @@
 -- name: unique_keys
 -- description: Every key has one row; facts carry no index that would refuse a second one.
 -- grain: table_name and the key
--- Of the large tables only the groups in which a bit for every head, layer or position gives fewer bits than rows are
--- looked at: that is so wherever one comes twice, and takes a tenth of the memory that all keys at once would.
+-- In the large tables, first find the groups where setting one bit for each head, layer or position gives fewer bits than
+-- rows: every duplicate is in such a group, and this takes a tenth of the memory of all keys at once.
 WITH suspicious_heads AS (
     SELECT run_id, example_id, layer
-    FROM head_scores_stored
+    FROM head_scores_dedup
     GROUP BY ALL
     HAVING count(*) FILTER (target <> 'predicted')
             > bit_count(bit_or(1::HUGEINT << (head % 126)) FILTER (target <> 'predicted'))
@@ -13,7 +13,7 @@ WITH suspicious_heads AS (
 ),
 suspicious_layers AS (
     SELECT run_id, example_id
-    FROM layer_scores_stored
+    FROM layer_scores_dedup
     GROUP BY ALL
     HAVING count(*) FILTER (target <> 'predicted')
             > bit_count(bit_or(1::HUGEINT << (layer % 126)) FILTER (target <> 'predicted'))
@@ -54,12 +54,12 @@ HAVING n > 1
 UNION ALL BY NAME
 SELECT 'vocabulary' AS table_name, tokenizer_key, token_id, count(*) AS n FROM vocabulary GROUP BY ALL HAVING n > 1
 UNION ALL BY NAME
-SELECT 'mask_outcomes' AS table_name, run_id, job, example_id, mask AS name, count(*) AS n
-FROM mask_outcomes
+SELECT 'masked_answers' AS table_name, run_id, job, example_id, criterion, direction, draw, step, layer, head, count(*) AS n
+FROM masked_answers
 GROUP BY ALL
 HAVING n > 1
 UNION ALL BY NAME
-SELECT 'attack_outcomes' AS table_name, run_id, job, example_id, attack AS name, count(*) AS n
-FROM attack_outcomes
+SELECT 'attacked_answers' AS table_name, run_id, job, example_id, pattern, control, draw, count(*) AS n
+FROM attacked_answers
 GROUP BY ALL
 HAVING n > 1

@@ -17,12 +17,12 @@
 WITH answers AS (
     SELECT
         m.run_id,
-        split_part(m.mask, '/', 1) AS criterion,
-        split_part(m.mask, '/', 2) AS direction,
-        split_part(m.mask, '/', 3)::INTEGER AS k,
+        m.criterion,
+        m.direction,
+        m.step AS k,
         count(*) FILTER (m.predicted = p.gold) AS correct,
         count(*) AS n
-    FROM mask_outcomes AS m
+    FROM masked_answers AS m
     JOIN predictions AS p USING (run_id, example_id)
     JOIN selected_runs USING (run_id)
     WHERE m.job = 'layerwise_accuracy'

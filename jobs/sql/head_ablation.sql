@@ -1,11 +1,12 @@
 -- name: head_ablation
--- description: Orders the model's answers with each single head removed, and with none: what the accuracy difference
+-- description: Requests the model's answers with each single head removed, and with none: what the accuracy difference
 --   of a head is counted from (Michel et al. 2019).
--- grain: run_id, example_id, mask
--- materialized: masked_accuracy
+-- grain: run_id, example_id, layer, head
+-- materialized: masked_answers
 -- depends: splits
 -- audits: clean_mask_is_prediction, masks_are_answered
--- column mask: `layer/head` of the head removed, or `clean`.
+-- column layer: Layer of the head removed; null where none is.
+-- column head: The head removed.
 WITH sampled AS (
     SELECT run_id, list(DISTINCT example_id ORDER BY example_id) AS example_ids
     FROM splits
@@ -17,9 +18,9 @@ heads AS (
     SELECT run_id, n_heads, unnest(range(n_layers * n_heads)) AS number
     FROM selected_runs
 )
-SELECT run_id, 'clean' AS mask, example_ids, []::BIGINT[] AS heads
+SELECT run_id, NULL AS layer, NULL AS head, example_ids, []::BIGINT[] AS heads
 FROM sampled
 UNION ALL
-SELECT run_id, (number // n_heads) || '/' || (number % n_heads), example_ids, [number]
+SELECT run_id, number // n_heads, number % n_heads, example_ids, [number]
 FROM sampled
 JOIN heads USING (run_id)

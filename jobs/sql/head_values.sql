@@ -2,7 +2,7 @@
 -- description: Per example and head, the value whose mean over examples is the head's importance by a criterion.
 -- grain: run_id, criterion, example_id, layer, head
 -- materialized: view
--- depends: head_scores, predictions, mask_outcomes, head_ablation
+-- depends: head_scores, predictions, masked_answers, head_ablation
 -- column criterion: `attattr` (largest attribution), `taylor` (the paper's printed formula), `taylor_normalised` (the same
 --   values, whose means are divided by the L2 norm of their layer's where they become importances), `taylor_released` (of
 --   the authors' script, normalised in the same way; not of runs of earlier releases, which lack it), `attention` (mean
@@ -14,11 +14,11 @@ WITH scored AS (
     SELECT h.*
     FROM head_scores AS h
     JOIN runs AS r USING (run_id)
-    WHERE h.target = if(r.target = 'predicted', 'predicted', 'gold')
+    WHERE h.target = if(r.targets = 'predicted', 'predicted', 'gold')
 ),
 answers AS (
-    SELECT m.run_id, m.example_id, m.mask, m.predicted = p.gold AS correct
-    FROM mask_outcomes AS m
+    SELECT m.run_id, m.example_id, m.layer, m.head, m.predicted = p.gold AS correct
+    FROM masked_answers AS m
     JOIN predictions AS p USING (run_id, example_id)
     WHERE m.job = 'head_ablation'
 )
@@ -36,9 +36,9 @@ SELECT
     without.run_id,
     'accuracy_difference',
     without.example_id,
-    split_part(without.mask, '/', 1)::SMALLINT,
-    split_part(without.mask, '/', 2)::SMALLINT,
+    without.layer,
+    without.head,
     clean.correct::DOUBLE - without.correct::DOUBLE
 FROM answers AS without
 JOIN answers AS clean USING (run_id, example_id)
-WHERE without.mask <> 'clean' AND clean.mask = 'clean'
+WHERE without.layer IS NOT NULL AND clean.layer IS NULL

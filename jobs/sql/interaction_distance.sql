@@ -18,7 +18,7 @@ WITH all_edges AS (
     SELECT e.run_id, e.example_id, 'top_edges', e.layer, e.query_pos, e.key_pos
     FROM edges AS e
     JOIN runs AS r USING (run_id)
-    WHERE e.target = if(r.target = 'predicted', 'predicted', 'gold')
+    WHERE e.target = if(r.targets = 'predicted', 'predicted', 'gold')
 )
 SELECT
     e.run_id,

@@ -1,12 +1,14 @@
 -- name: layerwise_accuracy
--- description: Orders, for every example, the model's answers with the k heads of each layer removed that have the
+-- description: Requests, for every example, the model's answers with the k heads of each layer removed that have the
 --   largest or smallest attribution (or attention confidence) in this very example, for every k.
--- grain: run_id, example_id, mask
--- materialized: masked_accuracy
+-- grain: run_id, example_id, criterion, direction, step
+-- materialized: masked_answers
 -- depends: splits, head_scores
 -- target: gold
 -- audits: clean_mask_is_prediction, masks_are_answered
--- column mask: `criterion/direction/k`.
+-- column criterion: `attattr`, or `attention` (confidence).
+-- column direction: `largest_first` or `smallest_first`: which heads are removed.
+-- column step: k: heads removed in each layer.
 WITH scored AS (
     SELECT h.run_id, h.example_id, h.layer, h.head, h.attr_max, h.attn_confidence, r.n_heads
     FROM head_scores AS h
@@ -45,7 +47,9 @@ removed AS (
 )
 SELECT
     run_id,
-    concat_ws('/', criterion, direction, k) AS mask,
+    criterion,
+    direction,
+    k AS step,
     [example_id] AS example_ids,
     list_transform(list_filter(heads, lambda one: one.place < k), lambda one: one.number) AS heads
 FROM (SELECT *, unnest(range(n_heads + 1)) AS k FROM removed)

@@ -1,13 +1,15 @@
 -- name: pruned_accuracy
--- description: Orders the model's answers with the least important 0, 10, ..., 100 % of all heads removed, on the
+-- description: Requests the model's answers with the least important 0, 10, ..., 100 % of all heads removed, on the
 --   evaluation rows.
--- grain: run_id, example_id, mask
--- materialized: masked_accuracy
+-- grain: run_id, example_id, criterion, draw, step
+-- materialized: masked_answers
 -- depends: pruning_order, splits
 -- audits: clean_mask_is_prediction, masks_are_answered
 -- param draws: integer from 1 = 20; Random orders of the control. Masks that orders share (no head, every head) are computed once.
 -- param seed: integer = 0; Seed of every random choice.
--- column mask: `criterion/draw/tenths`: the draw is 0 but for `random`; int(tenths / 10 * heads) are removed.
+-- column criterion: Criterion of the pruning order.
+-- column draw: Number of the random order; 0 for every other criterion.
+-- column step: Tenths of all heads: int(step / 10 * heads) are removed.
 WITH orders AS (
     SELECT run_id, criterion, 0 AS draw, rank, layer, head
     FROM pruning_order
@@ -34,12 +36,14 @@ evaluated AS (
 )
 SELECT
     o.run_id,
-    concat_ws('/', o.criterion, o.draw, tenths) AS mask,
+    o.criterion,
+    o.draw,
+    step,
     any_value(e.example_ids) AS example_ids,
-    coalesce(list(o.layer::INTEGER * r.n_heads + o.head ORDER BY o.layer, o.head) FILTER (o.rank < tenths * r.n_layers * r.n_heads // 10), [])
+    coalesce(list(o.layer::INTEGER * r.n_heads + o.head ORDER BY o.layer, o.head) FILTER (o.rank < step * r.n_layers * r.n_heads // 10), [])
         AS heads
 FROM orders AS o
 JOIN selected_runs AS r USING (run_id)
 JOIN evaluated AS e USING (run_id)
-CROSS JOIN (SELECT unnest(range(11)) AS tenths)
-GROUP BY o.run_id, o.criterion, o.draw, tenths
+CROSS JOIN (SELECT unnest(range(11)) AS step)
+GROUP BY o.run_id, o.criterion, o.draw, step

@@ -18,11 +18,11 @@
 WITH per_example AS (
     SELECT
         m.run_id,
-        split_part(m.mask, '/', 1) AS criterion,
-        split_part(m.mask, '/', 2)::INTEGER AS draw,
+        m.criterion,
+        m.draw,
         m.example_id,
-        sum((m.predicted = p.gold)::INTEGER * if(split_part(m.mask, '/', 3) IN ('0', '10'), 0.05::DOUBLE, 0.1::DOUBLE)) AS area
-    FROM mask_outcomes AS m
+        sum((m.predicted = p.gold)::INTEGER * if(m.step IN (0, 10), 0.05::DOUBLE, 0.1::DOUBLE)) AS area
+    FROM masked_answers AS m
     JOIN predictions AS p USING (run_id, example_id)
     JOIN selected_runs USING (run_id)
     WHERE m.job = 'pruned_accuracy'

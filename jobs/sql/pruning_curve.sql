@@ -17,12 +17,12 @@
 WITH answers AS (
     SELECT
         m.run_id,
-        split_part(m.mask, '/', 1) AS criterion,
-        split_part(m.mask, '/', 2)::INTEGER AS draw,
-        split_part(m.mask, '/', 3)::INTEGER AS tenths,
+        m.criterion,
+        m.draw,
+        m.step,
         count(*) AS n,
         count(*) FILTER (m.predicted = p.gold) AS correct
-    FROM mask_outcomes AS m
+    FROM masked_answers AS m
     JOIN predictions AS p USING (run_id, example_id)
     JOIN selected_runs USING (run_id)
     WHERE m.job = 'pruned_accuracy'
@@ -31,8 +31,8 @@ WITH answers AS (
 SELECT
     a.run_id,
     a.criterion,
-    a.tenths / 10 AS fraction,
-    a.tenths * any_value(r.n_layers) * any_value(r.n_heads) // 10 AS n_pruned,
+    a.step / 10 AS fraction,
+    a.step * any_value(r.n_layers) * any_value(r.n_heads) // 10 AS n_pruned,
     sum(a.correct)::BIGINT AS correct,
     sum(a.n)::BIGINT AS n,
     sum(a.correct) / sum(a.n) AS accuracy,
@@ -41,4 +41,4 @@ SELECT
     count(*) AS draws
 FROM answers AS a
 JOIN selected_runs AS r USING (run_id)
-GROUP BY a.run_id, a.criterion, a.tenths
+GROUP BY a.run_id, a.criterion, a.step

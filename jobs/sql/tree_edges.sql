@@ -36,7 +36,7 @@ tops AS (
         json_extract_string(r.config, '$.edge_cap')::INTEGER AS edge_cap
     FROM target_scores AS t
     JOIN selected_runs AS r USING (run_id)
-    WHERE t.target = if(r.target = 'predicted', 'predicted', $target)
+    WHERE t.target = if(r.targets = 'predicted', 'predicted', $target)
         AND t.tree_top IS NOT NULL
         AND ($example_id IS NULL OR t.example_id = $example_id)
 ),

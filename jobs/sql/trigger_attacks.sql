@@ -1,11 +1,11 @@
 -- name: trigger_attacks
 -- description: What inserting each pattern does to each gold class (paper, section 6, table 3), beside random tokens at the
 --   same places: rows still correct, and rows pushed to the class that the pattern argues for.
--- grain: pattern_id, gold, control, part
+-- grain: run_id, pattern, gold, control, part
 -- materialized: table
--- depends: trigger_selection, trigger_report, trigger_patterns
+-- depends: trigger_answers, trigger_selection, trigger_report
 -- audits: attacks_are_counts
--- column pattern_id: Pattern (trigger_patterns.pattern_id).
+-- column pattern: Pattern (trigger_patterns.pattern).
 -- column gold: Gold class of the rows attacked.
 -- column control: false = the pattern; true = random tokens of equal length at the same places, means over draws.
 -- column part: `selection` (the patterns were chosen on these rows) or `report` (they were not: believe these).
@@ -23,34 +23,30 @@
 -- column push_high: Upper end of it; for a control the highest draw.
 WITH by_draw AS (
     SELECT
-        split_part(a.attack, '/', 1)::BIGINT AS pattern_id,
-        a.run_id,
-        p.gold,
-        split_part(a.attack, '/', 2) = 'control' AS control,
-        if(a.job = 'trigger_report', 'report', 'selection') AS part,
-        a.attack,
-        t.predicted,
+        run_id,
+        pattern,
+        gold,
+        control,
+        part,
+        draw,
+        label,
         count(*) AS n,
-        count(*) FILTER (a.predicted = p.gold) AS correct,
-        count(*) FILTER (p.predicted = p.gold) AS clean_correct,
-        count(*) FILTER (a.predicted = t.predicted) AS pushed,
-        count(*) FILTER (p.predicted = t.predicted) AS clean_pushed,
-        count(*) FILTER (a.truncated) AS truncated
-    FROM attack_outcomes AS a
-    JOIN selected_runs USING (run_id)
-    JOIN predictions AS p USING (run_id, example_id)
-    JOIN trigger_patterns AS t
-        ON t.run_id = a.run_id AND t.pattern_id = split_part(a.attack, '/', 1)::BIGINT
-    WHERE a.job IN ('trigger_selection', 'trigger_report')
+        count(*) FILTER (answer = gold) AS correct,
+        count(*) FILTER (clean = gold) AS clean_correct,
+        count(*) FILTER (answer = label) AS pushed,
+        count(*) FILTER (clean = label) AS clean_pushed,
+        count(*) FILTER (truncated) AS truncated
+    FROM trigger_answers
+    SEMI JOIN selected_runs USING (run_id)
     GROUP BY ALL
 )
 SELECT
-    pattern_id,
     run_id,
+    pattern,
     gold,
     control,
     part,
-    predicted,
+    label AS predicted,
     avg(correct) AS correct,
     any_value(n) AS n,
     any_value(clean_correct) AS clean_correct,
@@ -63,4 +59,4 @@ SELECT
     if(control, min(pushed / n), wilson_low(avg(pushed), any_value(n))) AS push_low,
     if(control, max(pushed / n), wilson_high(avg(pushed), any_value(n))) AS push_high
 FROM by_draw
-GROUP BY pattern_id, run_id, gold, control, part, predicted
+GROUP BY run_id, pattern, gold, control, part, label

@@ -4,9 +4,9 @@
 --   the pattern's rank among its random twins.
 -- grain: run_id, ranking, label, place
 -- materialized: table
--- depends: trigger_choice, trigger_report, trigger_patterns
+-- depends: trigger_answers, trigger_choice, trigger_report, trigger_patterns
 -- audits: effects_are_shares
--- column pattern_id: Pattern (trigger_patterns.pattern_id).
+-- column pattern: Pattern (trigger_patterns.pattern).
 -- column ranking: `drop`: rows of the gold class `label` that lose their correct answer; `push`: rows of other gold classes
 --   that are answered with `label`.
 -- column label: Class.
@@ -14,9 +14,9 @@
 -- column tokens: The pattern's tokens.
 -- column n: Rows.
 -- column clean: Share of rows answered correctly (drop), or with the label (push), without an insertion.
--- column pattern: The same with the pattern inserted.
+-- column inserted: The same with the pattern inserted.
 -- column control: The same with random tokens inserted: mean over draws.
--- column over_control: How much further the pattern goes than its control: control - pattern (drop), pattern - control
+-- column over_control: How much further the pattern goes than its control: control - inserted (drop), inserted - control
 --   (push).
 -- column ci_low: Lower end of the 95 % interval of over_control over rows and draws (paired by row; the variance of both
 --   counts); null with a single draw.
@@ -32,17 +32,16 @@ WITH answers AS (
         c.ranking,
         c.label,
         c.place,
-        c.pattern_id,
+        c.pattern,
         a.example_id,
-        split_part(a.attack, '/', 2) = 'control' AS is_control,
-        split_part(a.attack, '/', 3) AS draw,
-        if(c.ranking = 'drop', p.predicted = p.gold, p.predicted = c.label)::INTEGER AS clean,
-        if(c.ranking = 'drop', a.predicted = p.gold, a.predicted = c.label)::INTEGER AS attacked
+        a.control AS is_control,
+        a.draw,
+        if(c.ranking = 'drop', a.clean = a.gold, a.clean = c.label)::INTEGER AS clean,
+        if(c.ranking = 'drop', a.answer = a.gold, a.answer = c.label)::INTEGER AS attacked
     FROM trigger_choice AS c
-    JOIN selected_runs USING (run_id)
-    JOIN attack_outcomes AS a ON a.run_id = c.run_id AND split_part(a.attack, '/', 1)::BIGINT = c.pattern_id
-    JOIN predictions AS p ON p.run_id = a.run_id AND p.example_id = a.example_id
-    WHERE a.job = 'trigger_report' AND (p.gold = c.label) = (c.ranking = 'drop')
+    SEMI JOIN selected_runs USING (run_id)
+    JOIN trigger_answers AS a USING (run_id, pattern)
+    WHERE a.part = 'report' AND (a.gold = c.label) = (c.ranking = 'drop')
 ),
 by_row AS (
     SELECT
@@ -50,13 +49,13 @@ by_row AS (
         ranking,
         label,
         place,
-        pattern_id,
+        pattern,
         any_value(clean) AS clean,
-        avg(attacked) FILTER (NOT is_control) AS pattern,
+        avg(attacked) FILTER (NOT is_control) AS inserted,
         avg(attacked) FILTER (is_control) AS control,
-        if(ranking = 'drop', control - pattern, pattern - control) AS beyond
+        if(ranking = 'drop', control - inserted, inserted - control) AS beyond
     FROM answers
-    GROUP BY run_id, ranking, label, place, pattern_id, example_id
+    GROUP BY run_id, ranking, label, place, pattern, example_id
 ),
 rows_together AS (
     SELECT
@@ -64,10 +63,10 @@ rows_together AS (
         ranking,
         label,
         place,
-        pattern_id,
+        pattern,
         count(*) AS n,
         avg(clean) AS clean,
-        avg(pattern) AS pattern,
+        avg(inserted) AS inserted,
         avg(control) AS control,
         avg(beyond) AS over_control,
         -- Rows that all do the same still leave room for one in n that does not.
@@ -89,7 +88,7 @@ twins_together AS (
         t.place,
         count(*) AS draws,
         var_samp(t.control) AS variance,
-        count(*) FILTER (if(t.ranking = 'drop', t.control <= r.pattern, t.control >= r.pattern)) AS twins_as_strong
+        count(*) FILTER (if(t.ranking = 'drop', t.control <= r.inserted, t.control >= r.inserted)) AS twins_as_strong
     FROM twins AS t
     JOIN rows_together AS r USING (run_id, ranking, label, place)
     GROUP BY ALL
@@ -115,11 +114,11 @@ SELECT
     c.ranking,
     c.label,
     c.place,
-    c.pattern_id,
+    c.pattern,
     t.tokens,
     c.n,
     c.clean,
-    c.pattern,
+    c.inserted,
     c.control,
     c.over_control,
     if(c.half IS NULL, NULL, greatest(-1, c.over_control - c.half)) AS ci_low,
@@ -129,4 +128,4 @@ SELECT
     c.p,
     least(1, min(c.at_this_p) OVER (PARTITION BY c.run_id ORDER BY c.p DESC)) AS p_adjusted
 FROM counted AS c
-JOIN trigger_patterns AS t USING (run_id, pattern_id)
+JOIN trigger_patterns AS t USING (run_id, pattern)

@@ -1,16 +1,14 @@
 -- name: trigger_patterns
 -- description: Trigger patterns mined from the selection rows (paper, section 6): the tokens of the two strongest
 --   attribution edges of the single head with the largest attribution of the predicted class.
--- grain: pattern_id
+-- grain: run_id, pattern
 -- materialized: table
 -- depends: head_scores, splits, tokens, vocabulary, predictions
 -- target: predicted
 -- audits: patterns_have_words
 -- param min_value: number from 0 = 0.02; Patterns whose two edges sum to less are dropped.
 -- param min_tokens: integer from 0 = 0; Shorter examples yield no pattern (the paper's code: 15 for SST-2).
--- column pattern_id: Number of the pattern, the same whenever it is mined: run_id * 1000000 + source_example_id,
---   of which each whole million counts 10^15.
--- column source_example_id: Example that it was mined from.
+-- column pattern: The pattern, named by the example that it was mined from (example_id).
 -- column layer: Layer of the head.
 -- column head: The head.
 -- column token_ids: Ids of the tokens to insert, by position.
@@ -55,10 +53,8 @@ placed AS (
     SEMI JOIN strong USING (run_id, example_id)
 )
 SELECT
-    -- From a million examples on they would be the next run's numbers.
-    s.run_id * 1000000::BIGINT + s.example_id % 1000000 + s.example_id // 1000000 * 1000000000000000 AS pattern_id,
     s.run_id,
-    s.example_id AS source_example_id,
+    s.example_id AS pattern,
     s.layer,
     s.head,
     list(t.token_id ORDER BY t.position) AS token_ids,

@@ -3,14 +3,14 @@
 Builds of an earlier release keep their parameters. What they were built from is not known, so their key is
 empty, and each is built again once, when it is asked for or a job that it depends on is.
 
-Revision: 0006, after 0004.
+Revision: 0006, after 0005.
 """
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "0006"
-down_revision = "0004"
+down_revision = "0005"
 branch_labels = None
 depends_on = None
 
@@ -20,7 +20,7 @@ INSERT INTO job_builds (job, run_id, build_key, params)
 WITH built AS (
     SELECT job_run_id, job, params, started_at, unnest(from_json(runs, '["VARCHAR"]')) AS name
     FROM job_runs
-    WHERE status = 'built'
+    WHERE result = 'built'
 )
 SELECT b.job, r.run_id, '', b.params
 FROM built AS b

@@ -1,6 +1,6 @@
 -- name: edge_tokens
--- description: The edges with their tokens written out, for reading. Filter on run_id and example_id: patterns over
---   many rows are faster on edges and its token ids.
+-- description: The edges with their tokens written out, for reading. Filter on run_id and example_id; for
+--   patterns over many rows use edges, whose token ids are faster.
 -- grain: run_id, example_id, layer, head, target, rank
 -- depends: edges
 -- column attr: Attribution of the edge.

@@ -3,6 +3,6 @@
 --   start from.
 -- grain: run_id, example_id, layer, head, target
 -- column target: Class attributed: `gold` or `predicted`; where they coincide, the same numbers under either.
-SELECT * REPLACE ('gold' AS target) FROM head_scores_stored WHERE target <> 'predicted'
+SELECT * REPLACE ('gold' AS target) FROM head_scores_dedup WHERE target <> 'predicted'
 UNION ALL
-SELECT * REPLACE ('predicted' AS target) FROM head_scores_stored WHERE target <> 'gold'
+SELECT * REPLACE ('predicted' AS target) FROM head_scores_dedup WHERE target <> 'gold'

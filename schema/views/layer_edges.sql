@@ -3,6 +3,6 @@
 --   run's `edge_cap` (runs.config; default 512) the strongest.
 -- grain: run_id, example_id, layer, target, query_pos, key_pos
 -- column target: Class attributed: `gold` or `predicted`; where they coincide, the same numbers under either.
-SELECT * REPLACE ('gold' AS target) FROM layer_edges_stored WHERE target <> 'predicted'
+SELECT * REPLACE ('gold' AS target) FROM layer_edges_dedup WHERE target <> 'predicted'
 UNION ALL
-SELECT * REPLACE ('predicted' AS target) FROM layer_edges_stored WHERE target <> 'gold'
+SELECT * REPLACE ('predicted' AS target) FROM layer_edges_dedup WHERE target <> 'gold'

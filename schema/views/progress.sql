@@ -2,16 +2,16 @@
 -- description: How far every pass is, and how fast it went.
 -- grain: pass_id
 -- column run: Name of the run (runs.name).
--- column kind: `attribute`, `masked_accuracy` or `attack`.
--- column job: Job that ordered the pass; null for `attribute`.
+-- column kind: `attribute`, `masked_answers` or `attacked_answers`.
+-- column job: Job that requested the pass; null for `attribute`.
 -- column status: `running`, or `sealed` once every example is committed or quarantined.
 -- column committed: Examples committed.
--- column failed: Examples quarantined after their last attempt.
+-- column quarantined: Examples that failed every attempt.
 -- column total: Examples that the pass has to handle.
--- column share: (committed + failed) / total; null for a pass without examples.
+-- column share: (committed + quarantined) / total; null for a pass without examples.
 -- column first_commit: When the first chunk was committed.
 -- column last_commit: When the latest chunk was committed.
--- column rows_per_second: Examples per second between the first and the latest commit, pauses included; null
+-- column examples_per_second: Examples per second between the first and the latest commit, pauses included; null
 --   until there are two commits.
 WITH commits AS (
     SELECT pass_id, committed_at, count(*) AS n FROM ledger GROUP BY pass_id, committed_at
@@ -24,27 +24,27 @@ committed AS (
         max(committed_at) AS last_commit,
         -- The first chunk's examples were computed before the clock of this figure starts.
         (sum(n) - arg_min(n, committed_at)) / nullif(epoch(max(committed_at)) - epoch(min(committed_at)), 0)
-            AS rows_per_second
+            AS examples_per_second
     FROM commits
     GROUP BY pass_id
 ),
 failed AS (
-    SELECT pass_id, count(*) AS failed FROM failures GROUP BY pass_id
+    SELECT pass_id, count(*) AS quarantined FROM quarantine GROUP BY pass_id
 )
 SELECT
     p.pass_id,
     p.run_id,
     r.name AS run,
     p.kind,
-    p.config::JSON ->> '$.job' AS job,
-    p.status,
+    p.settings::JSON ->> '$.job' AS job,
+    p.pass_status AS status,
     coalesce(c.committed, 0) AS committed,
-    coalesce(f.failed, 0) AS failed,
-    p.n_examples AS total,
-    (coalesce(c.committed, 0) + coalesce(f.failed, 0)) / nullif(p.n_examples, 0) AS share,
+    coalesce(f.quarantined, 0) AS quarantined,
+    p.n_wanted AS total,
+    (coalesce(c.committed, 0) + coalesce(f.quarantined, 0)) / nullif(p.n_wanted, 0) AS share,
     c.first_commit,
     c.last_commit,
-    c.rows_per_second
+    c.examples_per_second
 FROM passes AS p
 JOIN runs AS r USING (run_id)
 LEFT JOIN committed AS c USING (pass_id)

@@ -2,18 +2,18 @@
 -- description: Examples that failed every attempt of a pass, and why; `--retry-errors` tries them again.
 -- grain: pass_id, example_id
 -- column run: Name of the run (runs.name).
--- column kind: Name of the error.
--- column pass: Kind of the pass: `attribute`, `masked_accuracy` or `attack`.
+-- column error: Name of the error.
+-- column pass: Kind of the pass: `attribute`, `masked_answers` or `attacked_answers`.
 SELECT
-    f.pass_id,
-    f.run_id,
+    q.pass_id,
+    q.run_id,
     r.name AS run,
     p.kind AS pass,
-    f.example_id,
-    f.kind,
-    f.message,
-    f.attempts,
-    f.failed_at
-FROM failures AS f
+    q.example_id,
+    q.error,
+    q.message,
+    q.attempts,
+    q.failed_at
+FROM quarantine AS q
 JOIN passes AS p USING (pass_id)
-JOIN runs AS r ON r.run_id = f.run_id
+JOIN runs AS r ON r.run_id = q.run_id

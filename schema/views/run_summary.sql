@@ -1,5 +1,5 @@
 -- name: run_summary
--- description: What each run came to: how much is committed, how well the model does, how exact the numbers are.
+-- description: One row a run: how much is committed, how well the model does, how exact the numbers are.
 -- grain: run_id
 -- column n_examples: Examples of the run.
 -- column status: `running`, or `sealed` once every example is committed or quarantined.
@@ -31,13 +31,13 @@ errors AS (
             r.quadrature = 'adaptive'
             AND (NOT coalesce(s.certified, true) OR greatest(abs(s.completeness_error), s.path_error) > r.tolerance)
         ) AS uncertified
-    FROM layer_scores_stored AS s
+    FROM layer_scores_dedup AS s
     JOIN runs AS r USING (run_id)
     GROUP BY s.run_id
 ),
 failed AS (
     SELECT f.run_id, count(*) AS quarantined
-    FROM failures AS f
+    FROM quarantine AS f
     JOIN passes AS p USING (pass_id)
     WHERE p.kind = 'attribute'
     GROUP BY f.run_id

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from calling import Cli, fill
+from fabricate import INTEGRITY
 from toy import rows_of, toy_model, toy_rows, write_sst2
 
 N_COMMITTED = 6
@@ -38,4 +39,4 @@ def cli(capsys: pytest.CaptureFixture[str], filled: Path, tmp_path: Path) -> Ite
     shutil.copy(filled, db)
     yield Cli(capsys, db)
     assert rows_of(db, "SELECT count(*) FROM runs") == [(1,)]
-    assert rows_of(db, "SELECT committed, ok FROM integrity") == [(N_COMMITTED, True)]
+    assert rows_of(db, f"SELECT committed, ok FROM {INTEGRITY}") == [(N_COMMITTED, True)]

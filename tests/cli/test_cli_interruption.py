@@ -18,6 +18,7 @@ from typing import NamedTuple
 import duckdb
 import pytest
 from calling import Cli
+from fabricate import INTEGRITY
 from toy import rows_of, toy_model, toy_rows, write_sst2
 
 from attattr_batch.cli.main import run_command_line
@@ -86,7 +87,7 @@ def cli(capsys: pytest.CaptureFixture[str], empty: Path, tmp_path: Path) -> Cli:
 
 def committed(db: Path) -> int:
     """Examples in the ledger; asserts that they have all of their rows."""
-    assert {ok for (ok,) in rows_of(db, "SELECT ok FROM integrity")} <= {True}
+    assert {ok for (ok,) in rows_of(db, f"SELECT ok FROM {INTEGRITY}")} <= {True}
     ((count,),) = rows_of(db, "SELECT count(*) FROM ledger")
     return int(count)
 

@@ -46,18 +46,18 @@ def test_what_comes_next_after_jobs_can_be_asked(cli: Cli) -> None:
 
 def test_status_shows_the_first_failures_and_says_where_the_rest_is(cli: Cli, store: Store) -> None:
     failure = "SELECT 1, i + 8, 1, 'ValueError', 'odd number', '', 2, now() FROM range({}) AS r (i)"
-    execute(store, f"INSERT INTO failures {failure.format(50)}")
+    execute(store, f"INSERT INTO quarantine {failure.format(50)}")
     answer = cli("status")
     assert "quarantined (50)" in answer.err and "only the first" not in answer.err
     assert answer.out.count("odd number") == 50
-    execute(store, f"INSERT INTO failures {failure.replace('i + 8', 'i + 58').format(1)}")
+    execute(store, f"INSERT INTO quarantine {failure.replace('i + 8', 'i + 58').format(1)}")
     answer = cli("status")
     assert contains(
         answer.err, "quarantined (51)", "only the first 50 are shown", "select * from quarantined"
     )
     assert answer.out.count("odd number") == 50
     (row,) = json.loads(cli("status", "--format", "json").out)
-    assert row["failed"] == 51
+    assert row["quarantined"] == 51
 
 
 def test_json_of_a_query_is_json_and_whole(cli: Cli) -> None:
@@ -71,7 +71,7 @@ def test_json_of_a_query_is_json_and_whole(cli: Cli) -> None:
 
 
 def test_verify_announces_no_rows_that_it_does_not_show(cli: Cli, store: Store) -> None:
-    execute(store, "DELETE FROM head_scores_stored WHERE example_id = 3 AND layer = 1 AND head = 0")
+    execute(store, "DELETE FROM head_scores_dedup WHERE example_id = 3 AND layer = 1 AND head = 0")
     assert "ledger_and_facts: first 1 of 1 offending rows" in cli("verify").err
     for form in ("json", "csv"):
         answer = cli("verify", "--format", form)
@@ -114,6 +114,6 @@ def test_what_is_told_of_an_unfinished_run_says_so(cli: Cli, store: Store, tmp_p
 
 
 def test_a_tree_of_one_edge_has_one_edge(cli: Cli, store: Store, tmp_path: Path) -> None:
-    execute(store, "UPDATE layer_scores_stored SET off_first_max = 0.1, edge_floor = 0.01")
+    execute(store, "UPDATE layer_scores_dedup SET off_first_max = 0.1, edge_floor = 0.01")
     answer = cli("tree", "first", 0, "-o", tmp_path / "tree.json")
     assert contains(answer.err, ": 1 edge below 'good'")

@@ -63,8 +63,8 @@ def test_options_about_data_without_task_or_model(cli: Cli, flag: str) -> None:
         ("task: [sst2\nmodel: x", ("the run spec is not valid YAML", "line 2")),
         ("model: .", ("give `task` (a GLUE task) or `dataset`",)),
         ("- task: sst2", ("a run spec must be a mapping", "list", "`defaults:` and `runs:`")),
-        ("runs: []", ("`runs:` a non-empty list",)),
-        ("runs: [sst2]", ("every entry of `runs:` must be a mapping", "entry 0: 'sst2'")),
+        ("runs: []", ("runs: ", "at least 1")),
+        ("runs: [sst2]", ("runs.0: ", "dictionary")),
         ("task: sst2\nmodel: .\nlimit: many", ("limit: Input should be a valid integer",)),
     ],
 )
@@ -119,14 +119,11 @@ def test_a_bundled_model_without_a_task(cli: Cli, tmp_path: Path) -> None:
 
 def test_no_weights(cli: Cli, data: Path, changed: Path) -> None:
     (changed / "model.safetensors").unlink()
-    assert contains(
-        refuses_model(cli, changed, data), "the model folder has no weights", "allowed: *.safetensors"
-    )
+    message = refuses_model(cli, changed, data)
+    assert contains(message, "no safetensors weights", "no weights", "allowed: *.safetensors")
     (changed / "pytorch_model.bin").write_bytes(b"\x80\x04.")
     message = refuses_model(cli, changed, data)
-    assert contains(
-        message, "pickled weights only", "pytorch_model.bin", "allowed: safetensors", "save_pretrained"
-    )
+    assert contains(message, "no safetensors weights", "pytorch_model.bin", "save_pretrained")
 
 
 def test_truncated_weights(cli: Cli, data: Path, changed: Path) -> None:
@@ -161,13 +158,13 @@ def test_another_number_of_labels(cli: Cli, data: Path, tmp_path: Path) -> None:
 
 def test_a_regression_head(cli: Cli, data: Path, tmp_path: Path) -> None:
     message = refuses_model(cli, toy_model(tmp_path / "one", labels=("score",)), data)
-    assert contains(message, "regression head", "got:     1 output", "allowed: 2 or more classes")
+    assert contains(message, "regression head", "1 outputs", "allowed: 2 or more classes")
 
 
 def test_several_labels_at_once(cli: Cli, data: Path, changed: Path) -> None:
     configure(changed, problem_type="multi_label_classification")
     message = refuses_model(cli, changed, data)
-    assert contains(message, "no class scores", "got:     problem_type: multi_label_classification")
+    assert contains(message, "no class scores", "problem_type: multi_label_classification")
 
 
 def test_weights_of_another_architecture(cli: Cli, data: Path, changed: Path) -> None:

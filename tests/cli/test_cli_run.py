@@ -176,7 +176,7 @@ def test_empty_texts_are_quarantined_and_the_rest_is_committed(new: Cli, model: 
     (summary,) = json.loads(answer.out)
     assert (summary["committed"], summary["quarantined"]) == (2, 2)
     assert f"2 quarantined: attattr status --db {new.db}" in answer.err
-    assert rows_of(new.db, "SELECT example_id, message FROM failures ORDER BY ALL") == [
+    assert rows_of(new.db, "SELECT example_id, message FROM quarantine ORDER BY ALL") == [
         (1, "empty text"),
         (3, "empty text"),
     ]
@@ -220,7 +220,7 @@ def test_odd_texts_are_fine(new: Cli, model: Path, tmp_path: Path) -> None:
     assert [example_id for example_id, *_ in lengths] == [0, 1, 2, 4, 5, 6]
     assert lengths[1] == (1, MAX_TOKENS, True)
     assert lengths[2] == (2, 3, False), "one unknown word"
-    assert rows_of(new.db, "SELECT example_id, message FROM failures") == [(3, "empty text")]
+    assert rows_of(new.db, "SELECT example_id, message FROM quarantine") == [(3, "empty text")]
     assert new("verify").code == 0
     shown = new("sql", "SELECT text_a FROM examples ORDER BY example_id", "--format", "json")
     assert [row["text_a"] for row in json.loads(shown.out)] == [text.strip() for text in texts]
@@ -288,7 +288,7 @@ def test_verify_finds_a_lost_row(cli: Cli) -> None:
     assert answer.code == 0
     assert {row["result"] for row in json.loads(answer.out)} == {"ok"}
     with duckdb.connect(cli.db) as connection:
-        connection.execute("DELETE FROM head_scores_stored WHERE example_id = 3 AND layer = 1 AND head = 0")
+        connection.execute("DELETE FROM head_scores_dedup WHERE example_id = 3 AND layer = 1 AND head = 0")
     answer = cli("verify")
     assert answer.code == 1
     assert "FAILED" in answer.out
@@ -310,7 +310,7 @@ def test_export_and_snapshot(cli: Cli, tmp_path: Path) -> None:
 def test_doctor(cli: Cli) -> None:
     answer = cli("doctor", "--format", "json")
     rows = {row["what"]: row for row in json.loads(answer.out)}
-    assert {"python", "torch", "duckdb", "ray", "devices", "bundled data", "store"} <= set(rows)
+    assert {"python", "torch", "duckdb", "ray", "devices", "store"} <= set(rows)
     assert rows["store"]["result"] == "ok"
     assert "1 runs" in rows["store"]["detail"]
     assert (answer.code, {row["result"] for row in rows.values()}) == (0, {"ok"})

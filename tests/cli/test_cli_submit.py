@@ -137,8 +137,8 @@ def test_the_job_s_exit_code_comes_back_and_a_failed_job_is_submitted_again(
     again = submit(*command)
     assert (again.code, "nothing to do" in again.err) == (2, False)
     assert "the local executor has one worker" in again.err
-    ids = [re.findall(r"job (attattr-\S+): submitted", answer.err) for answer in (first, again)]
-    assert ids[1] == [f"{ids[0][0]}-2"], "Ray may still watch over the first job's id"
+    ids = [re.findall(r"(attattr-\S+): submitted", answer.err) for answer in (first, again)]
+    assert ids[1] == [f"{ids[0][0]}-2"], "Ray may still watch over the first id"
 
 
 def test_a_wrong_token_is_a_clear_error(head: str, environment: dict[str, str], spec: Path) -> None:
@@ -153,7 +153,7 @@ def test_a_wrong_token_is_a_clear_error(head: str, environment: dict[str, str], 
     ("address", "message"),
     [
         ("http://127.0.0.1:1", "cannot reach the Ray cluster"),
-        ("127.0.0.1:8265", "jobs are submitted to a web address"),
+        ("127.0.0.1:8265", "must be a web address"),
     ],
 )
 def test_a_cluster_that_is_not_there(spec: Path, address: str, message: str) -> None:

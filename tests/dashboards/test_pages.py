@@ -13,7 +13,7 @@ from streamlit.testing.v1 import AppTest
 
 from attattr_batch.analysis.diff import diff_runs
 from attattr_batch.files import data_folder
-from attattr_batch.report import theme
+from attattr_batch.report import palette
 from attattr_batch.store.database.connection import Store
 from attattr_batch.store.database.sqlfile import SqlFile, load_folder
 from attattr_batch.store.reading import console
@@ -112,8 +112,8 @@ def test_heads_of_a_run_newer_than_the_importances(tmp_path: Path, monkeypatch: 
 def test_a_criterion_that_is_new_to_head_importance_is_on_its_pages(
     app: AppTest, built_store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(theme.CRITERION_COLOURS, "ours", "#000000")
-    monkeypatch.setitem(theme.IMPORTANCE, "ours", "our own measure")
+    monkeypatch.setitem(palette.CRITERION_COLOURS, "ours", "#000000")
+    monkeypatch.setitem(palette.IMPORTANCE, "ours", "our own measure")
     ours = "SELECT * REPLACE ('ours' AS criterion) FROM {} WHERE criterion = 'attattr'"
     for table in ("head_importance", "head_universality"):
         execute(built_store, f"INSERT INTO {table} {ours.format(table)}")
@@ -142,7 +142,7 @@ def test_of_many_runs_figures_show_the_newest(tmp_path: Path, monkeypatch: pytes
         _, pass_id = register(store, 2, name, run_key=name)
         commit(store, pass_id, range(2))
     app = opened(store, monkeypatch)
-    assert list(table_with(app, "accuracy")["name"]) == names
+    assert list(table_with(app, "truncated")["run"]) == names
     assert set(table_with(app, "worst")["run"]) == set(names[2:])
     assert any("The 8 newest of 10 runs" in one.value for one in app.caption)
     app.multiselect(key="runs").set_value(names[:2]).run()

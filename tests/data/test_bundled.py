@@ -18,7 +18,7 @@ from attattr_batch.data.labels import match_labels
 from attattr_batch.data.records import Dataset, EncodedExample
 from attattr_batch.data.sources import load_dataset_for
 from attattr_batch.files import bundled_folder
-from attattr_batch.spec import make_spec
+from attattr_batch.spec import DataSettings
 
 TASKS = ("sst2", "mrpc", "rte", "mnli")
 TOOLS = Path(__file__).resolve().parents[2] / "tools"
@@ -28,9 +28,7 @@ class Bundled:
     """One task: its rows, what is planted in them, its model in float32, and the predictions."""
 
     def __init__(self, task: str) -> None:
-        self.dataset: Dataset = load_dataset_for(
-            make_spec({"model": "bundled", "task": task, "data_dir": "bundled"})
-        )
+        self.dataset: Dataset = load_dataset_for(DataSettings(task=task, data_dir="bundled"))
         self.planted = json.loads((bundled_folder() / "planted.json").read_text(encoding="utf-8"))[task]
         folder = bundled_folder() / "models" / task
         self.tokenizer: Any = AutoTokenizer.from_pretrained(folder)

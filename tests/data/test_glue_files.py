@@ -10,7 +10,7 @@ import pytest
 
 from attattr_batch.data.sources import load_dataset_for
 from attattr_batch.data.tasks import glue_task
-from attattr_batch.spec import make_spec
+from attattr_batch.spec import DataSettings
 
 pytestmark = pytest.mark.real
 
@@ -34,11 +34,11 @@ def glue() -> Path:
 
 @pytest.mark.parametrize("name", OFFICIAL)
 def test_counts_are_the_official_ones_and_the_files(glue: Path, name: str) -> None:
-    dataset = load_dataset_for(make_spec({"model": "m", "task": name, "data_dir": str(glue)}))
+    dataset = load_dataset_for(DataSettings(task=name, data_dir=str(glue)))
     assert Counter(dataset.labels[row.gold] for row in dataset if row.gold is not None) == OFFICIAL[name]
 
     task = glue_task(name)
-    lines = (glue / task.folder / task.files["dev"]).read_bytes().removesuffix(b"\n").split(b"\n")
+    lines = (glue / task.folder / task.file("dev")).read_bytes().removesuffix(b"\n").split(b"\n")
     column = 1 if name == "cola" else -1
     counted = Counter(line.split(b"\t")[column].decode() for line in lines[name != "cola" :])
     assert sum(counted.values()) == len(dataset)

@@ -8,11 +8,11 @@ import pytest
 from attattr_batch.data.records import Dataset, Example
 from attattr_batch.data.sources import load_dataset_for
 from attattr_batch.errors import UserError
-from attattr_batch.spec import make_spec
+from attattr_batch.spec import DataSettings, make_settings
 
 
 def load(**keys: Any) -> Dataset:
-    return load_dataset_for(make_spec({"model": "m", **keys}))
+    return load_dataset_for(make_settings(DataSettings, keys))
 
 
 @pytest.fixture
@@ -83,9 +83,8 @@ def test_the_bundled_data_need_no_path() -> None:
     dataset = load(task="rte", data_dir="bundled", limit=3)
     assert dataset.source == "bundled: RTE/dev.tsv"
     assert [row.example_id for row in dataset] == [0, 1, 2]
-    with pytest.raises(
-        UserError, match=r"bundled data lacks(.*\n)*.*mnli \(dev\), mrpc \(dev\), rte \(dev\), sst2"
-    ):
+    found = r"lacks the task's file(.*\n)*.*mnli \(dev\), mrpc \(dev\), rte \(dev\), sst2"
+    with pytest.raises(UserError, match=found):
         load(task="cola", data_dir="bundled")
 
 

@@ -16,8 +16,8 @@ from attattr_batch.engine.families import Batch, encoder_for
 from attattr_batch.engine.path import Items
 from attattr_batch.engine.quadrature import fixed_rule
 
-# The last has nodes at 0 and at 1, which the engine takes from elsewhere.
-RULES = (("gauss-legendre", 8), ("left-riemann", 20), ("clenshaw-curtis", 5))
+# The second has a node at 0 and the last one at 1, which the engine takes from elsewhere.
+RULES = (("gauss-legendre", 8), ("left-riemann", 20), ("right-riemann", 5))
 # ModernBERT's own attention function takes its softmax in float32, whatever the model's type.
 TOLERANCE = {"modernbert": 1e-6}
 # ... where a padding row none of whose window is real overflows if the model is in float64.

@@ -109,7 +109,7 @@ def test_inside_it_is_there_and_afterwards_gone(kind: str) -> None:
     """Guards `state` itself: it must see what an interception changes."""
     model, encoder, batch, before = prepared(kind)
     assert isinstance(encoder, InterceptedEncoder)
-    with encoder.intercepted(lambda layer, context, attention, value: context):
+    with encoder.intercepted(lambda context, attention, value: context):
         assert state(model) != before
     assert state(model) == before
 

@@ -1,4 +1,4 @@
-"""Scores do not depend on padding, on the company in the batch, on pass size or on order."""
+"""Scores do not depend on padding, on the rest of the batch, on what is replayed at once, or on order."""
 
 from __future__ import annotations
 
@@ -56,18 +56,18 @@ def test_padding_and_company_of_adaptive_runs(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["bert", "albert", "modernbert"])
 @pytest.mark.parametrize("method", [RULE, Method()], ids=["fixed", "adaptive"])
-def test_size_of_a_pass(kind: str, method: Method) -> None:
+def test_how_much_is_replayed_at_once(kind: str, method: Method) -> None:
     model, batch = tiny.classifier(kind, initializer_range=0.2), tiny.batch(kind)
     items = gold_and_predicted(model, batch)
     at_once = scores(attribute(model, batch, items, method))
-    for batch_tokens in (1, 30):  # one row a pass, two rows a pass
+    for batch_tokens in (1, 30):  # one row, two rows
         small = Method(method.quadrature, method.nodes, batch_tokens=batch_tokens)
         assert distance(scores(attribute(model, batch, items, small)), at_once) < CLOSE
 
 
-@pytest.mark.parametrize(("room", "passes"), [(4, 1), (2, 2), (1, 4)])
-def test_a_fixed_rule_fills_its_passes_with_nodes(
-    room: int, passes: int, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("room", "times"), [(4, 1), (2, 2), (1, 4)])
+def test_a_fixed_rule_replays_as_many_nodes_at_once_as_there_is_room_for(
+    room: int, times: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One short example would otherwise read all weights again for every node."""
     model, batch = tiny.classifier("bert"), tiny.batch("bert")
@@ -82,8 +82,8 @@ def test_a_fixed_rule_fills_its_passes_with_nodes(
     monkeypatch.setattr(type(trace), "replay", counting)
     method = Method("gauss-legendre", 4, batch_tokens=room * len(items) * batch.input_ids.shape[1])
     results = list(attribute_layers(trace, items, method))
-    # One pass of each layer is for F(0), which is no node of this rule.
-    assert sizes == [*([room * len(items)] * passes), len(items)] * len(results)
+    # One more for each layer gives F(0), because 0 is no node of this rule.
+    assert sizes == [*([room * len(items)] * times), len(items)] * len(results)
 
 
 @pytest.mark.parametrize("kind", ["bert", "modernbert", "deberta-v2"])

@@ -11,13 +11,12 @@ import tiny
 import torch
 
 from attattr_batch.data.encoding import encode
-from attattr_batch.data.records import Dataset
-from attattr_batch.data.tasks import glue_task
-from attattr_batch.data.tsv import read_glue
+from attattr_batch.data.sources import load_dataset_for
 from attattr_batch.engine.families import Batch, collate, encoder_for
 from attattr_batch.engine.masking import masked_logits
 from attattr_batch.engine.model_source import ModelSource
 from attattr_batch.engine.models import load_model, load_tokenizer
+from attattr_batch.spec import DataSettings
 
 PATHS = [
     (kind, generic)
@@ -74,7 +73,7 @@ def test_alike_pairs_are_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     n_once, firsts = sum(n for _, n in computed), {first for first, _ in computed}
     computed.clear()
     twice = masked_logits(encoder, batch, torch.cat([rows, rows]), torch.cat([masks, masks]), 1000)
-    assert sum(n for _, n in computed) == n_once == 10  # the pass that removes nothing is the clean one
+    assert sum(n for _, n in computed) == n_once == 10  # the pair that removes nothing is the clean row
     assert firsts == {0, 1, 2}
     assert torch.equal(twice, torch.cat([once, once]))
 
@@ -83,11 +82,10 @@ def test_alike_pairs_are_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.slow
 def test_every_row_of_rte_with_pruned_heads(real_data: Path) -> None:
     """Against transformers' own forward in which the context of the heads is zeroed by a hook."""
-    task = glue_task("rte")
-    examples = read_glue(real_data / "data" / "glue" / task.folder / task.files["dev"], task, "dev", None)
-    source = ModelSource("rte", real_data / "models" / task.folder)
+    glue = str(real_data / "data" / "glue")
+    dataset = load_dataset_for(DataSettings(task="rte", data_dir=str(glue)))
+    source = ModelSource("rte", real_data / "models" / "RTE")
     model = load_model(source, torch.device("cpu"))
-    dataset = Dataset("rte", "dev", "test", task.labels, tuple(examples))
     encoded = sorted(encode(dataset, load_tokenizer(source), 128), key=lambda example: example.n_tokens)
     removed = torch.rand(6, 12, generator=torch.Generator().manual_seed(2)) < 0.5
     encoder = encoder_for(model)
@@ -110,10 +108,10 @@ class zeroed:
 
     def __enter__(self) -> None:
         for layer, block in enumerate(self._model.bert.encoder.layer):
-            keep = (~self._removed[layer]).float().repeat_interleave(32)
+            kept = (~self._removed[layer]).float().repeat_interleave(32)
 
-            def hook(_: Any, __: Any, output: Any, keep: torch.Tensor = keep) -> Any:
-                return (output[0] * keep, *output[1:])
+            def hook(_: Any, __: Any, output: Any, kept: torch.Tensor = kept) -> Any:
+                return (output[0] * kept, *output[1:])
 
             self._handles.append(block.attention.self.register_forward_hook(hook))
 

@@ -1,6 +1,6 @@
-"""Where a process can be ended: moments in the product's code, and what a child does to itself there.
+"""Where a process can end itself: points in the package's code, and conditions that it has to live with.
 
-The product knows nothing of this: a child replaces the function that is to be the last one it calls.
+The package knows nothing of this: a child replaces the function at which it is to end.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ import os
 import resource
 import shutil
 import signal
+import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
@@ -78,13 +79,13 @@ def end_soon(how: int, delay_s: float) -> None:
 
 @dataclass(frozen=True)
 class Conditions:
-    """What a command has to live with.
+    """What a command has to cope with.
 
     Attributes:
         point: Where it ends itself.
-        file_bytes: Size that no file of it may exceed: stands in for a full disk.
+        file_bytes: Largest size of a file that it may write; stands in for a full disk.
         clock_jumps: Whether the wall clock jumps ten years back and forth, at every look.
-        next_schema: Folder of a schema that is one migration ahead of the product's.
+        next_schema: Folder of a schema that is one migration ahead of the package's.
     """
 
     point: Point | None = None
@@ -92,15 +93,11 @@ class Conditions:
     clock_jumps: bool = False
     next_schema: str | None = None
 
-    def order(self) -> dict[str, Any]:
-        """As JSON can carry it."""
-        return asdict(self)
-
     @classmethod
-    def ordered(cls, order: dict[str, Any]) -> Conditions:
-        """From what `order` gave."""
-        point = order["point"]
-        return cls(**{**order, "point": None if point is None else Point(**point)})
+    def of(cls, fields: dict[str, Any]) -> Conditions:
+        """The conditions whose `asdict` came through JSON."""
+        point = fields["point"]
+        return cls(**{**fields, "point": None if point is None else Point(**point)})
 
     def install(self) -> None:
         """Puts this process under the conditions."""
@@ -112,9 +109,6 @@ class Conditions:
             use_schema(Path(self.next_schema))
         if self.point is not None:
             self.point.install()
-
-
-_LOOKING_AT_THE_CLOCK = ("store.ingest", "store.runs", "store.builds", "analysis.runner")
 
 
 class _JumpingClock(datetime):
@@ -129,10 +123,13 @@ class _JumpingClock(datetime):
 
 
 def _unsettle_the_clock() -> None:
-    for name in _LOOKING_AT_THE_CLOCK:
-        module = vars(importlib.import_module(f"attattr_batch.{name}"))
-        assert module["datetime"] is datetime, f"{name} does not look at the clock"
-        module["datetime"] = _JumpingClock
+    for name in ("analysis.runner", "runtime.run"):
+        importlib.import_module(f"attattr_batch.{name}")
+    ours = [module for name, module in sys.modules.items() if name.startswith("attattr_batch.")]
+    looking = [module for module in ours if vars(module).get("datetime") is datetime]
+    assert len(looking) > 3
+    for module in looking:
+        vars(module)["datetime"] = _JumpingClock
     real = time.time
     time.time = lambda: real() - 3.15e8 * (next(_JumpingClock.looks) % 2)
 
@@ -152,7 +149,7 @@ def upgrade() -> None:
 
 
 def write_next_schema(folder: Path) -> Path:
-    """Writes the product's schema with one more migration; returns the folder."""
+    """Writes the package's schema with one more migration; returns the folder."""
     from attattr_batch.files import data_folder
     from attattr_batch.store.database.migrate import SCHEMA_VERSION
 

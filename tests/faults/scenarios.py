@@ -1,4 +1,4 @@
-"""What is disturbed: commands over small stores, and how a store is compared with an undisturbed one."""
+"""The commands that are disturbed, over small stores, and how a store is compared with an undisturbed one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ import duckdb
 from points import Conditions, write_next_schema
 from zygote import Ended, Zygote
 
+from attattr_batch.files import data_folder
 from attattr_batch.store.database.connection import Store
+from attattr_batch.store.database.sqlfile import load_file
 from attattr_batch.store.database.tables import metadata
 
 Contents = Mapping[str, Counter[int]]
@@ -212,11 +214,11 @@ class Bench:
 
 
 def contents(path: Path, run: str | None = None) -> Contents:
-    """Every row of every table, less columns of wall-clock and machine facts and the log of jobs.
+    """Counts every row of every table, without columns of times and machines and without the log of jobs.
 
     Args:
         path: The store.
-        run: One run alone, less its numbers in the store.
+        run: Count this run alone, without its ids in the store.
     """
     found: dict[str, Counter[int]] = {}
     with duckdb.connect(str(path), read_only=True) as connection:
@@ -245,17 +247,17 @@ _VOLATILE = {
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    """An export's files, less the one that holds times."""
+    """An export's files, without the one that holds times."""
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "run.json"}
 
 
 def is_whole(path: Path) -> bool:
-    """Whether a store that was left in the middle of something holds whole examples alone."""
+    """Whether a store that was left in the middle of something holds only whole examples."""
     if not path.exists():
         return True
+    audit = load_file(data_folder("jobs") / "audits" / "ledger_and_facts.sql").query
     with duckdb.connect(str(path), read_only=True) as connection:
-        views = connection.execute("SELECT count(*) FROM duckdb_views() WHERE view_name = 'integrity'")
-        if views.fetchall() == [(0,)]:  # the first migration was undone
-            tables = connection.execute("SELECT count(*) FROM duckdb_tables()").fetchall()
-            return tables == [(0,)]
-        return all(ok for (ok,) in connection.execute("SELECT ok FROM integrity").fetchall())
+        tables = {name for (name,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
+        if "ledger" not in tables:  # the first migration was undone
+            return not tables
+        return connection.execute(audit).fetchall() == []

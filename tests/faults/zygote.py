@@ -1,6 +1,6 @@
-"""A process that imports everything once and forks a child for each command: starts cost 0.02 s, not 4 s.
+"""A process that imports everything once and forks a child for each command: a start costs 0.02 s, not 4 s.
 
-`Zygote` is the side that asks; run as a program, this file is the side that forks. Requests and answers are
+`Zygote` is the side that asks. Run as a program, this file is the side that forks. Requests and answers are
 lines of JSON.
 """
 
@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -114,8 +114,8 @@ class Zygote:
         """Starts `attattr` with the arguments."""
         self._count += 1
         log = self._folder / f"{self._count}.log"
-        order = (conditions or Conditions()).order()
-        answer = self.ask({"arguments": list(arguments), "conditions": order, "log": str(log)})
+        fields = asdict(conditions or Conditions())
+        answer = self.ask({"arguments": list(arguments), "conditions": fields, "log": str(log)})
         return Running(self, answer["pid"], log, sent)
 
     def run(
@@ -165,7 +165,7 @@ def serve() -> None:
 
 
 def _warm_up() -> None:
-    """Loads what a run loads lazily, short of opening a database, whose threads a fork would not have."""
+    """Loads what a run loads lazily. Opens no database: a fork would not have its threads."""
     import pandas  # type: ignore[import-untyped]  # noqa: F401
     import torch
 
@@ -181,7 +181,7 @@ def _warm_up() -> None:
 
 
 def _become(request: dict[str, Any], main: Any) -> None:
-    """Is the command from here on, as `attattr` is after its imports."""
+    """Turns this child into the command, as `attattr` is after its imports."""
     code = 99
     try:
         log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
@@ -191,7 +191,7 @@ def _become(request: dict[str, Any], main: Any) -> None:
         signal.signal(signal.SIGTERM, main._interrupt)
         # A shell's `command &` ignores interrupts for all below it, and a test may stand there.
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        Conditions.ordered(request["conditions"]).install()
+        Conditions.of(request["conditions"]).install()
         code = main.run_command_line(request["arguments"])
     finally:
         sys.stdout.flush()

@@ -11,10 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from attattr_batch.store.connection import Store
-
 from attattr_batch.runtime.run import run_spec
 from attattr_batch.spec import make_spec
+from attattr_batch.store.database.connection import Store
 
 GOLDEN = Path(__file__).with_name("bundled.json")
 TASKS = ("sst2", "mrpc", "rte", "mnli")

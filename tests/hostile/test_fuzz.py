@@ -14,11 +14,13 @@ from hypothesis import strategies as st
 from attattr_batch.analysis.catalogue import load_catalogue, read_parameters
 from attattr_batch.data.insertion import Trigger, insert_trigger
 from attattr_batch.data.records import EncodedExample
+from attattr_batch.data.sources import load_dataset_for
 from attattr_batch.data.tasks import glue_task
-from attattr_batch.data.tsv import label_id, read_csv, read_glue
+from attattr_batch.data.text_files import read_text_file
 from attattr_batch.errors import UserError
 from attattr_batch.passes.requests import attack_request, mask_request
-from attattr_batch.spec import RunSpec, load_spec
+from attattr_batch.spec import RUN_KEYS, RunSpec
+from attattr_batch.spec_file import load_spec
 from attattr_batch.store.database.sqlfile import load_file
 
 thorough = settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
@@ -60,11 +62,13 @@ _PIECES = [
 @given(st.sampled_from(sorted(_HEADERS)), st.lists(st.sampled_from(_PIECES) | st.binary(max_size=8)))
 @example("sst2", [b"a film\t", b"9" * 5000])
 def test_glue_files(folder: Path, name: str, pieces: list[bytes]) -> None:
-    path = folder / "dev.tsv"
+    task = glue_task(name)
+    path = folder / task.folder / task.file("dev")
+    path.parent.mkdir(exist_ok=True)
     path.write_bytes(_HEADERS[name] + b"".join(pieces))
     with refused:
-        for one in read_glue(path, glue_task(name), "dev"):
-            assert one.gold is None or 0 <= one.gold < len(glue_task(name).labels)
+        for one in load_dataset_for(DataSettings(task=name, data_dir=str(folder))):
+            assert one.gold is None or 0 <= one.gold < len(task.labels)
 
 
 @thorough
@@ -76,15 +80,8 @@ def test_csv_files(folder: Path, pieces: list[bytes]) -> None:
     path = folder / "own.csv"
     path.write_bytes(b"".join(pieces))
     with refused:
-        columns, rows = read_csv(path)
-        assert all(len(row.fields) <= len(columns) for row in rows)
-
-
-@given(st.text())
-@example("9" * 5000)
-@example("٣")
-def test_labels(text: str) -> None:
-    assert label_id(text, ("no", "yes")) in (None, 0, 1)
+        table = read_text_file(path, ("a", "b"))
+        assert all(len(column) == len(table.lines or ()) for column in table.columns.values())
 
 
 # Run specs
@@ -97,9 +94,7 @@ _SCALARS = st.sampled_from(
         "!!python/object/apply:os.system ['true']", "[" * 500, "{a: " * 500, "0x", "!!float x", "? [a]\n: b",
     ]
 )  # fmt: skip
-_SETTING = st.tuples(
-    st.sampled_from([*RunSpec.model_fields, "runs", "defaults", "<<", "1"]), _SCALARS | st.text()
-)
+_SETTING = st.tuples(st.sampled_from([*RUN_KEYS, "runs", "defaults", "<<", "1"]), _SCALARS | st.text())
 
 
 @thorough
@@ -134,7 +129,8 @@ def test_a_spec_that_multiplies_itself_is_refused_in_few_words(folder: Path) -> 
 _LINES = st.sampled_from(
     [
         "-- name: job", "-- name: ../job", "-- description: d", "-- materialized: table",
-        "-- materialized: attack", "-- param n: integer = 1; a number", "-- param n: x = 1", "-- : x", ";",
+        "-- materialized: attacked_answers", "-- param n: integer = 1; a number", "-- param n: x = 1",
+        "-- : x", ";",
         "-- param n: integer = " + "9" * 5000 + "; m", "-- param n: number = nan; m",
         "-- param n: a|b = c; m", "--",
         "-- depends: job", "-- depends: runs, nowhere", "-- audits: unique_keys", "-- audits: none",
@@ -200,8 +196,9 @@ _ANY = (
 )
 _ROW = st.fixed_dictionaries(
     {
-        "attack": _ANY | st.text(max_size=2),
-        "mask": _ANY | st.text(max_size=2),
+        "pattern": _ANY,
+        "control": _ANY | st.booleans(),
+        "criterion": _ANY | st.text(max_size=2),
         "example_ids": _ANY | _LIST,
         "heads": _ANY | _LIST,
         "tokens": _ANY | _LIST,
@@ -228,9 +225,9 @@ def test_orders_of_jobs(data: st.DataObject) -> None:
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
         return  # no query could return such a table
     with refused:
-        for attack in attack_request(rows).items:
-            assert set(attack.trigger.segments) <= {0, 1}
-            assert all(0 < ratio <= 1 for ratio in attack.trigger.ratios)
+        for trigger in attack_request(rows).items:
+            assert set(trigger.segments) <= {0, 1}
+            assert all(0 < ratio <= 1 for ratio in trigger.ratios)
     with refused:
         for mask in mask_request(rows, 2, 2).items:
-            assert 0 <= mask.heads < 16
+            assert 0 <= mask < 16

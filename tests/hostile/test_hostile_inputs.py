@@ -26,13 +26,13 @@ from attattr_batch.engine.attribution import Method
 from attattr_batch.engine.model_source import ModelSource
 from attattr_batch.engine.models import load_tokenizer
 from attattr_batch.engine.statistics import EdgeLimits
+from attattr_batch.engine.training import FinetuneSettings, finetune_task
 from attattr_batch.errors import ModelGoneError, UserError
 from attattr_batch.passes.attribute import AttributeWork
 from attattr_batch.passes.planning import plan_attribution
 from attattr_batch.passes.reopening import reopen_run
 from attattr_batch.report.html import write_report
 from attattr_batch.report.saving import csv_file
-from attattr_batch.runtime.finetuning import FinetuneSettings, finetune_task
 from attattr_batch.spec import make_spec
 from attattr_batch.store.database.connection import Store
 from attattr_batch.store.writing.runs import resolve_run
@@ -88,7 +88,7 @@ def test_pickles_beside_the_weights_are_not_opened(
     answer = cli("run", "--task", "sst2", "--model", changed, "--data-dir", data)
     assert answer.code == 0, answer.err
     (changed / "model.safetensors").unlink()
-    contains(run(cli, changed, data), "pickled weights only", "unpickling runs code")
+    contains(run(cli, changed, data), "no safetensors weights", "unpickling runs code")
     shutil.copy(changed / "pytorch_model.bin", changed / "model.safetensors")
     contains(run(cli, changed, data), "the model cannot be loaded")
     assert not trace.exists()
@@ -213,7 +213,7 @@ def by_finetune(folder: Path, data: Path) -> None:
 
 def by_worker(folder: Path, data: Path) -> None:
     """A worker's copy of the folder may have become another one since the driver looked."""
-    method, limits = Method("midpoint", 1), EdgeLimits(1, 0.05, 8)
+    method, limits = Method("gauss-legendre", 1), EdgeLimits(1, 0.05, 8)
     source = ModelSource(str(folder), folder)
     work = AttributeWork(
         source=source, device="cpu", method=method, edge_limits=limits, target="gold", outputs=(0, 1)
@@ -237,7 +237,7 @@ ROADS = [by_attribute, by_run, by_finetune, by_worker, by_tokenizer]
         ("config.json", {"transformers_weights": "a/b.safetensors"}, "transformers_weights is 'a/b"),
         ("config.json", {"text": {"attn_implementation": "org/kernel"}}, "is 'org/kernel'(.|\n)*eager, sdpa"),
         ("adapter_config.json", {"base_model_name_or_path": "/x"}, "an adapter(.|\n)*merge_and_unload"),
-        (INDEX, {"weight_map": {"a": "../a.safetensors"}}, "files that lie elsewhere"),
+        (INDEX, {"weight_map": {"a": "../a.safetensors"}}, "files that are elsewhere"),
         (INDEX, {"weight_map": ["a"]}, "index of weights is broken"),
     ],
 )

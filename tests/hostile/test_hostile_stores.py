@@ -146,15 +146,15 @@ def test_a_view_in_the_place_of_a_table_is_refused(hostile: Store, secret: Path)
             pass
     (hostile.path.parent / "other").mkdir()
     other = filled_store(hostile.path.parent / "other")
-    tampered(other.path, "ALTER TABLE failures RENAME TO failed", "CREATE VIEW failures AS FROM failed")
+    tampered(other.path, "ALTER TABLE quarantine RENAME TO failed", "CREATE VIEW quarantine AS FROM failed")
     for opened in (other.read, other.write):
-        with pytest.raises(StoreError, match=r"views where a store has tables\n.*failures"), opened():
+        with pytest.raises(StoreError, match=r"views where a store has tables\n.*quarantine"), opened():
             pass
 
 
 def test_a_table_in_the_place_of_a_view_or_none_at_all_is_not_ours(tmp_path: Path) -> None:
     for number, statements in enumerate(
-        (("DROP VIEW progress", "CREATE TABLE progress AS SELECT 1 AS a"), ("DROP TABLE failures CASCADE",))
+        (("DROP VIEW progress", "CREATE TABLE progress AS SELECT 1 AS a"), ("DROP TABLE quarantine CASCADE",))
     ):
         (tmp_path / str(number)).mkdir()
         store = filled_store(tmp_path / str(number))

@@ -52,6 +52,18 @@ def test_case(worksheet: Worksheet, job: str, case: dict[str, Any]) -> None:
     assert_rows(found, expected)
 
 
+def test_a_jobs_table_can_be_joined_to_runs_without_aliases(worksheet: Worksheet) -> None:
+    query = """
+    SELECT c.table_name, c.column_name
+    FROM duckdb_columns() AS c
+    SEMI JOIN (SELECT column_name FROM duckdb_columns() WHERE table_name = 'runs') USING (column_name)
+    SEMI JOIN (SELECT table_name FROM duckdb_columns() WHERE column_name = 'run_id') USING (table_name)
+    WHERE c.column_name NOT IN ('run_id', 'tokenizer_key') AND c.table_name NOT IN ('runs', 'selected_runs')
+    """
+    with worksheet.filled({}) as connection:
+        assert raw(connection).execute(query).fetchall() == []
+
+
 def test_every_audit_of_a_job_has_an_offence() -> None:
     own = {query_name(table) for table in metadata.tables.values()}
     about_jobs = {name for name, audit in CATALOGUE.audits.items() if set(audit.depends) - own}

@@ -75,7 +75,9 @@ def test_areas_over_random_count_the_spread_of_random_orders(worksheet: Workshee
         "run_id": np.concatenate([single[0], run]),
         "job": "pruned_accuracy",
         "example_id": np.concatenate([single[1], row]),
-        "mask": np.concatenate([np.full(criterion.size, "attattr/0/5"), [f"random/{one}/5" for one in draw]]),
+        "criterion": np.repeat(["attattr", "random"], [criterion.size, draw.size]),
+        "draw": np.concatenate([np.zeros(criterion.size, int), draw]),
+        "step": 5,
         "predicted": np.concatenate([criterion.ravel(), twins.ravel()]).astype(int),
     }
     with worksheet.filled({}) as connection:
@@ -83,7 +85,7 @@ def test_areas_over_random_count_the_spread_of_random_orders(worksheet: Workshee
             connection,
             runs={"run_id": np.arange(REPEATS)},
             predictions={"run_id": single[0], "example_id": single[1], "gold": 1},
-            mask_outcomes=outcomes,
+            masked_answers=outcomes,
         )
         prepare(connection, range(REPEATS))
         job = worksheet.catalogue.job("pruning_area")
@@ -109,7 +111,9 @@ def effects(worksheet: Worksheet) -> list[dict[str, Any]]:
         "run_id": np.concatenate([single[0], run]),
         "job": "trigger_report",
         "example_id": np.concatenate([single[1], row]),
-        "attack": np.concatenate([np.full(patterns.size, "7/pattern"), [f"7/control/{one}" for one in draw]]),
+        "pattern": 7,
+        "control": np.repeat([False, True], [patterns.size, draw.size]),
+        "draw": np.concatenate([np.zeros(patterns.size, int), draw]),
         "predicted": np.concatenate([patterns.ravel(), controls.ravel()]).astype(int),
     }
     runs = np.arange(len(patterns))
@@ -118,9 +122,9 @@ def effects(worksheet: Worksheet) -> list[dict[str, Any]]:
             connection,
             runs={"run_id": runs},
             predictions={"run_id": single[0], "example_id": single[1], "gold": 0, "predicted": 0},
-            trigger_patterns={"run_id": runs, "pattern_id": 7},
-            trigger_choice={"run_id": runs, "ranking": "push", "label": 1, "place": 0, "pattern_id": 7},
-            attack_outcomes=outcomes,
+            trigger_patterns={"run_id": runs, "pattern": 7},
+            trigger_choice={"run_id": runs, "ranking": "push", "label": 1, "place": 0, "pattern": 7},
+            attacked_answers=outcomes,
         )
         prepare(connection, runs.tolist())
         job = worksheet.catalogue.job("trigger_effects")
@@ -159,27 +163,27 @@ def test_p_is_adjusted_as_benjamini_and_hochberg_say(worksheet: Worksheet) -> No
     pushed = chance.random((n_patterns, n_draws + 1, n_rows)) < 0.4
     pushed[:, :1] |= chance.random((n_patterns, 1, n_rows)) < push
     pattern, draw, row = np.indices(pushed.shape).reshape(3, -1)
-    attacks = zip(pattern, draw, strict=True)
-    names = [f"{one}/control/{number}" if number else f"{one}/pattern" for one, number in attacks]
     numbers = np.arange(n_patterns)
     with worksheet.filled({}) as connection:
         insert(
             connection,
             runs={"run_id": np.array([1])},
             predictions={"run_id": 1, "example_id": np.arange(n_rows), "gold": 0, "predicted": 0},
-            trigger_patterns={"run_id": 1, "pattern_id": numbers},
+            trigger_patterns={"run_id": 1, "pattern": numbers},
             trigger_choice={
                 "run_id": 1,
                 "ranking": "push",
                 "label": 1,
                 "place": numbers,
-                "pattern_id": numbers,
+                "pattern": numbers,
             },
-            attack_outcomes={
+            attacked_answers={
                 "run_id": 1,
                 "job": "trigger_report",
                 "example_id": row,
-                "attack": np.array(names),
+                "pattern": pattern,
+                "control": draw > 0,
+                "draw": draw,
                 "predicted": pushed.ravel().astype(int),
             },
         )
@@ -223,7 +227,7 @@ def test_intervals_of_importance_hold_the_mean(worksheet: Worksheet, kind: str, 
     values = VALUES[kind](np.random.default_rng(n), (repeats, n))
     run, example = np.indices(values.shape).reshape(2, -1)
     runs = np.arange(repeats)
-    with worksheet.filled({}) as connection:
+    with worksheet.filled({"head_values": "run_id"}) as connection:
         insert(
             connection,
             # Runs of one split are resampled alike.

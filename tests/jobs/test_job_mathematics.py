@@ -74,7 +74,7 @@ def test_bootstrap_intervals_have_the_width_of_the_standard_error(worksheet: Wor
     ]
     runs = [{"run_id": 1, "task": "sst2", "split": "dev"}]
     job = worksheet.catalogue.job("head_replicates")
-    with worksheet.filled({}) as connection:
+    with worksheet.filled({"head_values": "run_id"}) as connection:
         insert(connection, runs=runs, head_values=rows)
         prepare(connection, [1])
         values_of = {"replicates": 2000, "cells": 500, "seed": 0}
@@ -159,7 +159,7 @@ def test_trees_equal_the_algorithm_told_step_by_step(
             trees[example_id] = scores, top
     job = worksheet.catalogue.job("tree_edges")
     with worksheet.filled({}) as connection:
-        insert(connection, runs=[{"run_id": n_layers, "n_layers": n_layers, "target": "gold"}])
+        insert(connection, runs=[{"run_id": n_layers, "n_layers": n_layers, "targets": "gold"}])
         for example_id, (scores, top) in trees.items():
             insert(connection, **stored_rows(example_id, scores, top))
         prepare(connection, [n_layers])

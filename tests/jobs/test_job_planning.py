@@ -24,7 +24,7 @@ from attattr_batch.store.database.sqlfile import SqlFile
 from attattr_batch.store.writing.builds import Build
 from attattr_batch.store.writing.runs import delete_run, seal_pass
 
-BEFORE = "0004"  # the schema before builds were recorded by content
+BEFORE = "0005"  # the schema before builds were recorded by content
 
 
 @pytest.fixture
@@ -147,8 +147,7 @@ def test_what_was_built_from_other_examples_of_a_run_follows(store: Store, folde
     add_run(store, "second")
     build(store, "last", params={"m": "2"}, folder=chain(folder))
     # As a run that was completed by `--retry-errors`.
-    execute(store, "UPDATE passes SET status = 'running' WHERE pass_id = 2")
-    execute(store, "INSERT INTO failures SELECT 2, range, 2, 'E', '', '', 1, now() FROM range(2)")
+    execute(store, "INSERT INTO quarantine SELECT 2, range, 2, 'E', '', '', 1, now() FROM range(2)")
     seal_pass(store, 2)
     assert list(build(store, "base", params={"m": "2"}, folder=folder)) == ["base", "middle", "last"]
     built_for = "SELECT job, runs FROM job_runs ORDER BY job_run_id DESC LIMIT 3"

@@ -45,7 +45,7 @@ def test_a_job_of_ones_own_may_depend_on_ours(store: Store, folder: Path) -> Non
     assert {result.status for result in results.values()} == {"built"}
     assert results["parts"].rows == 2
     assert rows(store, "SELECT * FROM parts ORDER BY part") == [("evaluation", 4), ("ranking", 4)]
-    logged = rows(store, "SELECT job, status, params, runs, rows, error FROM job_runs ORDER BY job_run_id")
+    logged = rows(store, "SELECT job, result, params, runs, rows, error FROM job_runs ORDER BY job_run_id")
     defaults = json.dumps({"rows": "disjoint", "sample": 1000, "seed": 0})
     assert logged == [
         ("splits", "built", defaults, '["first"]', 16, None),
@@ -108,7 +108,9 @@ def test_a_folder_that_cannot_be_used_changes_nothing(store: Store, folder: Path
 
 def test_headers_that_say_too_little_or_too_much(store: Store, folder: Path) -> None:
     write_job(folder, "a", "SELECT 1 AS one", materialized="index")
-    with pytest.raises(UserError, match=r"(?s)needs `-- materialized.*table, view, masked_accuracy, attack"):
+    with pytest.raises(
+        UserError, match=r"(?s)needs `-- materialized.*table, view, masked_answers, attacked_answers"
+    ):
         build(store, folder=folder)
     write_job(folder, "a", "SELECT 1 AS one", "target: both")
     with pytest.raises(UserError, match=r"(?s)needs `-- target.*both.*gold, predicted"):
@@ -175,7 +177,7 @@ def test_a_failing_audit_keeps_the_old_table(store: Store, folder: Path) -> None
     assert results["twice"].error == "depends on answer"
     assert rows(store, "SELECT a.n, t.n, o.n FROM answer a, twice t, other o") == [(41, 82, 1)]
     assert tables(store) == known, "nothing is left lying about"
-    logged = rows(store, "SELECT job, rows, error FROM job_runs WHERE status = 'failed'")
+    logged = rows(store, "SELECT job, rows, error FROM job_runs WHERE result = 'failed'")
     assert logged == [("answer", None, results["answer"].error)]
 
 
@@ -253,10 +255,10 @@ def test_a_run_without_the_target_that_a_job_reads_is_named(
 ) -> None:
     build(store, "token_pairs", runs=["first"])
     assert "reads attributions" not in caplog.text
-    add_run(store, "second", target="gold")
+    add_run(store, "second", targets="gold")
     build(store, "token_pairs", "splits")
     assert "no rows: token_pairs reads attributions of the predicted class" in caplog.text
-    assert "these runs lack: second (target gold)" in caplog.text
+    assert "these runs lack: second (targets gold)" in caplog.text
 
 
 def test_a_run_without_the_labels_that_a_job_needs_is_named(

@@ -29,8 +29,8 @@ BY_VALUE = {
     "target_scores": "target, label, tree_top",
     "layer_scores": "target, layer, f_full, f_zero",
     "head_scores": "target, layer, head, attr_max, attr_sum, taylor",
-    "mask_outcomes": "job, mask, predicted, prob_gold",
-    "attack_outcomes": "job, split_part(attack, '/', 2), predicted, prob_gold",
+    "masked_answers": "job, layer, head, predicted, prob_gold",
+    "attacked_answers": "job, if(control, 'control', 'pattern'), predicted, prob_gold",
 }
 """Columns by table whose values the order of a model's outputs may not change."""
 
@@ -118,8 +118,8 @@ def test_the_order_of_the_datasets_labels_changes_no_answer(store: Store) -> Non
         assert same_one[:3] == one[:3]
         assert same_one[3:] == pytest.approx(one[3:], abs=1e-6)
     masked = (
-        "SELECT example_id, mask, r.labels[predicted + 1], round(prob_gold, 5) FROM mask_outcomes"
-        " JOIN runs r USING (run_id) WHERE r.name = '{}' AND mask = 'clean' ORDER BY example_id"
+        "SELECT example_id, r.labels[predicted + 1], round(prob_gold, 5) FROM masked_answers"
+        " JOIN runs r USING (run_id) WHERE r.name = '{}' AND layer IS NULL ORDER BY example_id"
     )
     sampled = {row[0] for row in rows_of(store.path, masked.format("plain"))}
     assert sampled == {row[0] for row in rows_of(store.path, masked.format("reordered"))} == set(range(ROWS))

@@ -1,8 +1,8 @@
 """Runs the query of one job or audit on rows written by hand, in a database that lives in memory.
 
 Every table of the store and of every job is there, empty, with its real column types; nothing is NOT NULL, so
-that a case names only the columns that matter. Tables are written as text: a line of column names, then one
-line a row, the cells (YAML) separated by spaces.
+that a case names only the columns that matter. A job's view is a table where a case gives it rows. Tables are
+written as text: a line of column names, then one line a row, the cells (YAML) separated by spaces.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ class Worksheet:
             for job in self.catalogue.jobs.values():
                 if not job.is_pass:
                     values = read_parameters([job], {})[job.name]
-                    raw(self._connection).execute(f"CREATE TABLE {job.name} AS\n{job.file.query}", values)
+                    make = f"CREATE {job.materialized} {job.name} AS\n{job.file.query}"
+                    raw(self._connection).execute(make, values)
 
     @contextmanager
     def filled(self, given: Mapping[str, str], runs: Sequence[int] | None = None) -> Iterator[Connection]:
@@ -58,6 +59,9 @@ class Worksheet:
         try:
             duck = raw(self._connection)
             for table, text in given.items():
+                if table in self.catalogue.jobs and self.catalogue.job(table).materialized == "view":
+                    duck.execute(f"CREATE TABLE given_view AS FROM {table}; DROP VIEW {table}")
+                    duck.execute(f"ALTER TABLE given_view RENAME TO {table}")
                 for row in read_table(text):
                     names = ", ".join(f'"{name}"' for name in row)
                     marks = ", ".join("?" for _ in row)

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import torch
 
+from attattr_batch.engine.devices import device_for
 from attattr_batch.errors import UserError
-from attattr_batch.passes.planning import device_for
-from attattr_batch.spec import make_spec
+from attattr_batch.spec import MachineSettings
 
 GPUS = [{"gpus": 1, "count": 8}, {"cpus": 4, "count": 2}]
 
@@ -28,7 +28,7 @@ def test_a_cluster_s_gpus_need_not_be_here(
     settings: dict[str, Any], device: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert device_for(make_spec({"task": "sst2", "model": "bundled"} | settings)) == device
+    assert device_for(MachineSettings(**settings)) == device
 
 
 @pytest.mark.parametrize("settings", [{"workers": GPUS}, {"device": "cuda"}])
@@ -37,4 +37,4 @@ def test_gpus_of_this_machine_must_be_there(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(UserError, match="no CUDA device here"):
-        device_for(make_spec({"task": "sst2", "model": "bundled"} | settings))
+        device_for(MachineSettings(**settings))

@@ -10,8 +10,9 @@ from fabricate import rows
 from toy import MAX_TOKENS, toy_model, toy_rows, write_sst2
 
 from attattr_batch.errors import UserError
-from attattr_batch.passes.planning import AttributionPlan, below_chance, plan_attribution
+from attattr_batch.passes.planning import AttributionPlan, plan_attribution
 from attattr_batch.runtime import run
+from attattr_batch.runtime.run import below_chance
 from attattr_batch.spec import RunSpec, make_spec
 from attattr_batch.store.database.connection import Store
 

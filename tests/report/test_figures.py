@@ -14,7 +14,7 @@ from fabricate import execute, filled_store, new_store, register
 
 from attattr_batch.errors import UserError
 from attattr_batch.report.curves import trigger_effects
-from attattr_batch.report.figures import FIGURES, chosen_runs, figure_rows, find_figure, with_criterion
+from attattr_batch.report.figures import FIGURES, chosen_runs, figure_rows, find_figure
 from attattr_batch.report.heads import head_maps
 from attattr_batch.report.layers import distance_map
 from attattr_batch.report.theme import themed
@@ -25,8 +25,6 @@ def drawn(store: Store, name: str) -> dict[str, Any]:
     figure = find_figure(name)
     with store.read() as connection:
         rows = figure_rows(connection, figure, chosen_runs(connection, ()))
-    if figure.by_criterion:
-        rows = with_criterion(rows, "attattr")
     return themed(figure.draw(rows)).to_dict()
 
 
@@ -137,7 +135,7 @@ def test_rows_of_either_class_count_as_exact_or_not(tmp_path: Path, name: str) -
     store = filled_store(tmp_path)
     execute(
         store,
-        "UPDATE layer_scores_stored SET completeness_error = 0.5, nodes = 99"
+        "UPDATE layer_scores_dedup SET completeness_error = 0.5, nodes = 99"
         " WHERE layer = 1 AND target = 'predicted'",
     )
     with store.read() as connection:
@@ -204,13 +202,13 @@ def test_an_empty_store_has_nothing_to_draw(tmp_path: Path) -> None:
 
 def test_a_figure_of_a_target_that_no_run_has_says_so(tmp_path: Path) -> None:
     store = new_store(tmp_path)
-    register(store, 2, "one-sided", target="predicted")
+    register(store, 2, "one-sided", targets="predicted")
     columns = "criterion direction k accuracy correct n ci_low ci_high".replace(" ", ", 0 AS ")
     execute(store, f"CREATE TABLE effectiveness AS SELECT 1 AS run_id, 0 AS {columns} WHERE false")
     needed = "layerwise_accuracy reads attributions of the gold class.*one-sided.*--target both.*jobs run eff"
     with pytest.raises(UserError, match=f"(?s)nothing to draw.*{needed}"):
         drawn(store, "effectiveness")
-    execute(store, "UPDATE runs SET target = 'both'")
+    execute(store, "UPDATE runs SET targets = 'both'")
     with pytest.raises(
         UserError, match="(?s)nothing to draw[^:]*\n  next:    attattr jobs run effectiveness"
     ):
@@ -235,18 +233,12 @@ def test_what_running_jobs_again_would_not_mend_has_another_next_step(built_stor
         execute(
             built_store, f"DELETE FROM {table} WHERE run_id = (SELECT run_id FROM runs WHERE name = 'sst2')"
         )
-    assert "pruning_curve built, with no row about these runs" in refused("pruning", "sst2")
+    again = refused("pruning", "sst2")
+    assert "attattr jobs run pruning_curve" in again and "`attattr jobs show pruning_curve`" in again
     execute(
         built_store,
         "UPDATE examples SET gold = NULL WHERE run_id = (SELECT run_id FROM runs WHERE name = 'sst2')",
     )
     for figure in ("pruning", "triggers"):
         said = refused(figure, "sst2")
-        assert "runs without gold labels: sst2" in said and "jobs run" not in said
-    # Built for other runs alone, it is the job that is missing.
-    execute(
-        built_store,
-        "DELETE FROM job_builds WHERE job = 'trigger_effects'"
-        " AND run_id = (SELECT run_id FROM runs WHERE name = 'sst2')",
-    )
-    assert "next:    attattr jobs run trigger_effects" in refused("triggers", "sst2")
+        assert "gold label, which these runs lack: sst2" in said and "choose runs of labelled rows" in said

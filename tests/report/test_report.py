@@ -9,7 +9,6 @@ import pytest
 import yaml
 from fabricate import (
     add_importance,
-    add_run,
     commit,
     filled_store,
     new_store,
@@ -47,7 +46,7 @@ def test_the_report_holds_every_figure_and_fetches_nothing(built_store: Store, t
 
 def test_figures_whose_job_is_not_run_say_which(tmp_path: Path) -> None:
     page = write_report(filled_store(tmp_path), tmp_path / "report.html").read_text(encoding="utf-8")
-    assert set(charts(page)) == {"heads", "completeness", "nodes"}
+    assert set(charts(page)) == {"heads", "completeness", "nodes", "drift"}
     assert "attattr jobs run pruning_curve" in page
     assert '<td class="number">0.75</td>' in page, "accuracy of the fabricated run"
 
@@ -92,29 +91,25 @@ def test_the_spec_in_the_report_asks_for_the_same_runs(built_store: Store) -> No
         runs = list_runs(connection)
         again = yaml.safe_load(run_spec_yaml(runs))["runs"]
         lines = commands(connection).splitlines()
-    assert [make_spec(one).model_dump() for one in again] == [
-        make_spec(json.loads(run.config)).model_dump() for run in runs
-    ]
+    assert [make_spec(one) for one in again] == [make_spec(json.loads(run.config)) for run in runs]
     assert lines[0] == "attattr run runs.yaml"
-    assert "--param replicates=5" in lines[1] and "--param seed" not in lines[1]
+    assert "--param head_replicates.replicates=5" in lines[1] and "seed" not in lines[1]
 
 
 def build(store: Store, **request: Any) -> None:
     run_jobs(store, JobRequest(**request), lambda progress: None)
 
 
-def test_the_commands_in_the_report_give_each_run_its_own_parameters(tmp_path: Path) -> None:
+def test_the_commands_in_the_report_name_what_is_built_and_how(tmp_path: Path) -> None:
     store = filled_store(tmp_path)
-    add_run(store, "second")
-    build(store, names=["splits", "token_pairs"])
-    build(store, names=["splits"], runs=["first"], params={"sample": "3"})
     with store.read() as connection:
-        given = commands(connection).splitlines()[1:3]
-    assert given == [
-        "attattr jobs run splits token_pairs --param sample=3 --run first",
-        "attattr jobs run splits token_pairs --run second",
+        assert not any("jobs run" in line for line in commands(connection).splitlines())
+    build(store, names=["splits", "token_pairs"], params={"sample": "3"})
+    with store.read() as connection:
+        lines = commands(connection).splitlines()
+    assert lines == [
+        "attattr run runs.yaml",
+        "attattr jobs run splits token_pairs --param splits.sample=3",
+        "attattr verify",
+        "attattr report -o report.html",
     ]
-    build(store, names=["splits"], runs=["second"], params={"sample": "3"})
-    with store.read() as connection:
-        given = commands(connection).splitlines()[1:3]
-    assert given == ["attattr jobs run splits token_pairs --param sample=3", "attattr verify"]

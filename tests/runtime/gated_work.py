@@ -13,6 +13,7 @@ from toy_work import ToyWork
 
 from attattr_batch.data.records import Chunk
 from attattr_batch.engine.families import Encoder
+from attattr_batch.passes import Work
 from attattr_batch.passes.attribute import AttributeWork, AttributeWorker
 
 PATIENCE_S = 120.0
@@ -61,7 +62,7 @@ class GatedWorker(AttributeWorker):
 
 
 @dataclass(frozen=True)
-class TogetherWork:
+class TogetherWork(Work):
     """Toy work that goes on only when some workers are at it; its first example does not wait.
 
     Attributes:

@@ -17,10 +17,9 @@ from toy_work import chunks
 import attattr_batch.runtime.run
 from attattr_batch.passes.planning import AttributionPlan, plan_attribution
 from attattr_batch.runtime.driver import Driver, Progress
-from attattr_batch.runtime.executors.pools import Pool
 from attattr_batch.runtime.executors.ray import RayExecutor
 from attattr_batch.runtime.run import run_spec
-from attattr_batch.spec import RunSpec, make_spec
+from attattr_batch.spec import RunSpec, WorkerPool, make_spec
 from attattr_batch.store.database.connection import Store
 from attattr_batch.store.reading.export import export_run
 
@@ -117,7 +116,7 @@ def test_late_joiners_are_used_and_pools_of_both_kinds_share_the_queue(cluster: 
     (tmp_path / "workers").mkdir()
     work = TogetherWork(tmp_path / "workers", 3)
     # Two find room at once; the one without a GPU waits for the third node.
-    shapes = [(work, Pool(2, gpus=1.0)), (work, Pool(1))]
+    shapes = [(work, WorkerPool(count=2, gpus=1.0)), (work, WorkerPool())]
     with closing(RayExecutor(shapes, cluster.address)) as executor:
         Driver(store, pass_id, executor, add_one).execute(chunks(40, 1), Progress(40, 0, 0))
     assert rows(store, "SELECT count(*), count(DISTINCT worker) FROM ledger") == [(40, 3)]

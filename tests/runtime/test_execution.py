@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from fabricate import facts, new_store, register, rows
 from toy import toy_model, toy_rows, write_sst2
@@ -16,110 +17,114 @@ from attattr_batch.data.records import Chunk
 from attattr_batch.engine.model_source import find_model
 from attattr_batch.errors import UserError
 from attattr_batch.passes import Work
-from attattr_batch.passes.masking import MaskedAccuracyWork
+from attattr_batch.passes.masking import MaskedAnswersWork
 from attattr_batch.passes.requests import Request
 from attattr_batch.runtime import run
 from attattr_batch.runtime.driver import Progress
-from attattr_batch.runtime.execution import ExecutionSettings, PendingWork, choose_executor, complete_pass
+from attattr_batch.runtime.execution import ExecutionSettings, choose_executor, complete_pass
 from attattr_batch.runtime.executors.local import LocalExecutor
-from attattr_batch.runtime.executors.pools import Pool
 from attattr_batch.runtime.staging import Stage
-from attattr_batch.spec import make_machine, make_spec
+from attattr_batch.spec import MachineSettings, WorkerPool, make_settings, make_spec
 from attattr_batch.store.database.connection import Store
 
 
 class RecordingRay:
     """Stands in for the Ray executor: keeps what it is asked for."""
 
-    def __init__(self, shapes: Sequence[tuple[Work, Pool]], address: str | None, deadline_s: float):
-        self.pools = [pool for _, pool in shapes]
-        self.work = [work for work, _ in shapes]
-
-
-@pytest.fixture
-def load(monkeypatch: pytest.MonkeyPatch) -> PendingWork:
-    """Forty chunks, not much in each; Ray is only asked, not started."""
-    monkeypatch.setattr("attattr_batch.runtime.executors.ray.RayExecutor", RecordingRay)
-    work = MaskedAccuracyWork(
-        source=find_model("bundled", task="sst2"),
-        device="cpu",
-        outputs=(0, 1),
-        job="mine",
-        order=Request((), {}, ""),
-        batch_tokens=1024,
-    )
-    return PendingWork(work, chunks(40, 1), flop=1e6, cpu_batch_tokens=512)
-
-
-def pools(load: PendingWork, **settings: Any) -> list[Pool]:
-    executor: Any = choose_executor(make_machine(settings), load)
-    return [] if isinstance(executor, LocalExecutor) else executor.pools
-
-
-def test_small_work_stays_in_this_process(load: PendingWork) -> None:
-    assert pools(load) == []
-    assert pools(load, workers=1) == []
-    assert pools(load, executor="ray", workers=3)[0].workers == 3
-
-
-def test_a_pool_of_one_worker_is_asked_for_too(load: PendingWork) -> None:
-    assert pools(load, workers=[{"cpus": 8, "gpus": 1}]) == [Pool(1, 8, 1.0)]
-    with pytest.raises(UserError, match="the local executor has one worker"):
-        make_machine({"executor": "local", "workers": [{"cpus": 8}]})
-
-
-def test_a_cluster_is_not_measured_by_this_machine(load: PendingWork) -> None:
-    assert pools(load, address="head:6379") == [Pool(40, 1, 0.0, fitted=True)]
-    assert pools(load, address="head:6379", workers=7) == [Pool(7, 1, 0.0)]
-
-
-def test_long_work_takes_the_cpus_of_this_process_not_the_machine_s(
-    load: PendingWork, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    long = replace(load, flop=1e15)
-    monkeypatch.setattr("os.cpu_count", lambda: 64)
-    monkeypatch.setattr("attattr_batch.runtime.cpus._limits", lambda: iter(()))
-    for allowed, expected in ((4, [Pool(2, 2)]), (1, [])):
-        monkeypatch.setattr("os.sched_getaffinity", lambda process, count=allowed: set(range(count)))
-        assert pools(long) == expected
-
-
-def test_no_more_workers_than_chunks(load: PendingWork) -> None:
-    few = replace(load, chunks=load.chunks[:2])
-    assert pools(few, workers=16)[0].workers == 2
-    assert [one.workers for one in pools(few, workers=[{"count": 9}, {"count": 1}])] == [2, 1]
-
-
-def test_a_worker_computes_with_as_many_threads_as_it_has_cpus(load: PendingWork) -> None:
-    shapes = [{"cpus": 3}, {"cpus": 2, "gpus": 1}]
-    executor: Any = choose_executor(make_machine({"workers": shapes}), load)
-    assert [work.threads for work in executor.work] == [3, 2]
-    here: Any = choose_executor(make_machine({}), load)
-    assert here._work.threads is None, "in this process torch's choice, or the caller's, stays"
+    def __init__(self, pools: Sequence[tuple[Work, WorkerPool]], *_: object, fill: bool):
+        self.work, self.pools, self.fill = [work for work, _ in pools], [pool for _, pool in pools], fill
 
 
 @dataclass
 class ToyPlan:
-    """A pass over some examples of `toy_work`, in chunks of four."""
+    """A pass over some examples of `toy_work`, in chunks of `size`."""
 
     n_examples: int
     unfit: dict[int, str] = field(default_factory=dict)
     work: Any = field(default_factory=ToyWork)
     hidden_size: int = 16
+    size: int = 4
+    cost: float = 1e6
 
     @property
     def example_ids(self) -> Sequence[int]:
         return range(self.n_examples)
 
     def chunks(self, pending: Sequence[int]) -> list[Chunk]:
-        kept = ([one for one in chunk.examples if one.example_id in pending] for chunk in self._all())
+        every = chunks(self.n_examples, self.size)
+        kept = ([one for one in chunk.examples if one.example_id in pending] for chunk in every)
         return [Chunk(tuple(examples)) for examples in kept if examples]
 
     def flop(self, chunks: Sequence[Chunk]) -> float:
-        return 1.0
+        return self.cost
 
-    def _all(self) -> list[Chunk]:
-        return chunks(self.n_examples, 4)
+
+@pytest.fixture
+def plan(monkeypatch: pytest.MonkeyPatch) -> ToyPlan:
+    """Forty chunks, not much in each; Ray is only asked, not started."""
+    monkeypatch.setattr("attattr_batch.runtime.executors.ray.RayExecutor", RecordingRay)
+    work = MaskedAnswersWork(
+        source=find_model("bundled", task="sst2"),
+        device="cpu",
+        outputs=(0, 1),
+        job="mine",
+        request=Request((), pa.table({}), {}, ""),
+        batch_tokens=1024,
+    )
+    return ToyPlan(40, work=work, size=1)
+
+
+def executor(plan: ToyPlan, **settings: Any) -> Any:
+    machine = make_settings(MachineSettings, settings)
+    return choose_executor(machine, plan, plan.chunks(plan.example_ids))
+
+
+def pools(plan: ToyPlan, **settings: Any) -> list[WorkerPool]:
+    found = executor(plan, **settings)
+    return [] if isinstance(found, LocalExecutor) else found.pools
+
+
+def test_small_work_stays_in_this_process(plan: ToyPlan) -> None:
+    assert pools(plan) == []
+    assert pools(plan, workers=1) == []
+    assert pools(plan, executor="ray", workers=3)[0].count == 3
+
+
+def test_a_pool_of_one_worker_is_asked_for_too(plan: ToyPlan) -> None:
+    assert pools(plan, workers=[{"cpus": 8, "gpus": 1}]) == [WorkerPool(cpus=8, gpus=1)]
+    with pytest.raises(UserError, match="the local executor has one worker"):
+        make_settings(MachineSettings, {"executor": "local", "workers": [{"cpus": 8}]})
+
+
+def test_a_cluster_is_not_measured_by_this_machine(plan: ToyPlan) -> None:
+    found = executor(plan, address="head:6379")
+    assert (found.pools, found.fill) == ([WorkerPool(count=40)], True)
+    found = executor(plan, address="head:6379", workers=7)
+    assert (found.pools, found.fill) == ([WorkerPool(count=7)], False)
+
+
+def test_long_work_takes_the_cpus_of_this_process_not_the_machine_s(
+    plan: ToyPlan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = replace(plan, cost=1e15)
+    monkeypatch.setattr("os.cpu_count", lambda: 64)
+    monkeypatch.setattr("attattr_batch.runtime.cpus._limits", lambda: iter(()))
+    for allowed, expected in ((4, [WorkerPool(count=2, cpus=2)]), (1, [])):
+        monkeypatch.setattr("os.sched_getaffinity", lambda process, count=allowed: set(range(count)))
+        assert pools(long) == expected
+
+
+def test_no_more_workers_than_chunks(plan: ToyPlan) -> None:
+    few = replace(plan, n_examples=2)
+    assert pools(few, workers=16)[0].count == 2
+    assert [one.count for one in pools(few, workers=[{"count": 9}, {"count": 1}])] == [2, 1]
+
+
+def test_a_worker_computes_with_as_many_threads_as_it_has_cpus(plan: ToyPlan) -> None:
+    found = executor(plan, workers=[{"cpus": 3}, {"cpus": 2, "gpus": 1}])
+    assert [work.threads for work in found.work] == [3, 2]
+    here = executor(plan)
+    assert here._work.threads is None, "in this process torch's choice, or the caller's, stays"
 
 
 def test_what_an_earlier_driver_s_workers_staged_is_committed_by_this_call(tmp_path: Path) -> None:
@@ -128,10 +133,10 @@ def test_what_an_earlier_driver_s_workers_staged_is_committed_by_this_call(tmp_p
     uri = str(tmp_path / "stage")
     for chunk in chunks(8, 4):
         Stage.of(uri, pass_id, store).put(chunk, facts(chunk.example_ids))
-    how = ExecutionSettings(make_machine({"stage": uri}), lambda progress: None)
+    how = ExecutionSettings(make_settings(MachineSettings, {"stage": uri}), lambda progress: None)
     progress = complete_pass(store, pass_id, "toy", ToyPlan(8), how)
     assert (progress.committed, progress.newly_committed, progress.quarantined) == (8, 8, 0)
-    assert rows(store, "SELECT status FROM passes") == [("sealed",)]
+    assert rows(store, "SELECT pass_status FROM passes") == [("sealed",)]
 
 
 def test_the_end_of_hours_of_work_outlasts_a_long_query(
@@ -146,7 +151,7 @@ def test_the_end_of_hours_of_work_outlasts_a_long_query(
 
     monkeypatch.setattr("attattr_batch.runtime.execution.seal_pass", seal)
     plan = ToyPlan(4, unfit=dict.fromkeys(range(4), "empty text"))
-    complete_pass(store, pass_id, "toy", plan, ExecutionSettings(make_machine({}), lambda progress: None))
+    complete_pass(store, pass_id, "toy", plan, ExecutionSettings(MachineSettings(), lambda progress: None))
     assert waits == [600.0]
 
 
@@ -156,10 +161,12 @@ def test_unfit_examples_are_not_tried_again(tmp_path: Path) -> None:
     _, pass_id = register(store, 2)
     plan, sealed = ToyPlan(2, unfit={0: "empty text", 1: "empty text"}), set()
     for retry, newly in ((False, 2), (False, 0), (True, 0)):
-        how = ExecutionSettings(make_machine({}), lambda progress: None, retry)
+        how = ExecutionSettings(MachineSettings(), lambda progress: None, retry)
         progress = complete_pass(store, pass_id, "toy", plan, how)
         assert (progress.quarantined, progress.newly_quarantined) == (2, newly)
-        sealed.update(rows(store, "SELECT p.status, p.sealed_at, r.sealed_at FROM passes AS p, runs AS r"))
+        sealed.update(
+            rows(store, "SELECT p.pass_status, p.finished_at, r.sealed_at FROM passes AS p, runs AS r")
+        )
     assert len(sealed) == 1
 
 

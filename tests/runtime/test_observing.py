@@ -14,7 +14,7 @@ from fabricate import new_store, register
 from rich.console import Console
 from toy_work import ToyWork, chunks
 
-from attattr_batch.cli.logs import LogFormat, set_up_logging
+from attattr_batch.cli.logs import set_up_logging
 from attattr_batch.errors import UserError
 from attattr_batch.runtime.driver import Driver, Progress
 from attattr_batch.runtime.executors.local import LocalExecutor
@@ -44,11 +44,11 @@ def test_the_metrics_file_follows_every_run(tmp_path: Path, monkeypatch: pytest.
     assert samples(path) == {}
     told: list[int] = []
     report = metrics.reporter(lambda progress: told.append(progress.committed))
-    report(Progress(10, 4, 1, committed=3, title="sst2"))
+    report(Progress(10, 4, 1, newly_committed=3, title="sst2"))
     assert told == [4]
     assert samples(path) == {}, "written now and then"
-    report(Progress(10, 9, 1, committed=8, title="sst2"))
-    report(Progress(2, 2, 0, committed=2, title='r"te\\'))
+    report(Progress(10, 9, 1, newly_committed=8, title="sst2"))
+    report(Progress(2, 2, 0, newly_committed=2, title='r"te\\'))
     found = samples(path)
     assert found['attattr_examples{run="sst2"}'] == "10"
     assert found['attattr_examples_committed{run="sst2"}'] == "9"
@@ -88,15 +88,15 @@ def test_bars_follow_passes_one_after_the_other() -> None:
     with reporting(Console(file=screen, force_terminal=True, width=120)) as report:
         for title in ("first", "second"):
             report(Progress(4, 0, 0, title=title))
-            report(Progress(4, 3, 1, committed=3, title=title))
+            report(Progress(4, 3, 1, newly_committed=3, title=title))
     for title in ("first", "second"):
         assert re.search(rf"{title} .*4/4.*1 quarantined", screen.getvalue())
 
 
 def test_json_lines_hold_the_counts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    set_up_logging(form=LogFormat.json, file=tmp_path / "logs" / "run.jsonl")
+    set_up_logging(form="json", file=tmp_path / "logs" / "run.jsonl")
     with reporting(None) as report:
-        report(Progress(4, 3, 1, committed=3, title="sst2"))
+        report(Progress(4, 3, 1, newly_committed=3, title="sst2"))
     logging.getLogger("attattr_batch.x").debug("a detail")
     (line,) = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
     assert (line["level"], line["run"], line["examples"], line["committed"]) == ("info", "sst2", 4, 3)
@@ -109,7 +109,7 @@ def test_a_worker_s_error_is_shown_once_with_examples_and_worker(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     log = tmp_path / "run.jsonl"
-    set_up_logging(form=LogFormat.json, file=log)
+    set_up_logging(form="json", file=log)
     store = new_store(tmp_path)
     register(store, 16)
     work = ToyWork(raising=frozenset({5, 11}))

@@ -20,10 +20,11 @@ from toy_work import ToyWork, chunks
 
 from attattr_batch.data.records import Chunk
 from attattr_batch.errors import UserError
+from attattr_batch.passes import Work
 from attattr_batch.runtime.driver import Driver, Progress
 from attattr_batch.runtime.executors.local import LocalExecutor
-from attattr_batch.runtime.executors.pools import Pool
 from attattr_batch.runtime.executors.ray import RayExecutor
+from attattr_batch.spec import WorkerPool
 from attattr_batch.store.database.connection import Store
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.filterwarnings("ignore::ResourceWarning")]
@@ -39,7 +40,7 @@ def address() -> Iterator[str]:
 
 
 def execute(store: Store, pass_id: int, work: ToyWork, address: str) -> Progress:
-    with closing(RayExecutor([(work, Pool(2))], address)) as executor:
+    with closing(RayExecutor([(work, WorkerPool(count=2))], address)) as executor:
         driver = Driver(store, pass_id, executor, lambda progress: None)
         return driver.execute(chunks(N, 3), Progress(N, 0, 0))
 
@@ -55,9 +56,9 @@ def test_a_deadly_example_is_isolated_and_the_rest_equals_a_local_run(address: s
     register(distributed, N)
     progress = execute(distributed, pass_id, ToyWork(deadly=frozenset({7})), address)
     assert (progress.newly_committed, progress.quarantined) == (N - 1, 1)
-    assert rows(distributed, "SELECT example_id, kind FROM failures") == [(7, "WorkerLost")]
+    assert rows(distributed, "SELECT example_id, error FROM quarantine") == [(7, "WorkerLost")]
     ours, theirs = contents(local), contents(distributed)
-    for name in ("head_scores_stored", "layer_scores_stored", "edges_stored", "predictions"):
+    for name in ("head_scores_dedup", "layer_scores_dedup", "edges_dedup", "predictions"):
         assert ours[name] == theirs[name]
 
 
@@ -72,7 +73,7 @@ def test_a_worker_killed_from_outside_costs_nothing(address: str, tmp_path: Path
             killed.append(int(worker.split(":")[1]))
             os.kill(killed[0], signal.SIGKILL)
 
-    with closing(RayExecutor([(ToyWork(seconds=0.2), Pool(2))], address)) as executor:
+    with closing(RayExecutor([(ToyWork(seconds=0.2), WorkerPool(count=2))], address)) as executor:
         progress = Driver(store, pass_id, executor, kill_one).execute(chunks(N, 3), Progress(N, 0, 0))
     assert killed
     assert (progress.newly_committed, progress.quarantined) == (N, 0)
@@ -84,12 +85,12 @@ def test_a_worker_that_hangs_is_replaced_and_its_example_found(address: str, tmp
     _, pass_id = register(store, 4)
     work = ToyWork(hanging=frozenset({2}))
     # One example a chunk: two deadlines to wait for, which leave a loaded machine time for the others.
-    with closing(RayExecutor([(work, Pool(2))], address, deadline_s=3.0)) as executor:
+    with closing(RayExecutor([(work, WorkerPool(count=2))], address, deadline_s=3.0)) as executor:
         driver = Driver(store, pass_id, executor, lambda progress: None)
         progress = driver.execute(chunks(4, 1), Progress(4, 0, 0))
     assert (progress.newly_committed, progress.quarantined) == (3, 1)
     message = "no answer within 3 s, so it was killed"
-    assert rows(store, "SELECT example_id, kind, message FROM failures") == [(2, "WorkerLost", message)]
+    assert rows(store, "SELECT example_id, error, message FROM quarantine") == [(2, "WorkerLost", message)]
 
 
 def test_a_worker_that_cannot_start_says_why(address: str, tmp_path: Path) -> None:
@@ -99,7 +100,7 @@ def test_a_worker_that_cannot_start_says_why(address: str, tmp_path: Path) -> No
         execute(store, pass_id, ToyWork(start_error="no such model here"), address)
 
 
-class PortableToy:
+class PortableToy(Work):
     """Needs a folder with a file `answer.json` that says 42, as a model needs its weights."""
 
     def __init__(self, where: Path):
@@ -132,23 +133,23 @@ def test_a_machine_that_lacks_the_model_gets_its_files(
     (tmp_path / "answer").mkdir()
     (tmp_path / "answer" / "answer.json").write_text("42")
     monkeypatch.chdir(tmp_path)  # a relative folder: workers live in another one
-    with closing(RayExecutor([(PortableToy(Path("answer")), Pool(1))], address)) as executor:
+    with closing(RayExecutor([(PortableToy(Path("answer")), WorkerPool())], address)) as executor:
         Driver(store, pass_id, executor, lambda progress: None).execute(chunks(4, 2), Progress(4, 0, 0))
     assert rows(store, "SELECT count(*) FROM predictions") == [(4,)]
 
 
 def test_an_unreachable_cluster_is_a_clear_error() -> None:
     with pytest.raises(UserError, match="cannot reach the Ray cluster"):
-        RayExecutor([(ToyWork(), Pool(1))], "127.0.0.1:1")
+        RayExecutor([(ToyWork(), WorkerPool())], "127.0.0.1:1")
 
 
 def test_nothing_is_left_behind_and_stdout_stays_clean() -> None:
     script = (
         "from contextlib import closing\n"
         "from toy_work import ToyWork, chunks\n"
-        "from attattr_batch.runtime.executors.pools import Pool\n"
+        "from attattr_batch.spec import WorkerPool\n"
         "from attattr_batch.runtime.executors.ray import RayExecutor\n"
-        "with closing(RayExecutor([(ToyWork(), Pool(1))])) as executor:\n"
+        "with closing(RayExecutor([(ToyWork(), WorkerPool())])) as executor:\n"
         "    while not executor.room():\n"
         "        executor.wait(1.0)\n"
         "    executor.submit(chunks(3, 3)[0])\n"

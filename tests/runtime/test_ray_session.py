@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from attattr_batch.errors import UserError
-from attattr_batch.runtime.executors.pools import Pool
 from attattr_batch.runtime.executors.ray_session import ray_session
 
 
@@ -50,7 +49,7 @@ def install(ray: Ray, patch: pytest.MonkeyPatch) -> Ray:
 
 def test_a_session_of_the_caller_s_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     ray = install(Ray(initialized=True), monkeypatch)
-    with pytest.raises(UserError, match="uses Ray already"), ray_session([Pool(1)], None):
+    with pytest.raises(UserError, match="uses Ray already"), ray_session(1, None):
         pass
     assert ray.initialized
     assert ray.seen == []
@@ -66,7 +65,7 @@ def test_every_session_has_a_token_of_its_own_and_the_environment_is_put_back(
     ray = install(Ray(initialized=False, trouble=trouble), monkeypatch)
     for _ in range(2):
         try:
-            with ray_session([Pool(1)], None):
+            with ray_session(1, None):
                 assert ray.initialized
         except UserError as error:
             assert "no node" in str(error)
@@ -82,5 +81,5 @@ def test_a_cluster_at_an_address_has_the_environment_s_token(monkeypatch: pytest
     ray = install(Ray(initialized=False), monkeypatch)
     monkeypatch.setenv("RAY_AUTH_MODE", "token")
     monkeypatch.setenv("RAY_AUTH_TOKEN", "of-a-cluster")  # set after Ray was imported
-    with ray_session([Pool(1)], "auto"):
+    with ray_session(1, "auto"):
         assert ray.seen == [("token", "of-a-cluster")]

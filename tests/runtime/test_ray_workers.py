@@ -19,8 +19,8 @@ from attattr_batch.passes import Work
 from attattr_batch.runtime.driver import Driver, Progress
 from attattr_batch.runtime.executors import Finished, Lost
 from attattr_batch.runtime.executors.local import LocalExecutor
-from attattr_batch.runtime.executors.pools import Pool
 from attattr_batch.runtime.executors.ray import RayExecutor
+from attattr_batch.spec import WorkerPool
 
 DEADLINE_S = 20.0
 
@@ -32,7 +32,7 @@ def ray(monkeypatch: pytest.MonkeyPatch) -> FakeRay:
 
 def ready_executor(ray: FakeRay, workers: int, work: Work | None = None) -> RayExecutor:
     """All of its workers have started."""
-    executor = RayExecutor([(work or ToyWork(), Pool(workers))], deadline_s=DEADLINE_S)
+    executor = RayExecutor([(work or ToyWork(), WorkerPool(count=workers))], deadline_s=DEADLINE_S)
     until = ray.now + 5.0
     while ray.now < until:
         executor.wait(1.0)
@@ -134,7 +134,7 @@ def test_all_workers_may_be_found_dead(ray: FakeRay, tmp_path: Path) -> None:
 
 
 @dataclass(frozen=True)
-class BrokenMachine:
+class BrokenMachine(Work):
     """Work that one machine of several fails, whatever the example, faster than the others compute."""
 
     broken: int
@@ -170,7 +170,7 @@ def test_a_worker_alone_has_both_attempts(ray: FakeRay, tmp_path: Path) -> None:
     assert (progress.newly_committed, progress.quarantined) == (3, 1)
 
 
-class PoisonedGpu:
+class PoisonedGpu(Work):
     """A worker whose CUDA context is gone once it has met the example `bad`."""
 
     def __init__(self, bad: int):
@@ -196,7 +196,7 @@ def test_a_worker_without_its_gpu_is_replaced_and_one_example_quarantined(
         driver = Driver(store, pass_id, executor, lambda progress: None)
         progress = driver.execute(chunks(40, 4), Progress(40, 0, 0))
     assert (progress.newly_committed, progress.quarantined) == (39, 1)
-    ((example_id, kind, message),) = rows(store, "SELECT example_id, kind, message FROM failures")
+    ((example_id, error, message),) = rows(store, "SELECT example_id, kind, message FROM quarantine")
     assert (example_id, kind) == (9, "WorkerLost")
     assert message == "the GPU was lost by RuntimeError: CUDA error: device-side assert triggered"
     dead = len([actor for actor in ray.actors if actor.dead])
@@ -214,4 +214,4 @@ def test_this_process_without_its_gpu_ends_the_command_which_can_go_on(
         with pytest.raises(UserError, match=r"no longer use its GPU\n.*device-side assert(.|\n)*goes on"):
             driver.execute(chunks(40, 4), Progress(40, 0, 0))
     assert rows(store, "SELECT count(*) FROM ledger") == [(8,)]
-    assert rows(store, "SELECT count(*) FROM failures") == [(0,)]
+    assert rows(store, "SELECT count(*) FROM quarantine") == [(0,)]

@@ -22,13 +22,13 @@ from attattr_batch.errors import StoreError, UserError
 from attattr_batch.runtime.driver import Driver, Progress
 from attattr_batch.runtime.executors import ChunkOutcome
 from attattr_batch.runtime.executors.local import LocalExecutor
-from attattr_batch.runtime.executors.pools import Pool
-from attattr_batch.runtime.staging import ShardError, Stage, StagedExecutor, StagedWork, recover
+from attattr_batch.runtime.staging import ShardError, Stage, StagedWork, recover
+from attattr_batch.spec import WorkerPool
 from attattr_batch.store.database.connection import Store
 from attattr_batch.store.writing.runs import pending_example_ids, register_pass
 
 N = 12
-FACTS = ("predictions", "target_scores_stored", "layer_scores_stored", "head_scores_stored", "edges_stored")
+FACTS = ("predictions", "target_scores_dedup", "layer_scores_dedup", "head_scores_dedup", "edges_dedup")
 
 
 @pytest.fixture
@@ -59,9 +59,9 @@ def execute(store: Store, stage: Stage, work: ToyWork | None = None) -> Progress
         pending = pending_example_ids(connection, 1)
     left = recover(store, 1, stage, pending)
     wanted = [chunk for chunk in chunks(N, 4) if set(chunk.example_ids) <= set(left)]
-    with closing(StagedExecutor(LocalExecutor(StagedWork(work or ToyWork(), stage)), stage)) as executor:
+    with closing(LocalExecutor(StagedWork(work or ToyWork(), stage))) as executor:
         progress = Progress(N, N - len(left), 0)
-        return Driver(store, 1, executor, lambda progress: None).execute(wanted, progress)
+        return Driver(store, 1, executor, lambda progress: None, stage).execute(wanted, progress)
 
 
 def same_facts(one: Store, other: Store) -> bool:
@@ -72,7 +72,7 @@ def same_facts(one: Store, other: Store) -> bool:
 def test_staged_and_returned_results_are_identical(store: Store, stage: Stage, returned: Store) -> None:
     execute(store, stage)
     assert same_facts(store, returned)
-    stage.close()
+    stage.delete()
     assert not (Path(stage.uri) / stage.key).exists()
 
 
@@ -110,24 +110,27 @@ def tamper(stage: Stage, name: str) -> None:
     pq.write_table(found.set_column(found.column_names.index("attr"), "attr", zeros), path)
 
 
-class Tampering(StagedExecutor):
+class Tampering(LocalExecutor):
     """Spoils the first shard between worker and driver."""
 
-    spoilt = False
+    def __init__(self, work: StagedWork):
+        super().__init__(work)
+        self.stage: Stage | None = work.stage
 
-    def _loaded(self, finished: object) -> ChunkOutcome:
-        if not self.spoilt:
-            tamper(self._stage, self._stage.names()[-1])
-            self.spoilt = True
-        return super()._loaded(finished)  # type: ignore[arg-type]
+    def wait(self, timeout_s: float) -> list[ChunkOutcome]:
+        outcomes = super().wait(timeout_s)
+        if self.stage is not None:
+            tamper(self.stage, self.stage.names()[-1])
+            self.stage = None
+        return outcomes
 
 
 def test_a_shard_that_differs_from_what_was_written_is_computed_again(
     store: Store, stage: Stage, returned: Store
 ) -> None:
     work = ToyWork()
-    with closing(Tampering(LocalExecutor(StagedWork(work, stage)), stage)) as executor:
-        driver = Driver(store, 1, executor, lambda progress: None)
+    with closing(Tampering(StagedWork(work, stage))) as executor:
+        driver = Driver(store, 1, executor, lambda progress: None, stage)
         progress = driver.execute(chunks(N, 4), Progress(N, 0, 0))
     assert (progress.newly_committed, progress.quarantined, len(work.seen)) == (N, 0, 4)
     assert same_facts(store, returned)
@@ -171,20 +174,22 @@ def test_a_shard_stays_until_it_is_committed(
 def test_shards_that_cannot_be_deleted_end_nothing(
     store: Store, stage: Stage, returned: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    files, _ = stage._place
+
     class Stubborn:
         def __getattr__(self, name: str) -> object:
-            return getattr(stage._place[0], name)
+            return getattr(files, name)
 
         def delete_dir(self, path: str) -> None:
             raise OSError("AWS Error SLOW_DOWN during DeleteObjects operation")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Stage, "_filesystem", Stubborn())
+        patch.setattr("attattr_batch.runtime.staging._open", lambda uri: (Stubborn(), uri))
         assert execute(store, stage).committed == N
-        stage.close()
+        stage.delete()
     assert len(stage.names()) == N // 4
     execute(store, stage)
-    assert stage.names() == [], "swept by the next driver, and registered once"
+    assert stage.names() == [], "swept by the next driver, and committed once"
     assert same_facts(store, returned)
 
 
@@ -259,7 +264,7 @@ def test_s3_gives_the_same_rows_and_recovers_the_same_way(store: Store, returned
     execute(store, stage, work)
     assert len(work.seen) == 2
     assert same_facts(store, returned)
-    stage.close()
+    stage.delete()
     assert stage.names() == []
 
 
@@ -272,9 +277,8 @@ def test_ray_workers_stage_too(
     from attattr_batch.runtime.executors.ray import RayExecutor
 
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path for path in sys.path if path))
-    inner = RayExecutor([(StagedWork(ToyWork(), stage), Pool(1))])
-    with closing(StagedExecutor(inner, stage)) as executor:
-        Driver(store, 1, executor, lambda progress: None).execute(chunks(N, 4), Progress(N, 0, 0))
+    with closing(RayExecutor([(StagedWork(ToyWork(), stage), WorkerPool())])) as executor:
+        Driver(store, 1, executor, lambda progress: None, stage).execute(chunks(N, 4), Progress(N, 0, 0))
     assert same_facts(store, returned)
     ((worker,),) = rows(store, "SELECT DISTINCT worker FROM ledger")
     assert worker != "local"

@@ -13,10 +13,11 @@ from fabricate import facts
 
 from attattr_batch.data.records import Chunk, EncodedExample
 from attattr_batch.errors import UserError
+from attattr_batch.passes import Work
 
 
 @dataclass(frozen=True)
-class ToyWork:
+class ToyWork(Work):
     """Facts of `fabricate`, with examples that make trouble.
 
     Attributes:

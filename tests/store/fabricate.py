@@ -14,12 +14,26 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from attattr_batch.files import data_folder
 from attattr_batch.store.database.connection import Store
+from attattr_batch.store.database.sqlfile import load_folder
 from attattr_batch.store.database.tables import metadata
 from attattr_batch.store.writing.ingest import ChunkFacts, CommitResult, commit_chunk
 from attattr_batch.store.writing.runs import RunRecord, register_pass, register_run, seal_pass
 
 Tables = dict[str, pa.Table]
+
+AUDITS = {audit.name: audit.query for audit in load_folder(data_folder("jobs") / "audits")}
+
+INTEGRITY = f"""(
+    SELECT
+        p.run_id,
+        (SELECT count(*) FROM ledger AS l WHERE l.pass_id = p.pass_id) AS committed,
+        p.run_id NOT IN (SELECT run_id FROM ({AUDITS["ledger_and_facts"]})) AS ok
+    FROM passes AS p
+    WHERE p.kind = 'attribute'
+)"""
+"""For each attribution pass: examples committed, and whether these and no others have all their facts."""
 
 N_LAYERS = 2
 N_HEADS = 3
@@ -48,9 +62,9 @@ def record(name: str = "first", **changes: Any) -> RunRecord:
         "n_layers": N_LAYERS,
         "n_heads": N_HEADS,
         "n_examples": 8,
-        "target": "both",
+        "targets": "both",
         "quadrature": "adaptive",
-        "nodes": None,
+        "fixed_nodes": None,
         "tolerance": 1e-3,
         "dtype": "float32",
         "tokenizer_key": "tiny-vocabulary",

@@ -26,40 +26,38 @@ AUDITS = {
 }
 
 MASKED = (
-    "INSERT INTO mask_outcomes SELECT run_id, '{job}', example_id, '{mask}', predicted, prob_gold + {shift}"
-    " FROM predictions WHERE ZERO"
+    "INSERT INTO masked_answers BY NAME SELECT run_id, '{job}' AS job, example_id, {mask}, predicted,"
+    " prob_gold + {shift} AS prob_gold FROM predictions WHERE ZERO"
 )
 ATTACKED = (
-    "INSERT INTO attack_outcomes"
-    " SELECT run_id, 'trigger_report', example_id, attack, predicted, prob_gold, false"
-    " FROM predictions CROSS JOIN (SELECT unnest(['7/pattern', '7/control/0', '7/control/1']) AS attack)"
-    " WHERE run_id = 1 AND (example_id <> 3 OR attack <> '{missing}')"
+    "INSERT INTO attacked_answers BY NAME SELECT run_id, 'trigger_report' AS job, example_id, 7 AS pattern,"
+    " draw IS NOT NULL AS control, draw, predicted, prob_gold, false AS truncated"
+    " FROM predictions CROSS JOIN (SELECT unnest([NULL, 0, 1]) AS draw)"
+    " WHERE run_id = 1 AND (example_id <> 3 OR {kept})"
 )
-# Answers of a pass that removes heads, of two examples of run 1: `{masks}` is a query that gives `mask`.
+# Answers of a pass that removes heads, of two examples of run 1: `{masks}` is a query that names the masks.
 MASKS = (
-    "INSERT INTO mask_outcomes SELECT run_id, '{job}', example_id, mask, predicted, prob_gold"
-    " FROM predictions CROSS JOIN ({masks}) WHERE run_id = 1 AND example_id < 2; "
+    "INSERT INTO masked_answers BY NAME SELECT run_id, '{job}' AS job, example_id, m.*, predicted, prob_gold"
+    " FROM predictions CROSS JOIN ({masks}) AS m WHERE run_id = 1 AND example_id < 2; "
 )
 ABLATED = MASKS.format(
     job="head_ablation",
-    masks="SELECT 'clean' AS mask"
-    " UNION ALL SELECT layer || '/' || head FROM range(2) AS a(layer), range(3) AS b(head)",
+    masks="SELECT NULL AS layer, NULL AS head UNION ALL FROM range(2) AS a(layer), range(3) AS b(head)",
 )
 REMOVED = MASKS.format(
     job="layerwise_accuracy",
-    masks="SELECT concat_ws('/', criterion, direction, k) AS mask"
-    " FROM (SELECT unnest(['attattr', 'attention']) AS criterion),"
-    " (SELECT unnest(['largest_first', 'smallest_first']) AS direction), range(4) AS a(k)",
+    masks="FROM (SELECT unnest(['attattr', 'attention']) AS criterion),"
+    " (SELECT unnest(['largest_first', 'smallest_first']) AS direction), range(4) AS a(step)",
 )
 PRUNED = MASKS.format(
     job="pruned_accuracy",
-    masks="SELECT curve || '/' || tenths AS mask"
-    " FROM (SELECT unnest(['taylor/0', 'random/0', 'random/1']) AS curve), range(11) AS a(tenths)",
+    masks="FROM (VALUES ('taylor', 0), ('random', 0), ('random', 1)) AS c(criterion, draw),"
+    " range(11) AS a(step)",
 )
 # What the ledger says of those of head_ablation.
-ORDERED = (
-    "INSERT INTO passes SELECT * REPLACE (9 AS pass_id, 'masked_accuracy' AS kind,"
-    ' \'{"job": "head_ablation"}\' AS config, 2 AS n_examples) FROM passes WHERE pass_id = 1; '
+REQUESTED = (
+    "INSERT INTO passes SELECT * REPLACE (9 AS pass_id, 'masked_answers' AS kind,"
+    ' \'{"job": "head_ablation"}\' AS settings, 2 AS n_wanted) FROM passes WHERE pass_id = 1; '
     "INSERT INTO ledger SELECT * REPLACE (9 AS pass_id) FROM ledger WHERE pass_id = 1 AND example_id < 2; "
 )
 
@@ -68,42 +66,50 @@ ORDERED = (
 # one is example 3.
 OFFENCES: dict[str, list[tuple[str, int]]] = {
     "completeness": [
-        ("UPDATE layer_scores_stored SET completeness_error = -0.002 WHERE example_id = 3", 4),
-        ("UPDATE layer_scores_stored SET certified = false WHERE example_id = 3", 4),
-        ("UPDATE layer_scores_stored SET certified = NULL", 0),
+        ("UPDATE layer_scores_dedup SET completeness_error = -0.002 WHERE example_id = 3", 4),
+        ("UPDATE layer_scores_dedup SET certified = false WHERE example_id = 3", 4),
+        ("UPDATE layer_scores_dedup SET certified = NULL", 0),
         # Errors along the path that cancel at its end.
-        ("UPDATE layer_scores_stored SET path_error = 0.002 WHERE example_id = 3", 4),
+        ("UPDATE layer_scores_dedup SET path_error = 0.002 WHERE example_id = 3", 4),
     ],
     "ledger_and_facts": [
-        ("DELETE FROM head_scores_stored WHERE ZERO AND head = 0", 1),
+        ("DELETE FROM head_scores_dedup WHERE ZERO AND head = 0", 1),
         ("DELETE FROM ledger WHERE ZERO", 1),
         ("INSERT INTO predictions SELECT * REPLACE (99 AS example_id) FROM predictions", 3),
         # As many rows as there should be, of other examples or targets.
-        ("UPDATE head_scores_stored SET example_id = 99 WHERE ZERO", 2),
-        ("UPDATE layer_scores_stored SET example_id = 1 WHERE ZERO AND layer = 0", 2),
-        ("UPDATE target_scores_stored SET target = 'gold' WHERE run_id = 3 AND example_id = 1", 1),
-        ("INSERT INTO edges_stored SELECT * REPLACE (99 AS example_id) FROM edges_stored WHERE ZERO", 1),
-        ("INSERT INTO layer_edges_stored SELECT * REPLACE (9 AS run_id) FROM layer_edges_stored", 6),
+        ("UPDATE head_scores_dedup SET example_id = 99 WHERE ZERO", 2),
+        ("UPDATE layer_scores_dedup SET example_id = 1 WHERE ZERO AND layer = 0", 2),
+        ("UPDATE target_scores_dedup SET target = 'gold' WHERE run_id = 3 AND example_id = 1", 1),
+        ("INSERT INTO edges_dedup SELECT * REPLACE (99 AS example_id) FROM edges_dedup WHERE ZERO", 1),
+        ("INSERT INTO layer_edges_dedup SELECT * REPLACE (9 AS run_id) FROM layer_edges_dedup", 6),
     ],
     "ledger_and_answers": [
-        (ORDERED + ABLATED, 0),
-        (ORDERED, 2),
+        (REQUESTED + ABLATED, 0),
+        (REQUESTED, 2),
         (ABLATED, 2),
-        (ORDERED + ABLATED + "DELETE FROM ledger WHERE pass_id = 9 AND example_id = 1", 1),
-        (ORDERED + ABLATED + "DELETE FROM mask_outcomes WHERE example_id = 1", 1),
-        # Another job's answers are not those ordered.
-        (ORDERED + ABLATED + "UPDATE mask_outcomes SET job = 'pruned_accuracy' WHERE ZERO", 2),
-        (ATTACKED.format(missing="none"), 6),
+        (REQUESTED + ABLATED + "DELETE FROM ledger WHERE pass_id = 9 AND example_id = 1", 1),
+        (REQUESTED + ABLATED + "DELETE FROM masked_answers WHERE example_id = 1", 1),
+        # Another job's answers are not those requested.
+        (REQUESTED + ABLATED + "UPDATE masked_answers SET job = 'pruned_accuracy' WHERE ZERO", 2),
+        (ATTACKED.format(kept="true"), 6),
     ],
     "masks_are_answered": [
         (ABLATED + REMOVED + PRUNED, 0),
-        (ABLATED + "DELETE FROM mask_outcomes WHERE ZERO AND mask = 'clean'", 1),
-        (ABLATED + "DELETE FROM mask_outcomes WHERE mask = '1/2'", 2),
-        (REMOVED + "DELETE FROM mask_outcomes WHERE ZERO AND mask = 'attattr/largest_first/2'", 1),
-        (REMOVED + "DELETE FROM mask_outcomes WHERE mask LIKE 'attention/%/1'", 2),
-        (PRUNED + "DELETE FROM mask_outcomes WHERE ZERO AND mask = 'random/1/10'", 1),
-        (PRUNED + "DELETE FROM mask_outcomes WHERE mask = 'taylor/0/0'", 2),
-        (PRUNED + "INSERT INTO mask_outcomes FROM mask_outcomes WHERE ZERO AND mask = 'taylor/0/3'", 1),
+        (ABLATED + "DELETE FROM masked_answers WHERE ZERO AND layer IS NULL", 1),
+        (ABLATED + "DELETE FROM masked_answers WHERE layer = 1 AND head = 2", 2),
+        (
+            REMOVED + "DELETE FROM masked_answers WHERE ZERO AND criterion = 'attattr' AND step = 2"
+            " AND direction = 'largest_first'",
+            1,
+        ),
+        (REMOVED + "DELETE FROM masked_answers WHERE criterion = 'attention' AND step = 1", 2),
+        (PRUNED + "DELETE FROM masked_answers WHERE ZERO AND draw = 1 AND step = 10", 1),
+        (PRUNED + "DELETE FROM masked_answers WHERE criterion = 'taylor' AND step = 0", 2),
+        (
+            PRUNED + "INSERT INTO masked_answers FROM masked_answers"
+            " WHERE ZERO AND criterion = 'taylor' AND step = 3",
+            1,
+        ),
     ],
     "tokens_are_complete": [
         ("DELETE FROM tokens WHERE run_id = 1 AND position = 2", 6),
@@ -111,18 +117,15 @@ OFFENCES: dict[str, list[tuple[str, int]]] = {
         ("UPDATE tokens SET position = 7 WHERE ZERO AND position = 2", 1),
         ("INSERT INTO tokens FROM tokens WHERE ZERO AND position = 2", 1),
     ],
-    "committed_has_prediction": [
-        ("DELETE FROM predictions WHERE run_id = 1 AND example_id < 2", 2),
-    ],
     "sealed_is_complete": [
         ("DELETE FROM ledger WHERE ZERO", 1),
-        ("DELETE FROM failures", 1),
-        ("UPDATE passes SET status = 'sealed'", 1),
+        ("DELETE FROM quarantine", 1),
+        ("UPDATE passes SET pass_status = 'sealed'", 1),
     ],
     "unique_keys": [
-        ("INSERT INTO head_scores_stored FROM head_scores_stored WHERE example_id = 3 AND head = 1", 4),
-        ("INSERT INTO layer_scores_stored FROM layer_scores_stored WHERE example_id = 3", 4),
-        ("INSERT INTO target_scores_stored FROM target_scores_stored WHERE example_id = 3", 2),
+        ("INSERT INTO head_scores_dedup FROM head_scores_dedup WHERE example_id = 3 AND head = 1", 4),
+        ("INSERT INTO layer_scores_dedup FROM layer_scores_dedup WHERE example_id = 3", 4),
+        ("INSERT INTO target_scores_dedup FROM target_scores_dedup WHERE example_id = 3", 2),
         ("INSERT INTO predictions FROM predictions WHERE example_id = 3", 1),
         ("INSERT INTO examples FROM examples WHERE run_id = 1 AND example_id = 3", 1),
         ("INSERT INTO tokens FROM tokens WHERE run_id = 1 AND position = 4", 7),
@@ -130,31 +133,31 @@ OFFENCES: dict[str, list[tuple[str, int]]] = {
         ("UPDATE tokens SET position = position + 126 WHERE run_id = 1 AND position = 4", 0),
         ("INSERT INTO vocabulary FROM vocabulary WHERE token_id = 3", 1),
         (ABLATED + REMOVED + PRUNED, 0),
-        (ABLATED + "INSERT INTO mask_outcomes FROM mask_outcomes WHERE ZERO", 7),
-        (ATTACKED.format(missing="none") + "; INSERT INTO attack_outcomes FROM attack_outcomes", 18),
+        (ABLATED + "INSERT INTO masked_answers FROM masked_answers WHERE ZERO", 7),
+        (ATTACKED.format(kept="true") + "; INSERT INTO attacked_answers FROM attacked_answers", 18),
         # The same numbers under `both` and `gold` would be two answers for gold.
         (
-            "INSERT INTO target_scores_stored SELECT * REPLACE ('gold' AS target) FROM"
-            " target_scores_stored WHERE ZERO",
+            "INSERT INTO target_scores_dedup SELECT * REPLACE ('gold' AS target) FROM"
+            " target_scores_dedup WHERE ZERO",
             1,
         ),
     ],
     "unique_edges": [
-        ("UPDATE edges_stored SET rank = 0 WHERE ZERO", 6),
-        ("UPDATE edges_stored SET key_pos = 1 WHERE ZERO", 6),
-        ("INSERT INTO layer_edges_stored FROM layer_edges_stored WHERE example_id = 3", 4),
+        ("UPDATE edges_dedup SET rank = 0 WHERE ZERO", 6),
+        ("UPDATE edges_dedup SET key_pos = 1 WHERE ZERO", 6),
+        ("INSERT INTO layer_edges_dedup FROM layer_edges_dedup WHERE example_id = 3", 4),
     ],
     "finite_numbers": [
-        ("UPDATE head_scores_stored SET taylor = 'nan' WHERE example_id = 3 AND head = 1", 4),
-        ("UPDATE head_scores_stored SET taylor_released = 'nan' WHERE example_id = 3 AND head = 1", 4),
-        ("UPDATE head_scores_stored SET taylor_released = NULL", 0),
-        ("UPDATE head_scores_stored SET attr_second = 'inf' WHERE example_id = 3 AND head = 1", 4),
-        ("UPDATE layer_scores_stored SET agreement_error = 'nan' WHERE example_id = 3", 4),
-        ("UPDATE target_scores_stored SET tree_top_mass = 'nan' WHERE example_id = 3", 2),
-        ("UPDATE edges_stored SET attr = '-inf' WHERE example_id = 3 AND head = 0 AND rank = 1", 4),
-        ("UPDATE layer_edges_stored SET attr = 'nan' WHERE example_id = 3", 4),
-        (MASKED.format(job="head_ablation", mask="3/0", shift="'nan'::FLOAT"), 1),
-        (ATTACKED.format(missing="none") + "; UPDATE attack_outcomes SET prob_gold = 'inf' WHERE ZERO", 3),
+        ("UPDATE head_scores_dedup SET taylor = 'nan' WHERE example_id = 3 AND head = 1", 4),
+        ("UPDATE head_scores_dedup SET taylor_released = 'nan' WHERE example_id = 3 AND head = 1", 4),
+        ("UPDATE head_scores_dedup SET taylor_released = NULL", 0),
+        ("UPDATE head_scores_dedup SET attr_second = 'inf' WHERE example_id = 3 AND head = 1", 4),
+        ("UPDATE layer_scores_dedup SET agreement_error = 'nan' WHERE example_id = 3", 4),
+        ("UPDATE target_scores_dedup SET tree_top_mass = 'nan' WHERE example_id = 3", 2),
+        ("UPDATE edges_dedup SET attr = '-inf' WHERE example_id = 3 AND head = 0 AND rank = 1", 4),
+        ("UPDATE layer_edges_dedup SET attr = 'nan' WHERE example_id = 3", 4),
+        (MASKED.format(job="head_ablation", mask="1 AS layer, 0 AS head", shift="'nan'::FLOAT"), 1),
+        (ATTACKED.format(kept="true") + "; UPDATE attacked_answers SET prob_gold = 'inf' WHERE ZERO", 3),
     ],
     "probabilities": [
         ("UPDATE predictions SET probabilities = [0.3, 0.8] WHERE ONE", 1),
@@ -169,38 +172,38 @@ OFFENCES: dict[str, list[tuple[str, int]]] = {
         ("UPDATE predictions SET prob_predicted = 0.5 WHERE ONE", 1),
     ],
     "layer_and_head_range": [
-        ("UPDATE head_scores_stored SET layer = 2 WHERE ZERO", 3),
-        ("UPDATE edges_stored SET head = 3 WHERE run_id = 1 AND head = 0", 2),
-        ("UPDATE layer_edges_stored SET layer = -1 WHERE run_id = 1 AND layer = 0", 1),
+        ("UPDATE head_scores_dedup SET layer = 2 WHERE ZERO", 3),
+        ("UPDATE edges_dedup SET head = 3 WHERE run_id = 1 AND head = 0", 2),
+        ("UPDATE layer_edges_dedup SET layer = -1 WHERE run_id = 1 AND layer = 0", 1),
     ],
     "kept_mass": [
-        ("UPDATE head_scores_stored SET kept_mass = 1.01 WHERE ZERO", 6),
-        ("UPDATE head_scores_stored SET kept_mass = 'nan' WHERE ZERO", 6),
-        ("UPDATE layer_scores_stored SET kept_mass = -0.1 WHERE ZERO", 2),
+        ("UPDATE head_scores_dedup SET kept_mass = 1.01 WHERE ZERO", 6),
+        ("UPDATE head_scores_dedup SET kept_mass = 'nan' WHERE ZERO", 6),
+        ("UPDATE layer_scores_dedup SET kept_mass = -0.1 WHERE ZERO", 2),
     ],
     "target_follows_prediction": [
-        ("UPDATE target_scores_stored SET label = 1 - label WHERE example_id = 3", 2),
-        ("UPDATE target_scores_stored SET target = 'both' WHERE target = 'gold'", 1),
+        ("UPDATE target_scores_dedup SET label = 1 - label WHERE example_id = 3", 2),
+        ("UPDATE target_scores_dedup SET target = 'both' WHERE target = 'gold'", 1),
     ],
     "attacks_have_controls": [
-        (ATTACKED.format(missing="none"), 0),
-        (ATTACKED.format(missing="7/pattern"), 1),
-        (ATTACKED.format(missing="7/control/1"), 1),
-        (ATTACKED.format(missing="none") + "; DELETE FROM attack_outcomes WHERE attack LIKE '%control%'", 6),
+        (ATTACKED.format(kept="true"), 0),
+        (ATTACKED.format(kept="draw IS NOT NULL"), 1),
+        (ATTACKED.format(kept="draw IS DISTINCT FROM 1"), 1),
+        (ATTACKED.format(kept="true") + "; DELETE FROM attacked_answers WHERE control", 6),
     ],
     "clean_mask_is_prediction": [
-        (MASKED.format(job="head_ablation", mask="clean", shift="0.01"), 1),
-        (MASKED.format(job="pruned_accuracy", mask="taylor/0/0", shift="0.01"), 1),
-        (MASKED.format(job="layerwise_accuracy", mask="attattr/largest_first/0", shift="0.01"), 1),
-        (MASKED.format(job="head_ablation", mask="clean", shift="'nan'::FLOAT"), 1),
+        (MASKED.format(job="head_ablation", mask="NULL AS layer", shift="0.01"), 1),
+        (MASKED.format(job="pruned_accuracy", mask="'taylor' AS criterion, 0 AS step", shift="0.01"), 1),
+        (MASKED.format(job="layerwise_accuracy", mask="'attattr' AS criterion, 0 AS step", shift="0.01"), 1),
+        (MASKED.format(job="head_ablation", mask="NULL AS layer", shift="'nan'::FLOAT"), 1),
         # What is not clean may differ, and what is may differ by rounding.
-        (MASKED.format(job="head_ablation", mask="3/0", shift="0.01"), 0),
-        (MASKED.format(job="pruned_accuracy", mask="taylor/0/10", shift="0.01"), 0),
-        (MASKED.format(job="layerwise_accuracy", mask="attattr/largest_first/10", shift="0.01"), 0),
-        (MASKED.format(job="pruned_accuracy", mask="taylor/0/0", shift="0.0005"), 0),
+        (MASKED.format(job="head_ablation", mask="1 AS layer, 0 AS head", shift="0.01"), 0),
+        (MASKED.format(job="pruned_accuracy", mask="'taylor' AS criterion, 10 AS step", shift="0.01"), 0),
+        (MASKED.format(job="layerwise_accuracy", mask="'attattr' AS criterion, 10 AS step", shift="0.01"), 0),
+        (MASKED.format(job="pruned_accuracy", mask="'taylor' AS criterion, 0 AS step", shift="0.0005"), 0),
     ],
     "f_full_is_probability": [
-        ("UPDATE layer_scores_stored SET f_full = f_full + 0.01 WHERE example_id = 3", 4),
+        ("UPDATE layer_scores_dedup SET f_full = f_full + 0.01 WHERE example_id = 3", 4),
     ],
 }
 
@@ -211,11 +214,13 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     one = new_store(tmp_path_factory.mktemp("audits"))
     _, first = register(one, 7, "first")
     commit(one, first, range(6))
-    record_failures(one, first, [Failure(example_id=6, kind="E", message="m")])
+    record_failures(one, first, [Failure(example_id=6, error="E", message="m")])
     seal_pass(one, first)
-    _, second = register(one, 8, "second", target="gold")
+    _, second = register(one, 8, "second", targets="gold")
     commit(one, second, range(2), "gold")
-    _, third = register(one, 2, "third", target="predicted", quadrature="midpoint", nodes=3, tolerance=1e-9)
+    _, third = register(
+        one, 2, "third", targets="predicted", quadrature="midpoint", fixed_nodes=3, tolerance=1e-9
+    )
     commit(one, third, range(2), "predicted")
     seal_pass(one, third)
     return one

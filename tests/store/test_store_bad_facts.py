@@ -9,12 +9,23 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from fabricate import Tables, changed, chunk, commit, facts, record, registered_store, rows, with_value
+from fabricate import (
+    INTEGRITY,
+    Tables,
+    changed,
+    chunk,
+    commit,
+    facts,
+    record,
+    registered_store,
+    rows,
+    with_value,
+)
 
+from attattr_batch.errors import BadFactsError
 from attattr_batch.store.database.connection import Store
 from attattr_batch.store.database.tables import query_name, tables_written_by
 from attattr_batch.store.writing.ingest import commit_chunk
-from attattr_batch.store.writing.rows import BadFactsError
 from attattr_batch.store.writing.runs import register_pass
 
 
@@ -123,7 +134,7 @@ def test_bad_facts_are_refused_and_nothing_is_stored(untouched: Store, case: str
     bad = chunk(1, [0, 1, 2, 3], tables=change(facts([0, 1, 2, 3])))
     with pytest.raises(BadFactsError, match=message):
         commit_chunk(untouched, bad)
-    assert rows(untouched, "SELECT committed, ok FROM integrity") == [(1, True)]
+    assert rows(untouched, f"SELECT committed, ok FROM {INTEGRITY}") == [(1, True)]
 
 
 def test_bad_facts_name_the_examples_and_can_be_mended(store: Store) -> None:
@@ -136,9 +147,9 @@ def test_bad_facts_name_the_examples_and_can_be_mended(store: Store) -> None:
 
 def test_an_ordered_pass_answers_every_example(store: Store) -> None:
     with store.write() as connection:
-        pass_id = register_pass(connection, 1, "masked_accuracy", "key", {"job": "mine"}, 2)
-    answers = {"example_id": [0], "job": ["mine"], "mask": ["clean"], "predicted": [1], "prob_gold": [0.5]}
-    for tables in ({}, {"mask_outcomes": pa.table(answers)}):
+        pass_id = register_pass(connection, 1, "masked_answers", "key", {"job": "mine"}, 2)
+    answers = {"example_id": [0], "job": ["mine"], "predicted": [1], "prob_gold": [0.5]}
+    for tables in ({}, {"masked_answers": pa.table(answers)}):
         with pytest.raises(BadFactsError, match="without an answer") as caught:
             commit_chunk(store, chunk(pass_id, [0, 1], tables=tables))
         assert 1 in caught.value.example_ids
@@ -147,6 +158,6 @@ def test_an_ordered_pass_answers_every_example(store: Store) -> None:
 
 def test_every_table_of_facts_is_checked_here() -> None:
     """A new table of facts must be added to these tests; answers that jobs order have tests of their own."""
-    ordered = {"mask_outcomes", "attack_outcomes"}
+    ordered = {"masked_answers", "attacked_answers"}
     assert {query_name(table) for table in tables_written_by("chunk").values()} - ordered == set(facts([0]))
-    assert record().target == "both"
+    assert record().targets == "both"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fabricate import commit, filled_store, new_store, register, rows
+from fabricate import INTEGRITY, commit, filled_store, new_store, register, rows
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
@@ -102,7 +102,7 @@ def test_readers_see_whole_chunks_while_another_process_writes(tmp_path: Path) -
     pipe = subprocess.PIPE
     with subprocess.Popen(command, env=ENVIRONMENT, stdin=pipe, stdout=pipe, text=True) as writer:
         while len({committed for committed, _ in seen}) < 4 and writer.poll() is None:
-            seen += rows(store, "SELECT committed, ok FROM integrity")
+            seen += rows(store, f"SELECT committed, ok FROM {INTEGRITY}")
             time.sleep(0.05)
         written, _ = writer.communicate("enough\n")
     assert all(ok for _, ok in seen)
@@ -110,7 +110,7 @@ def test_readers_see_whole_chunks_while_another_process_writes(tmp_path: Path) -
     assert all(committed % 3 == 0 for committed in counts)
     assert counts == sorted(counts)
     assert len(set(counts)) == 4, "the reader never got a turn"
-    assert rows(store, "SELECT committed, ok FROM integrity") == [(int(written), True)]
+    assert rows(store, f"SELECT committed, ok FROM {INTEGRITY}") == [(int(written), True)]
 
 
 READER = """
@@ -199,10 +199,10 @@ def test_a_full_disk_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None
     assert acknowledged
     committed = [row[0] for row in rows(store, "SELECT example_id FROM ledger ORDER BY 1")]
     assert committed == [start + offset for start in acknowledged for offset in range(10)]
-    assert rows(store, "SELECT ok FROM integrity") == [(True,)]
+    assert rows(store, f"SELECT ok FROM {INTEGRITY}") == [(True,)]
     for start in range(0, 200, 10):
         commit(store, 1, range(start, start + 10))
-    assert rows(store, "SELECT committed, ok FROM integrity") == [(200, True)]
+    assert rows(store, f"SELECT committed, ok FROM {INTEGRITY}") == [(200, True)]
 
 
 def test_a_broken_statement_is_not_blamed_on_the_file(tmp_path: Path) -> None:

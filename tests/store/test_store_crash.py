@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from fabricate import commit, filled_store, new_store, register, rows
+from fabricate import INTEGRITY, commit, filled_store, new_store, register, rows
 
 from attattr_batch.store.reading.export import export_run
 from attattr_batch.store.writing.runs import seal_pass
@@ -64,11 +64,11 @@ def test_killed_and_resumed_equals_undisturbed(tmp_path: Path) -> None:
         acknowledged.update(work_until_killed(store.path, chance.randint(1, 3), chance.random()))
         committed = {row[0] for row in rows(store, "SELECT example_id FROM ledger")}
         assert acknowledged <= committed
-        assert rows(store, "SELECT ok, committed % 3 FROM integrity") == [(True, 0)]
+        assert rows(store, f"SELECT ok, committed % 3 FROM {INTEGRITY}") == [(True, 0)]
     assert len(acknowledged) < N_EXAMPLES
     acknowledged.update(work_until_killed(store.path, None))
     seal_pass(store, 1)
-    assert rows(store, "SELECT committed, ok FROM integrity") == [(N_EXAMPLES, True)]
+    assert rows(store, f"SELECT committed, ok FROM {INTEGRITY}") == [(N_EXAMPLES, True)]
 
     (tmp_path / "undisturbed").mkdir()
     undisturbed = new_store(tmp_path / "undisturbed")

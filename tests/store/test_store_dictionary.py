@@ -7,7 +7,7 @@ from attattr_batch.store import dictionary, migrate
 from attattr_batch.store.database.tables import arrow_schema, metadata, query_name, tables_written_by
 
 CONTRACT = {
-    "runs": "run_id name run_key labels task split model n_layers n_heads n_examples target quadrature dtype"
+    "runs": "run_id name run_key labels task split model n_layers n_heads n_examples targets quadrature dtype"
     " status config created_at sealed_at",
     "examples": "run_id example_id text_a text_b gold",
     "predictions": "run_id example_id gold predicted prob_gold prob_predicted n_tokens",
@@ -16,7 +16,7 @@ CONTRACT = {
     "edges": "run_id example_id layer head target rank query_pos key_pos query_token key_token attr attn",
     "layer_edges": "run_id example_id layer target query_pos key_pos attr",
     "ledger": "pass_id run_id example_id",
-    "failures": "pass_id run_id example_id kind message",
+    "quarantine": "pass_id run_id example_id error message",
 }
 
 

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from fabricate import commit, execute, filled_store, new_store, register, registered_store, rows
 
-from attattr_batch.errors import StoreError
+from attattr_batch.errors import StoreError, UserError
 from attattr_batch.store.database.connection import Store
 from attattr_batch.store.database.opening import log_of
 from attattr_batch.store.database.tables import metadata
@@ -18,9 +18,9 @@ from attattr_batch.store.reading.snapshot import snapshot
 from attattr_batch.store.writing.runs import seal_pass
 
 FILES = [
-    *("README.md", "attack_outcomes.parquet", "edges.parquet", "examples.parquet", "failures.parquet"),
+    *("README.md", "attacked_answers.parquet", "edges.parquet", "examples.parquet", "quarantine.parquet"),
     *("head_scores.parquet", "layer_edges.parquet", "layer_scores.parquet", "ledger.parquet"),
-    *("mask_outcomes.parquet", "passes.parquet"),
+    *("masked_answers.parquet", "passes.parquet"),
     *("predictions.parquet", "run.json", "target_scores.parquet", "tokens.parquet", "vocabulary.parquet"),
 ]
 
@@ -65,7 +65,7 @@ def test_different_contents_give_different_bytes(tmp_path: Path) -> None:
     store = filled_store(tmp_path)
     first = {p.name: p.read_bytes() for p in export_run(store, "first", tmp_path / "a")}
     execute(
-        store, "UPDATE head_scores_stored SET attr_max = attr_max + 1e-3 WHERE example_id = 3 AND head = 1"
+        store, "UPDATE head_scores_dedup SET attr_max = attr_max + 1e-3 WHERE example_id = 3 AND head = 1"
     )
     second = {p.name: p.read_bytes() for p in export_run(store, "first", tmp_path / "b")}
     assert {name for name in first if first[name] != second[name]} == {"head_scores.parquet"}
@@ -121,7 +121,7 @@ def test_a_datasets_folder_has_the_rows_of_the_parquet_files(tmp_path: Path) -> 
     opened = datasets.load_from_disk(tmp_path / "set")
     files = {path.stem: path for path in (tmp_path / "parquet").glob("*.parquet")}
     assert isinstance(opened, datasets.DatasetDict)
-    assert set(opened) == set(files) >= {"head_scores", "failures", "job"}
+    assert set(opened) == set(files) >= {"head_scores", "quarantine", "job"}
     for name, path in files.items():
         assert opened[name].to_list() == pq.read_table(path).to_pylist(), name
     assert len(opened["head_scores"]) == 8 * 2 * 2 * 3
@@ -209,7 +209,7 @@ def test_an_export_into_a_file_or_of_no_run(tmp_path: Path) -> None:
     store = filled_store(tmp_path)
     with pytest.raises(StoreError, match="needs a folder"):
         export_run(store, "first", store.path)
-    with pytest.raises(StoreError, match="no such run"):
+    with pytest.raises(UserError, match="no such run"):
         export_run(store, "fisrt", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -237,7 +237,7 @@ def test_a_snapshot_is_the_same_store(tmp_path: Path) -> None:
     store = filled_store(tmp_path)
     copy = snapshot(store, tmp_path / "it's a copy.duckdb")
     assert structure(copy) == structure(store.path)
-    for name in [*metadata.tables, "head_scores", "edge_tokens", "progress", "integrity"]:
+    for name in [*metadata.tables, "head_scores", "edge_tokens", "progress"]:
         query = f"SELECT * FROM {name} ORDER BY ALL"
         assert rows(Store(copy), query) == rows(store, query), name
     version = "SELECT tags['storage_version'] FROM duckdb_databases() WHERE path IS NOT NULL"

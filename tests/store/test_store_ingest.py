@@ -10,6 +10,7 @@ import duckdb
 import pyarrow as pa
 import pytest
 from fabricate import (
+    INTEGRITY,
     changed,
     chunk,
     commit,
@@ -23,6 +24,7 @@ from fabricate import (
 )
 from sqlalchemy import Connection
 
+from attattr_batch.errors import BadFactsError
 from attattr_batch.store.database.connection import Store, arrow_rows, raw
 from attattr_batch.store.database.tables import tables_written_by
 from attattr_batch.store.writing.ingest import (
@@ -32,7 +34,7 @@ from attattr_batch.store.writing.ingest import (
     commit_chunks,
     record_failures,
 )
-from attattr_batch.store.writing.rows import BadFactsError, insert_rows
+from attattr_batch.store.writing.rows import insert_rows
 
 
 @pytest.fixture
@@ -68,7 +70,7 @@ def test_both_targets_answer_and_numbers_are_stored_once(store: Store) -> None:
     assert rows(store, "SELECT count(*) FROM head_scores WHERE target = 'gold'") == [(8 * 6,)]
     assert rows(store, "SELECT count(*) FROM head_scores WHERE target = 'predicted'") == [(8 * 6,)]
     by_target = (
-        "SELECT target, count(DISTINCT example_id), count(*) FROM head_scores_stored GROUP BY 1 ORDER BY 1"
+        "SELECT target, count(DISTINCT example_id), count(*) FROM head_scores_dedup GROUP BY 1 ORDER BY 1"
     )
     assert rows(store, by_target) == [("both", 6, 36), ("gold", 2, 12), ("predicted", 2, 12)]
     pairs = (
@@ -85,10 +87,10 @@ def test_both_targets_answer_and_numbers_are_stored_once(store: Store) -> None:
 @pytest.mark.parametrize("target", ["gold", "predicted"])
 def test_a_run_of_one_target_answers_for_that_alone(tmp_path: Path, target: str) -> None:
     store = new_store(tmp_path)
-    _, pass_id = register(store, 4, target=target)
+    _, pass_id = register(store, 4, targets=target)
     commit(store, pass_id, range(4), target)
     assert rows(store, "SELECT target, count(*) FROM head_scores GROUP BY 1") == [(target, 24)]
-    assert rows(store, "SELECT ok FROM integrity") == [(True,)]
+    assert rows(store, f"SELECT ok FROM {INTEGRITY}") == [(True,)]
 
 
 def test_a_chunk_handed_in_twice_counts_once(store: Store) -> None:
@@ -102,15 +104,15 @@ def test_overlapping_chunks_store_each_example_once(store: Store) -> None:
     commit(store, 1, [0, 1, 2, 3])
     assert commit(store, 1, [2, 3, 4, 5]) == CommitResult(committed=(4, 5), duplicates=(2, 3))
     assert commit(store, 1, [7, 6, 5]) == CommitResult(committed=(6, 7), duplicates=(5,))
-    assert rows(store, "SELECT committed, ok FROM integrity") == [(8, True)]
-    assert rows(store, "SELECT DISTINCT run_id FROM edges_stored") == [(1,)]
+    assert rows(store, f"SELECT committed, ok FROM {INTEGRITY}") == [(8, True)]
+    assert rows(store, "SELECT DISTINCT run_id FROM edges_dedup") == [(1,)]
 
 
 def test_the_same_example_in_two_runs_is_two_examples(store: Store) -> None:
     _, second = register(store, 8, "second")
     assert commit(store, 1, [0]).committed == (0,)
     assert commit(store, second, [0]).committed == (0,)
-    assert rows(store, "SELECT run_id, committed, ok FROM integrity ORDER BY 1") == [
+    assert rows(store, f"SELECT run_id, committed, ok FROM {INTEGRITY} ORDER BY 1") == [
         (1, 1, True),
         (2, 1, True),
     ]
@@ -160,7 +162,7 @@ def test_a_crash_between_two_statements_leaves_nothing(
     assert contents(store) == before
     monkeypatch.undo()
     assert commit(store, 1, [1, 2]).committed == (1, 2)
-    assert rows(store, "SELECT ok FROM integrity") == [(True,)]
+    assert rows(store, f"SELECT ok FROM {INTEGRITY}") == [(True,)]
 
 
 def test_an_example_named_twice_is_refused(store: Store) -> None:
@@ -216,7 +218,7 @@ def test_a_chunk_with_bad_facts_does_not_hold_up_those_beside_it(store: Store) -
     assert results[1].example_ids == (2,)
     assert results[2:] == [CommitResult((4,), (1,)), CommitResult((6,), ())]
     assert rows(store, "SELECT example_id FROM ledger ORDER BY 1") == [(0,), (1,), (4,), (6,)]
-    assert rows(store, "SELECT committed, ok FROM integrity") == [(4, True)]
+    assert rows(store, f"SELECT committed, ok FROM {INTEGRITY}") == [(4, True)]
 
 
 def test_rows_in_wide_types_and_any_order_are_narrowed(store: Store) -> None:
@@ -226,19 +228,19 @@ def test_rows_in_wide_types_and_any_order_are_narrowed(store: Store) -> None:
     }
     assert tables["edges"].schema.field("attr").type == pa.float64()
     commit_chunk(store, chunk(1, [0], tables=tables))
-    assert rows(store, "SELECT ok FROM integrity") == [(True,)]
+    assert rows(store, f"SELECT ok FROM {INTEGRITY}") == [(True,)]
     assert rows(store, "SELECT typeof(attr), typeof(layer) FROM edges LIMIT 1") == [("FLOAT", "SMALLINT")]
 
 
 def test_nullable_columns_may_be_left_out(store: Store) -> None:
     tables = changed("layer_scores", lambda t: t.drop_columns("agreement_error"))(facts([0]))
     commit_chunk(store, chunk(1, [0], tables=tables))
-    assert rows(store, "SELECT count(*), count(agreement_error) FROM layer_scores_stored") == [(2, 0)]
+    assert rows(store, "SELECT count(*), count(agreement_error) FROM layer_scores_dedup") == [(2, 0)]
 
 
 def test_unlabelled_examples_need_no_gold(tmp_path: Path) -> None:
     store = new_store(tmp_path)
-    _, pass_id = register(store, 2, target="predicted")
+    _, pass_id = register(store, 2, targets="predicted")
     tables = facts([0, 1], "predicted")
     for column in ("gold", "prob_gold"):
         tables["predictions"] = tables["predictions"].drop_columns(column)
@@ -247,29 +249,29 @@ def test_unlabelled_examples_need_no_gold(tmp_path: Path) -> None:
 
 
 def test_failures_are_kept_updated_and_forgotten(store: Store) -> None:
-    first = Failure(example_id=2, kind="ValueError", message="too long", detail="Traceback ...")
-    record_failures(store, 1, [first, Failure(example_id=5, kind="MemoryError", message="no memory")])
-    record_failures(store, 1, [Failure(example_id=2, kind="ValueError", message="still", attempts=3)])
-    found = "SELECT example_id, run_id, kind, message, detail, attempts FROM failures ORDER BY 1"
+    first = Failure(example_id=2, error="ValueError", message="too long", detail="Traceback ...")
+    record_failures(store, 1, [first, Failure(example_id=5, error="MemoryError", message="no memory")])
+    record_failures(store, 1, [Failure(example_id=2, error="ValueError", message="still", attempts=3)])
+    found = "SELECT example_id, run_id, error, message, detail, attempts FROM quarantine ORDER BY 1"
     assert rows(store, found) == [
         (2, 1, "ValueError", "still", "", 3),
         (5, 1, "MemoryError", "no memory", "", 1),
     ]
     commit(store, 1, [2, 3])
-    assert rows(store, "SELECT example_id FROM failures") == [(5,)]
+    assert rows(store, "SELECT example_id FROM quarantine") == [(5,)]
 
 
 def test_a_committed_example_is_not_quarantined(store: Store) -> None:
     """A slow duplicate that fails must not hide a success."""
     commit(store, 1, [2])
-    record_failures(store, 1, [Failure(example_id=2, kind="ValueError", message="late")])
-    assert rows(store, "SELECT count(*) FROM failures") == [(0,)]
+    record_failures(store, 1, [Failure(example_id=2, error="ValueError", message="late")])
+    assert rows(store, "SELECT count(*) FROM quarantine") == [(0,)]
 
 
 def test_failing_again_after_a_retry(store: Store) -> None:
     for attempt in (1, 2, 3):
-        record_failures(store, 1, [Failure(example_id=2, kind="E", message="m", attempts=attempt)])
+        record_failures(store, 1, [Failure(example_id=2, error="E", message="m", attempts=attempt)])
         with store.write() as connection:
-            connection.exec_driver_sql("DELETE FROM failures")
-    record_failures(store, 1, [Failure(example_id=2, kind="E", message="m", attempts=4)])
-    assert rows(store, "SELECT attempts FROM failures") == [(4,)]
+            connection.exec_driver_sql("DELETE FROM quarantine")
+    record_failures(store, 1, [Failure(example_id=2, error="E", message="m", attempts=4)])
+    assert rows(store, "SELECT attempts FROM quarantine") == [(4,)]

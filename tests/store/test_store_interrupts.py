@@ -14,7 +14,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 import pytest
-from fabricate import chunk, facts, new_store, register, rows
+from fabricate import INTEGRITY, chunk, facts, new_store, register, rows
 
 from attattr_batch.store.database import connection as module
 from attattr_batch.store.database import opening
@@ -23,7 +23,7 @@ from attattr_batch.store.writing.ingest import ChunkFacts, commit_chunk
 
 PER_CHUNK = 2
 REPEATED = 1000  # 12,000 edges an example: as many as one of BERT-base may have
-TABLES = ("ledger", "edges_stored")
+TABLES = ("ledger", "edges_dedup")
 CALLS = ("execute", "begin", "commit", "rollback", "register", "unregister", "fetchall", "sql")
 
 
@@ -82,7 +82,7 @@ def test_an_interrupt_in_any_call_of_a_commit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, press: Any
 ) -> None:
     store = new_store(tmp_path)
-    _, pass_id = register(store, 100, target="gold")
+    _, pass_id = register(store, 100, targets="gold")
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         trials = list(interrupted_commits(store, pass_id, monkeypatch, press))
@@ -90,8 +90,8 @@ def test_an_interrupt_in_any_call_of_a_commit(
         signal.signal(signal.SIGINT, before)
     assert trials.count("nothing") > 20, "a commit makes as many calls"
     n = PER_CHUNK * (trials.count("everything") + 1)
-    assert rows(store, "SELECT DISTINCT count(*) FROM edges_stored GROUP BY example_id") == [(12 * REPEATED,)]
-    assert rows(store, "SELECT committed, ok FROM integrity") == [(n, True)]
+    assert rows(store, "SELECT DISTINCT count(*) FROM edges_dedup GROUP BY example_id") == [(12 * REPEATED,)]
+    assert rows(store, f"SELECT committed, ok FROM {INTEGRITY}") == [(n, True)]
 
 
 def interrupted_commits(

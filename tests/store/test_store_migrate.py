@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 
 import duckdb
@@ -10,7 +11,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from fabricate import execute, filled_store, new_store, rows
+from fabricate import INTEGRITY, contents, execute, filled_store, new_store, register, rows
 from sqlalchemy import create_engine
 from sqlalchemy.pool import NullPool
 
@@ -20,6 +21,8 @@ from attattr_batch.files import data_folder
 from attattr_batch.store.database import migrate
 from attattr_batch.store.database.connection import Store
 from attattr_batch.store.database.tables import metadata
+from attattr_batch.store.writing.builds import JobRun, log_job, record_builds
+from attattr_batch.store.writing.ingest import Failure, record_failures
 
 HEAD = migrate.SCHEMA_VERSION
 NEXT = f"{int(HEAD) + 1:04}"
@@ -110,18 +113,60 @@ def test_an_older_file_is_migrated_by_the_next_writer(tmp_path: Path, newer_prog
     assert rows(store, "SELECT count(*) FROM later") == [(0,)]
 
 
+# What turns a store of today back into one of schema 0004, and one of those into one of 0002.
+TO_0004 = (
+    "ALTER TABLE job_runs ADD COLUMN query_key TEXT",
+    "DROP TABLE job_builds",
+    "ALTER TABLE runs DROP COLUMN seals",
+    *(
+        f"ALTER TABLE {table} RENAME COLUMN {after} TO {before}"
+        for table, columns in {
+            "runs": {"target": "targets", "nodes": "fixed_nodes"},
+            "passes": {
+                "config": "settings",
+                "n_examples": "n_wanted",
+                "status": "pass_status",
+                "created_at": "registered_at",
+                "sealed_at": "finished_at",
+            },
+            "quarantine": {"kind": "error"},
+            "job_runs": {"status": "result"},
+        }.items()
+        for before, after in columns.items()
+    ),
+    "ALTER TABLE quarantine RENAME TO failures",
+    *(
+        f"ALTER TABLE {name}_dedup RENAME TO {name}_stored"
+        for name in ("head_scores", "layer_scores", "target_scores", "edges", "layer_edges")
+    ),
+    "DROP TABLE masked_answers",
+    "DROP TABLE attacked_answers",
+    "CREATE TABLE mask_outcomes (run_id INTEGER, job TEXT, example_id INTEGER, mask TEXT, predicted SMALLINT,"
+    " prob_gold FLOAT)",
+    "CREATE TABLE attack_outcomes (run_id INTEGER, job TEXT, example_id INTEGER, attack TEXT,"
+    " predicted SMALLINT, prob_gold FLOAT, truncated BOOLEAN)",
+    f"UPDATE {migrate.VERSION_TABLE} SET version_num = '0004'",
+)
+TO_0002 = (
+    "ALTER TABLE job_runs DROP COLUMN query_key",
+    "ALTER TABLE head_scores_stored DROP COLUMN taylor_released",
+    "ALTER TABLE layer_scores_stored DROP COLUMN certified",
+    f"UPDATE {migrate.VERSION_TABLE} SET version_num = '0002'",
+)
+
+
+def older(store: Store, *statements: str) -> None:
+    """Changes a store behind the program's back; the views, which are of today, go."""
+    with duckdb.connect(str(store.path)) as connection:
+        views = connection.execute("SELECT view_name FROM duckdb_views() WHERE NOT internal").fetchall()
+        for statement in (*(f"DROP VIEW {name}" for (name,) in views), *statements):
+            connection.execute(statement)
+
+
 def test_an_older_store_is_copied_as_it_is_and_migrated_by_jobs(tmp_path: Path) -> None:
     """The example of `attattr migrate`, and what its help says of `jobs run`."""
     store, copy = filled_store(tmp_path), tmp_path / "before.duckdb"
-    older = "0002"
-    execute(
-        store,
-        "DROP TABLE job_builds",
-        "ALTER TABLE runs DROP COLUMN seals",
-        "ALTER TABLE head_scores_stored DROP COLUMN taylor_released",
-        "ALTER TABLE layer_scores_stored DROP COLUMN certified",
-        f"UPDATE {migrate.VERSION_TABLE} SET version_num = '{older}'",
-    )
+    older(store, *TO_0004, *TO_0002)
     assert run_command_line(["snapshot", str(copy), "--db", str(store.path)]) == 0
     assert run_command_line(["jobs", "run", "splits", "--db", str(store.path)]) == 0
     assert rows(store, f"FROM {migrate.VERSION_TABLE}") == [(HEAD,)]
@@ -129,10 +174,73 @@ def test_an_older_store_is_copied_as_it_is_and_migrated_by_jobs(tmp_path: Path) 
     unknown = "SELECT count(*) > 0, count(taylor_released) FROM head_scores"
     assert rows(store, unknown) == [(True, 0)]
     assert rows(store, "SELECT uncertified FROM run_summary") == [(0,)]
-    with pytest.raises(StoreError, match=f"schema {older}"), Store(copy).read():
+    with pytest.raises(StoreError, match="schema 0002"), Store(copy).read():
         pass
     assert run_command_line(["migrate", "--db", str(copy)]) == 0
-    assert rows(Store(copy), "SELECT run_id, committed, ok FROM integrity") == [(1, 8, True)]
+    assert rows(Store(copy), f"SELECT run_id, committed, ok FROM {INTEGRITY}") == [(1, 8, True)]
+
+
+def test_renamed_columns_keep_what_they_held(tmp_path: Path) -> None:
+    store = filled_store(tmp_path)
+    _, pass_id = register(store, 4, "second", targets="gold", fixed_nodes=5)
+    record_failures(store, pass_id, [Failure(example_id=3, error="ValueError", message="no")])
+    with store.write() as connection:
+        log_job(connection, JobRun("splits", {}, ["first"], datetime.now(UTC)), rows=8)
+        record_builds(connection, "splits", {}, {1: ""})
+    execute(store, "UPDATE runs SET seals = NULL")
+    before = contents(store)
+    older(store, *TO_0004)
+    store.migrate()
+    assert contents(store) == before
+
+
+MASKED = [
+    # job, mask -> criterion, direction, draw, step, layer, head
+    (("pruned_accuracy", "random/17/10"), ("random", None, 17, 10, None, None)),
+    (("pruned_accuracy", "taylor/0/0"), ("taylor", None, 0, 0, None, None)),
+    (("layerwise_accuracy", "attattr/largest_first/12"), ("attattr", "largest_first", None, 12, None, None)),
+    (("head_ablation", "clean"), (None, None, None, None, None, None)),
+    (("head_ablation", "3/11"), (None, None, None, None, 3, 11)),
+    (("mine", "no heads/7"), ("no heads/7", None, None, None, None, None)),
+]
+ATTACKED = [
+    # job, attack -> pattern, control, draw
+    (("trigger_selection", "1000003/pattern"), (3, False, None)),
+    (("trigger_report", "1000003/control/19"), (3, True, 19)),
+    # Example 2000007, whose millions count 10^15 each.
+    (("trigger_report", "2000000001000007/control/0"), (2000007, True, 0)),
+    (("mine", "first"), (0, False, None)),
+    (("mine", "second/control"), (1, False, None)),
+]
+
+
+def test_stored_answers_say_in_columns_what_was_asked(tmp_path: Path) -> None:
+    store = filled_store(tmp_path)
+    older(
+        store,
+        *TO_0004,
+        *(
+            f"INSERT INTO mask_outcomes VALUES (1, '{job}', {number}, '{mask}', 1, 0.25)"
+            for number, ((job, mask), _) in enumerate(MASKED)
+        ),
+        *(
+            f"INSERT INTO attack_outcomes VALUES (1, '{job}', {number}, '{attack}', 0, NULL, true)"
+            for number, ((job, attack), _) in enumerate(ATTACKED)
+        ),
+        "INSERT INTO passes SELECT * REPLACE (2 AS pass_id, 'masked_accuracy' AS kind) FROM passes",
+        "INSERT INTO passes SELECT * REPLACE (3 AS pass_id, 'attack' AS kind) FROM passes WHERE pass_id = 1",
+    )
+    assert run_command_line(["migrate", "--db", str(store.path)]) == 0
+    assert rows(store, "FROM masked_answers ORDER BY ALL") == sorted(
+        (1, job, number, *mask, 1, 0.25) for number, ((job, _), mask) in enumerate(MASKED)
+    )
+    assert rows(store, "FROM attacked_answers ORDER BY ALL") == sorted(
+        (1, job, number, *attack, 0, None, True) for number, ((job, _), attack) in enumerate(ATTACKED)
+    )
+    kinds = [(1, "attribute"), (2, "masked_answers"), (3, "attacked_answers")]
+    assert rows(store, "SELECT pass_id, kind FROM passes ORDER BY ALL") == kinds
+    tables = {name for (name,) in rows(store, "SELECT table_name FROM duckdb_tables()")}
+    assert not tables & {"mask_outcomes", "attack_outcomes", "failures", "edges_stored"}
 
 
 def test_jobs_leave_an_empty_database_as_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from fabricate import (
+    INTEGRITY,
     VOCABULARY,
     commit,
     contents,
@@ -17,9 +18,8 @@ from fabricate import (
     run_tables,
 )
 
-from attattr_batch.errors import StoreError
+from attattr_batch.errors import BadFactsError, StoreError, UserError
 from attattr_batch.store.writing.ingest import Failure, record_failures
-from attattr_batch.store.writing.rows import BadFactsError
 from attattr_batch.store.writing.runs import (
     clear_failures,
     delete_run,
@@ -36,10 +36,12 @@ from attattr_batch.store.writing.runs import (
 def test_a_run_is_stored_as_given(tmp_path: Path) -> None:
     store = new_store(tmp_path)
     config = {"task": "sst2", "note": 'quotes " and ünïcode 😀'}
-    run_id, _ = register(store, 3, config=config, labels=["0", "b'c", "d"], nodes=4, quadrature="midpoint")
+    run_id, _ = register(
+        store, 3, config=config, labels=["0", "b'c", "d"], fixed_nodes=4, quadrature="midpoint"
+    )
     with store.read() as connection:
         run = resolve_run(connection, "first")
-    assert (run.run_id, run.status, run.labels, run.nodes) == (run_id, "running", ["0", "b'c", "d"], 4)
+    assert (run.run_id, run.status, run.labels, run.fixed_nodes) == (run_id, "running", ["0", "b'c", "d"], 4)
     assert run.tolerance == 1e-3
     assert run.created_at.tzinfo is not None
     assert rows(store, "SELECT config->>'note' FROM runs") == [(config["note"],)]
@@ -84,10 +86,10 @@ def test_the_same_identity_is_the_same_run(tmp_path: Path) -> None:
 def test_a_name_belongs_to_one_identity(tmp_path: Path) -> None:
     store = new_store(tmp_path)
     register(store, 2, "first")
-    with pytest.raises(StoreError, match="already has this name") as caught:
+    with pytest.raises(UserError, match="already has this name") as caught:
         register(store, 2, "first", run_key="f" * 64)
     assert "attattr rm first" in str(caught.value)
-    with pytest.raises(StoreError, match="must not be a number"):
+    with pytest.raises(UserError, match="must not be a number"):
         register(store, 2, "12")
     assert rows(store, "SELECT run_id, name FROM runs") == [(1, "first")]
 
@@ -126,14 +128,15 @@ def test_runs_are_found_by_name_or_id(tmp_path: Path) -> None:
         assert resolve_run(connection, 1).name == "sst2-dev"
         assert resolve_run(connection, "1").name == "sst2-dev"
         assert [run.name for run in list_runs(connection)] == ["sst2-dev", "mnli-dev"]
-        with pytest.raises(StoreError, match="no such run") as caught:
+        with pytest.raises(UserError, match="no such run") as caught:
             resolve_run(connection, "sst2-dve")
+    assert not isinstance(caught.value, StoreError), "the file is good"
     assert "did you mean 'sst2-dev'?" in str(caught.value)
     assert "mnli-dev (2)" in str(caught.value)
 
 
 def test_no_runs_at_all(tmp_path: Path) -> None:
-    with new_store(tmp_path).read() as connection, pytest.raises(StoreError, match="there are no runs yet"):
+    with new_store(tmp_path).read() as connection, pytest.raises(UserError, match="there are no runs yet"):
         resolve_run(connection, "x")
 
 
@@ -147,10 +150,10 @@ def test_pending_is_what_is_neither_committed_nor_quarantined(tmp_path: Path) ->
     run_id, pass_id = register(store, 8)
     register(store, 8, "second")
     with store.write() as connection:
-        other = register_pass(connection, run_id, "masked_accuracy", "heads", {"k": 1}, 4)
+        other = register_pass(connection, run_id, "masked_answers", "heads", {"k": 1}, 4)
     assert pending(store, pass_id) == list(range(8))
     commit(store, pass_id, [6, 1])
-    record_failures(store, pass_id, [Failure(example_id=3, kind="ValueError", message="no")])
+    record_failures(store, pass_id, [Failure(example_id=3, error="ValueError", message="no")])
     assert pending(store, pass_id) == [0, 2, 4, 5, 7]
     assert pending(store, pass_id, [1, 2, 3, 4]) == [2, 4]
     assert pending(store, other, [1, 2, 3, 4]) == [1, 2, 3, 4]
@@ -166,9 +169,9 @@ def test_a_pass_is_sealed_when_every_example_is_accounted_for(tmp_path: Path) ->
     with pytest.raises(StoreError, match="not finished") as caught:
         seal_pass(store, pass_id)
     assert "7 committed and 0 quarantined of 8" in str(caught.value)
-    record_failures(store, pass_id, [Failure(example_id=7, kind="ValueError", message="no")])
+    record_failures(store, pass_id, [Failure(example_id=7, error="ValueError", message="no")])
     seal_pass(store, pass_id)
-    states = "SELECT p.status, r.status, p.sealed_at = r.sealed_at FROM passes p, runs r"
+    states = "SELECT p.pass_status, r.status, p.finished_at = r.sealed_at FROM passes p, runs r"
     assert rows(store, states) == [("sealed", "sealed", True)]
     assert not store.path.with_name("attattr.duckdb.wal").exists(), "sealing ends with a checkpoint"
 
@@ -184,14 +187,14 @@ def test_retrying_failures_reopens_a_sealed_run(tmp_path: Path) -> None:
     store = new_store(tmp_path)
     _, pass_id = register(store, 2)
     commit(store, pass_id, [0])
-    record_failures(store, pass_id, [Failure(example_id=1, kind="ValueError", message="no")])
+    record_failures(store, pass_id, [Failure(example_id=1, error="ValueError", message="no")])
     seal_pass(store, pass_id)
     with store.write() as connection:
         assert clear_failures(connection, pass_id, hopeless=[1]) == 0
     assert rows(store, "SELECT r.status FROM runs r") == [("sealed",)]
     with store.write() as connection:
         assert clear_failures(connection, pass_id) == 1
-    assert rows(store, "SELECT r.status, p.status, r.sealed_at FROM runs r, passes p") == [
+    assert rows(store, "SELECT r.status, p.pass_status, r.sealed_at FROM runs r, passes p") == [
         ("running", "running", None)
     ]
     commit(store, pass_id, [1])
@@ -214,7 +217,7 @@ def test_deleting_a_run_leaves_the_others_untouched(tmp_path: Path) -> None:
     assert contents(store) == before
     assert deleted["runs"] == 1
     assert deleted["ledger"] == 8
-    assert "failures" not in deleted
+    assert "quarantine" not in deleted
     assert rows(store, "SELECT run_id FROM made_by_a_job") == [(2,)]
     assert rows(store, "SELECT * FROM pairs") == [(2, 2)]
     assert rows(store, "SELECT count(*) FROM vocabulary") == [(len(VOCABULARY),)]
@@ -239,4 +242,4 @@ def test_a_deleted_run_can_be_made_again(tmp_path: Path) -> None:
     _, pass_id = register(store, 8)
     commit(store, pass_id, range(8))
     seal_pass(store, pass_id)
-    assert rows(store, "SELECT run_id, committed, ok FROM integrity") == [(2, 8, True)]
+    assert rows(store, f"SELECT run_id, committed, ok FROM {INTEGRITY}") == [(2, 8, True)]

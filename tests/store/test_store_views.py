@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fabricate import commit, execute, filled_store, new_store, register, registered_store, rows
+from fabricate import commit, execute, filled_store, register, registered_store, rows
 
 from attattr_batch.store.database.connection import Store, _views_checked, raw
+from attattr_batch.store.database.tables import metadata
 from attattr_batch.store.writing.builds import JobRun, log_job
 from attattr_batch.store.writing.ingest import Failure, record_failures
 
@@ -42,7 +43,7 @@ def scans(store: Store, sql: str) -> list[dict[str, Any]]:
 def test_asking_for_a_target_scans_the_table_once(store: Store, view: str, target: str, other: str) -> None:
     """The other half of the view is pruned, and both filters reach the scan."""
     (scan,) = scans(store, f"SELECT * FROM {view} WHERE target = '{target}' AND run_id = 1")
-    assert scan["Table"].endswith(f".{view}_stored")
+    assert scan["Table"].endswith(f".{view}_dedup")
     assert sorted(scan["Filters"]) == ["(run_id = 1)", f"(target != '{other}')"]
 
 
@@ -54,7 +55,7 @@ def test_a_view_reads_only_the_columns_asked_for(store: Store) -> None:
 @pytest.mark.parametrize("view", STORED)
 def test_a_view_has_its_tables_columns_in_order(store: Store, view: str) -> None:
     columns = "SELECT list(column_name ORDER BY column_index) FROM duckdb_columns() WHERE table_name = '{}'"
-    assert rows(store, columns.format(view)) == rows(store, columns.format(f"{view}_stored"))
+    assert rows(store, columns.format(view)) == rows(store, columns.format(f"{view}_dedup"))
 
 
 def test_head_summary_is_the_mean_over_examples(store: Store) -> None:
@@ -71,7 +72,7 @@ def test_edge_tokens_writes_tokens_out(store: Store) -> None:
         f"SELECT query_pos, query, key_pos, key FROM edge_tokens WHERE {one} AND example_id = 0 ORDER BY rank"
     )
     assert rows(store, query) == [(3, "good", 1, "a"), (3, "good", 2, "film")]
-    execute(store, "UPDATE edges_stored SET query_token = 999 WHERE example_id = 1")
+    execute(store, "UPDATE edges_dedup SET query_token = 999 WHERE example_id = 1")
     query = "SELECT DISTINCT query FROM edge_tokens WHERE example_id = 1"
     assert rows(store, query) == [(None,)], "an unknown token must not hide the edge"
 
@@ -80,7 +81,8 @@ def test_progress(tmp_path: Path) -> None:
     store = registered_store(tmp_path)
     register(store, 0, "empty")
     query = (
-        "SELECT run, status, committed, failed, total, share, rows_per_second FROM progress ORDER BY pass_id"
+        "SELECT run, status, committed, quarantined, total, share, examples_per_second"
+        " FROM progress ORDER BY pass_id"
     )
     assert rows(store, query) == [
         ("first", "running", 0, 0, 8, 0.0, None),
@@ -89,7 +91,7 @@ def test_progress(tmp_path: Path) -> None:
     commit(store, 1, [0, 1, 2])
     assert rows(store, query)[0][2:] == (3, 0, 8, 0.375, None)
     commit(store, 1, [3, 4])
-    record_failures(store, 1, [Failure(example_id=7, kind="E", message="m")])
+    record_failures(store, 1, [Failure(example_id=7, error="E", message="m")])
     execute(
         store,
         "UPDATE ledger SET committed_at = TIMESTAMPTZ '2026-01-01 00:00:00+00' WHERE example_id < 3",
@@ -101,8 +103,8 @@ def test_progress(tmp_path: Path) -> None:
 def test_quarantined_names_run_pass_and_reason(tmp_path: Path) -> None:
     store = filled_store(tmp_path)
     _, pass_id = register(store, 4, "second")
-    record_failures(store, pass_id, [Failure(example_id=3, kind="E", message="m")])
-    query = "SELECT run, pass, example_id, kind, message FROM quarantined"
+    record_failures(store, pass_id, [Failure(example_id=3, error="E", message="m")])
+    query = "SELECT run, pass, example_id, error, message FROM quarantined"
     assert rows(store, query) == [("second", "attribute", 3, "E", "m")]
 
 
@@ -118,27 +120,6 @@ def test_built_jobs_has_the_latest_build_that_did_not_fail(tmp_path: Path) -> No
     ]
 
 
-def test_integrity_sees_what_is_missing_or_too_much(tmp_path: Path) -> None:
-    store = new_store(tmp_path)
-    for name, target in (("a", "both"), ("b", "gold")):
-        _, pass_id = register(store, 4, name, target=target)
-        commit(store, pass_id, range(4), target)
-    query = "SELECT run, ok FROM integrity ORDER BY run"
-    assert rows(store, query) == [("a", True), ("b", True)]
-    for offence in (
-        "DELETE FROM head_scores_stored WHERE run_id = 2 AND example_id = 1 AND layer = 0 AND head = 0",
-        "DELETE FROM layer_scores_stored WHERE run_id = 2 AND example_id = 1 AND layer = 0",
-        "DELETE FROM target_scores_stored WHERE run_id = 2 AND example_id = 1",
-        "DELETE FROM predictions WHERE run_id = 2 AND example_id = 1",
-        "DELETE FROM ledger WHERE run_id = 2 AND example_id = 1",
-    ):
-        with pytest.raises(RuntimeError, match="undo"), store.write() as connection:
-            connection.exec_driver_sql(offence)
-            found = connection.exec_driver_sql(query).all()
-            assert [tuple(row) for row in found] == [("a", True), ("b", False)], offence
-            raise RuntimeError("undo")
-
-
 def test_a_reader_brings_the_views_of_an_earlier_release_up_to_date(tmp_path: Path) -> None:
     store = filled_store(tmp_path)
     with store.write() as connection:
@@ -146,3 +127,19 @@ def test_a_reader_brings_the_views_of_an_earlier_release_up_to_date(tmp_path: Pa
         connection.exec_driver_sql("UPDATE meta SET value = 'old' WHERE key = 'views_and_comments'")
     _views_checked.clear()
     assert rows(store, "SELECT committed, accuracy FROM run_summary") == [(8, 0.75)]
+
+
+def test_runs_shares_no_column_with_another_table_but_keys(tmp_path: Path) -> None:
+    runs = metadata.tables["runs"]
+    shared = {
+        (name, column.name)
+        for name, table in metadata.tables.items()
+        for column in table.columns
+        if table is not runs and column.name in runs.columns
+    }
+    assert {column for _, column in shared - {("vocabulary", "tokenizer_key")}} == {"run_id"}
+    query = (
+        "select name, layer, head, avg(attr_max) from head_scores join runs using (run_id)"
+        " where target = 'gold' group by all"
+    )
+    assert len(rows(filled_store(tmp_path), query)) == 6

@@ -2,33 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, PreTrainedModel
 
-from attattr_batch.engine.families import albert, bert, distilbert
 from attattr_batch.engine.families._base import Batch as Batch
 from attattr_batch.engine.families._base import Encoder as Encoder
 from attattr_batch.engine.families._base import Trace as Trace
 from attattr_batch.engine.families._base import collate as collate
 from attattr_batch.engine.families._base import layers_run as layers_run
 from attattr_batch.engine.families._intercepted import DebertaEncoder, InterfaceEncoder
-from attattr_batch.engine.families._layered import LayeredEncoder
+from attattr_batch.engine.families.encoders import FAST
 from attattr_batch.errors import TerminalError, UserError
 
 _SAME_LOGITS = 1e-3
 _NEEDED = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads")
 
-FAST: dict[str, type[LayeredEncoder]] = {
-    **dict.fromkeys(bert.MODEL_TYPES, bert.BertEncoder),
-    **dict.fromkeys(distilbert.MODEL_TYPES, distilbert.DistilBertEncoder),
-    **dict.fromkeys(albert.MODEL_TYPES, albert.AlbertEncoder),
-}
-"""Families replayed from the layer itself, by transformers' `model_type`."""
-
-GENERIC = ("modernbert", "deberta-v2")
-"""Families proven on the generic path; others on transformers' attention interface are tried as well."""
+_HOOKED: dict[str, type[Encoder]] = {"deberta-v2": DebertaEncoder}
+GENERIC = ("modernbert", *_HOOKED)
+"""Families tested on the generic path; any other that uses transformers' attention interface is tried."""
 
 SUPPORTED = (*FAST, *GENERIC)
 
@@ -38,12 +30,17 @@ def encoder_for(model: PreTrainedModel, *, generic: bool = False) -> Encoder:
 
     Args:
         model: A `*ForSequenceClassification`, in evaluation mode; its parameters stop requiring gradients.
-        generic: Use the generic path even where a fast one exists (to check one against the other).
+        generic: Use the generic path even where a fast one exists; tests compare the two.
 
     Raises:
         UserError: the family is not supported; the message lists those that are.
     """
-    encoder = _wrapper(model, generic)(model)
+    kind = model.config.model_type
+    check_family(model.config)
+    wrapper: type[Encoder] = (_HOOKED if generic else {**FAST, **_HOOKED}).get(kind, InterfaceEncoder)
+    if wrapper is InterfaceEncoder and any(getattr(part, "is_causal", False) for part in model.modules()):
+        raise _unsupported(kind, "decoders have causal attention")
+    encoder = wrapper(model)
     model.requires_grad_(False)
     return encoder
 
@@ -66,20 +63,8 @@ def check_family(config: Any) -> None:
         raise _unsupported(kind, f"its configuration has no {lacking[0]}")
 
 
-def _wrapper(model: PreTrainedModel, generic: bool) -> Callable[[PreTrainedModel], Encoder]:
-    kind = model.config.model_type
-    check_family(model.config)
-    if kind in FAST and not generic:
-        return FAST[kind]
-    if kind == "deberta-v2":
-        return DebertaEncoder
-    if any(getattr(module, "is_causal", False) for module in model.modules()):
-        raise _unsupported(kind, "decoders have causal attention")
-    return InterfaceEncoder
-
-
 def check_trace(encoder: Encoder, trace: Trace) -> None:
-    """Compares a clean pass with the model's own forward: a guard against a changed architecture.
+    """Compares a clean forward pass with the model's own forward: an architecture may have changed.
 
     Raises:
         TerminalError: their class scores differ, or are not numbers.

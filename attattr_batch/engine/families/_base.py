@@ -1,8 +1,8 @@
-"""What the attribution engine needs of a model: one traced clean pass, and replays from a layer upward.
+"""What the attribution engine needs of a model: a traced clean forward pass, and replays from a layer upward.
 
 Scaling every head of a layer by alpha scales its context vectors ctx = A V by alpha, because V does not
 depend on A within the layer. So the engine never scales an attention matrix: it replays the model from
-layer l's output projection with alpha * ctx, and reads off dF/dctx.
+the layer's output projection with alpha * ctx, and differentiates F by ctx.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
+from transformers import PreTrainedModel
 
 from attattr_batch.data.records import EncodedExample
 
@@ -48,7 +49,7 @@ class Batch:
 
 
 def layers_run(config: Any) -> int:
-    """Layers as they are run; ALBERT may repeat several in each step."""
+    """Number of layers as they are run; ALBERT may run several in each of its `num_hidden_layers`."""
     return int(config.num_hidden_layers) * int(getattr(config, "inner_group_num", 1))
 
 
@@ -66,14 +67,14 @@ def collate(examples: Sequence[EncodedExample], pad_token_id: int, device: torch
 
 
 class Trace(ABC):
-    """One clean pass over a batch, kept so that single layers can be looked at and replayed.
+    """One clean forward pass over a batch, kept so that single layers can be inspected and replayed.
 
     Attributes:
         batch: The rows.
-        logits: Class scores of the clean pass, attached to the graph of `contexts`.
-        contexts: Per layer the context vectors ctx = A V, heads side by side, for those query positions
-            that can reach the classifier (all, or the first alone in the last layer of a model that
-            classifies from the first token).
+        logits: Class scores, attached to the graph of `contexts`.
+        contexts: For each layer the context vectors ctx = A V, heads side by side, at those query positions
+            that can reach the classifier: all of them, or only the first in the last layer of a model that
+            classifies from the first token.
     """
 
     batch: Batch
@@ -94,20 +95,20 @@ class Trace(ABC):
 
         Args:
             layer: 0-based layer whose context vectors are replaced.
-            rows: For every pass, the batch row it belongs to.
-            context: The replacement, of the shape of `contexts[layer]` but one entry a pass.
+            rows: For every replay, its batch row.
+            context: For every replay, its context vectors.
         """
 
     @abstractmethod
     def without_heads(
         self, first: int, rows: Int[Tensor, " replay"], head_mask: Bool[Tensor, "replay layer head"]
     ) -> Float[Tensor, "replay label"]:
-        """Runs the model with heads removed: their attention probabilities, so their contexts, become zero.
+        """Runs the model with heads removed: their attention probabilities, and so their contexts, are zero.
 
         Args:
-            first: Lowest layer in which any pass removes a head; the clean pass serves below it.
-            rows: For every pass, the batch row it belongs to.
-            head_mask: False for the heads to remove.
+            first: Lowest layer in which any replay removes a head; below it the clean forward pass is reused.
+            rows: For every replay, its batch row.
+            head_mask: For every replay, False for the heads to remove.
         """
 
 
@@ -115,6 +116,7 @@ class Encoder(ABC):
     """A Transformer classifier, seen layer by layer.
 
     Attributes:
+        model: The classifier, a `*ForSequenceClassification`.
         family: transformers' `model_type`, for example `bert`.
         n_layers: Number of layers.
         n_heads: Number of attention heads in each layer.
@@ -123,17 +125,21 @@ class Encoder(ABC):
         device: Where the weights are.
     """
 
-    family: str
-    n_layers: int
-    n_heads: int
-    n_labels: int
-    pad_token_id: int
-    device: torch.device
+    def __init__(self, model: PreTrainedModel):
+        self.model = model
+        config = model.config
+        self.family = config.model_type
+        self.n_layers = layers_run(config)
+        self.n_heads = config.num_attention_heads
+        self.n_labels = config.num_labels
+        self.pad_token_id = config.pad_token_id or 0
+        self.device = model.device
 
     @abstractmethod
     def trace(self, batch: Batch) -> Trace:
-        """Runs the clean pass, keeping the graph from the context vectors to the logits."""
+        """Runs the clean forward pass, keeping the graph from the context vectors to the logits."""
 
-    @abstractmethod
+    @torch.no_grad()
     def logits(self, batch: Batch) -> Float[Tensor, "row label"]:
         """Class scores from the model's own unchanged forward, without gradients."""
+        return self.model(**batch.model_inputs()).logits

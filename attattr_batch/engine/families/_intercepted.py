@@ -1,8 +1,8 @@
 """The generic path: any encoder whose attention can be intercepted while its own forward runs.
 
-Slower than the layered path (layers below the replayed one run again), but it needs no knowledge of a
-family's layers. Two ways in: transformers' attention interface, and hooks for DeBERTa, which has
-attention code of its own.
+It is slower than the layered path, because layers below the replayed one run again, but it needs no
+knowledge of a family's layers. There are two ways in: transformers' attention interface, and hooks for
+DeBERTa, which has attention code of its own.
 """
 
 from __future__ import annotations
@@ -14,59 +14,50 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-import torch
 from jaxtyping import Bool, Int
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from attattr_batch.engine.families._base import Batch, Encoder, Trace, layers_run
+from attattr_batch.engine.families._base import Batch, Encoder, Trace
 from attattr_batch.errors import UserError
 
 _INTERFACE = "attattr_intercepted"
-# transformers has one table of attention functions for the whole process, and a model one of hooks: what is
-# put there for one thread's forward would catch another's.
+# The process has one table of attention functions, and a model one set of hooks: what one thread enters there
+# for its forward would intercept that of another.
 _ONE_FORWARD = threading.Lock()
 
 Visitor = Callable[[int, Tensor, Tensor, Tensor], Tensor]
-"""Called once a layer with (layer, context [pass, token, width], A, V); returns the context to use."""
+"""Called in every layer with (layer, context [replay, token, width], A, V); returns the context to use."""
+
+_Substitute = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""The same without the layer: layers call in their order."""
 
 
 class InterceptedEncoder(Encoder):
     """An encoder whose own forward calls back with every layer's attention."""
 
-    def __init__(self, model: PreTrainedModel):
-        self.model = model
-        config = model.config
-        self.family = config.model_type
-        self.n_layers = layers_run(config)
-        self.n_heads = config.num_attention_heads
-        self.n_labels = config.num_labels
-        self.pad_token_id = config.pad_token_id or 0
-        self.device = model.device
-
     @abstractmethod
-    def intercepted(self, visit: Visitor) -> Any:
-        """Context manager inside which the model's forward calls `visit` once for each layer."""
+    def intercepted(self, substitute: _Substitute) -> Any:
+        """Context manager inside which the model's forward calls `substitute` once for each layer."""
 
     def logits(self, batch: Batch) -> Tensor:
         """Class scores from the model's own unchanged forward, without gradients."""
-        with _ONE_FORWARD, torch.no_grad():
-            return self.model(**batch.model_inputs()).logits
+        with _ONE_FORWARD:
+            return super().logits(batch)
 
     def run(self, inputs: dict[str, Tensor], visit: Visitor) -> Tensor:
         """Runs the model's forward under interception and checks that every layer called back.
 
         Raises:
-            UserError: the family does not go through the interception, so it cannot be attributed.
+            UserError: a layer did not, so the family cannot be attributed.
         """
         calls = 0
 
-        def counted(layer: int, context: Tensor, attention: Tensor, value: Tensor) -> Tensor:
+        def counted(context: Tensor, attention: Tensor, value: Tensor) -> Tensor:
             nonlocal calls
             calls += 1
-            return visit(layer, context, attention, value)
+            return visit(calls - 1, context, attention, value)
 
         with _ONE_FORWARD, self.intercepted(counted):
             logits: Tensor = self.model(**inputs).logits
@@ -79,7 +70,7 @@ class InterceptedEncoder(Encoder):
         return logits
 
     def trace(self, batch: Batch) -> Trace:
-        """Runs the clean pass, keeping attention, values and the graph of the context vectors."""
+        """Runs the clean forward pass, keeping attention, values and the graph of the context vectors."""
         return _InterceptedTrace(self, batch)
 
 
@@ -129,20 +120,16 @@ class InterfaceEncoder(InterceptedEncoder):
     """Families that call transformers' attention interface, ModernBERT among them."""
 
     @contextmanager
-    def intercepted(self, visit: Visitor) -> Iterator[None]:
+    def intercepted(self, substitute: _Substitute) -> Iterator[None]:
         """Registers an attention function for the duration of a forward."""
-        layer = 0
 
         def attend(
             module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Any, **options: Any
         ) -> Any:
-            nonlocal layer
             # The family's own eager function keeps its peculiarities (windows, biases, scaling).
             eager = sys.modules[type(module).__module__].eager_attention_forward
             heads, attention = eager(module, query, key, value, mask, **options)
-            context = visit(layer, heads.flatten(2), attention, value)
-            layer += 1
-            return context.view_as(heads), attention
+            return substitute(heads.flatten(2), attention, value).view_as(heads), attention
 
         config = self.model.config
         before = config._attn_implementation
@@ -162,15 +149,15 @@ class DebertaEncoder(InterceptedEncoder):
     """DeBERTa-v2 and v3: disentangled attention, intercepted by module hooks."""
 
     @contextmanager
-    def intercepted(self, visit: Visitor) -> Iterator[None]:
+    def intercepted(self, substitute: _Substitute) -> Iterator[None]:
         """Hooks every self-attention module for the duration of a forward."""
         with ExitStack() as hooks:
-            for layer, block in enumerate(self.model.deberta.encoder.layer):
-                _hook_disentangled(hooks, layer, block.attention.self, visit)
+            for block in self.model.deberta.encoder.layer:
+                _hook_disentangled(hooks, block.attention.self, substitute)
             yield
 
 
-def _hook_disentangled(hooks: ExitStack, layer: int, module: Any, visit: Visitor) -> None:
+def _hook_disentangled(hooks: ExitStack, module: Any, substitute: _Substitute) -> None:
     seen: dict[str, Tensor] = {}
 
     def see_attention(_: nn.Module, args: tuple[Tensor, ...], __: Any) -> None:
@@ -179,12 +166,12 @@ def _hook_disentangled(hooks: ExitStack, layer: int, module: Any, visit: Visitor
     def see_value(_: nn.Module, __: Any, output: Tensor) -> None:
         seen["value"] = output.unflatten(-1, (module.num_attention_heads, -1)).transpose(1, 2)
 
-    def substitute(_: nn.Module, __: Any, output: tuple[Tensor, Any]) -> tuple[Tensor, Any]:
-        return visit(layer, output[0], seen["attention"], seen["value"]), output[1]
+    def replace_context(_: nn.Module, __: Any, output: tuple[Tensor, Any]) -> tuple[Tensor, Any]:
+        return substitute(output[0], seen["attention"], seen["value"]), output[1]
 
     for handle in (
         module.dropout.register_forward_hook(see_attention),
         module.value_proj.register_forward_hook(see_value),
-        module.register_forward_hook(substitute),
+        module.register_forward_hook(replace_context),
     ):
         hooks.callback(handle.remove)

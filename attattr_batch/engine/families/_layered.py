@@ -10,26 +10,19 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import PreTrainedModel
 
-from attattr_batch.engine.families._base import Batch, Encoder, Trace, layers_run
+from attattr_batch.engine.families._base import Batch, Encoder, Trace
 
 
 class LayeredEncoder(Encoder):
     """An encoder given by its parts: embedding, projections, the rest of a layer, classifier.
 
-    All families here classify from the first token, so the last layer is computed for that token alone
-    (its keys and values for all).
+    All these families classify from the first token, so the last layer computes queries for that token
+    alone, and keys and values for all.
     """
 
     def __init__(self, model: PreTrainedModel):
-        self.model = model
-        config = model.config
-        self.family = config.model_type
-        self.n_layers = layers_run(config)
-        self.n_heads = config.num_attention_heads
-        self.n_labels = config.num_labels
-        self.pad_token_id = config.pad_token_id or 0
-        self.device = model.device
-        self.head_width = config.hidden_size // config.num_attention_heads
+        super().__init__(model)
+        self.head_width = model.config.hidden_size // self.n_heads
 
     @abstractmethod
     def embed(self, batch: Batch) -> Float[Tensor, "row token width"]:
@@ -52,11 +45,6 @@ class LayeredEncoder(Encoder):
     def classify(self, hidden: Float[Tensor, "replay reach width"]) -> Float[Tensor, "replay label"]:
         """Class scores from the last layer's output at the first token."""
 
-    def logits(self, batch: Batch) -> Float[Tensor, "row label"]:
-        """Class scores from the model's own unchanged forward, without gradients."""
-        with torch.no_grad():
-            return self.model(**batch.model_inputs()).logits
-
     def reach(self, layer: int) -> int | None:
         """How many leading positions of a layer's output can influence the classifier (None: all)."""
         return 1 if layer == self.n_layers - 1 else None
@@ -64,7 +52,7 @@ class LayeredEncoder(Encoder):
     def project(
         self, layer: int, hidden: Float[Tensor, "replay token width"], reach: int | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries (of the first `reach` positions), keys and values, each [pass, head, token, head_width]."""
+        """Queries (at the first `reach` positions), keys, values, each [replay, head, token, head_width]."""
         query, key, value = self.projections(layer)
         return (
             self._by_head(query(hidden[:, :reach])),
@@ -83,7 +71,7 @@ class LayeredEncoder(Encoder):
         return projected.unflatten(-1, (self.n_heads, self.head_width)).transpose(1, 2)
 
     def trace(self, batch: Batch) -> Trace:
-        """Runs the clean pass, keeping every layer's input and the graph of the context vectors."""
+        """Runs the clean forward pass, keeping every layer's input and the graph of the context vectors."""
         return _LayeredTrace(self, batch)
 
 

@@ -1,4 +1,4 @@
-"""What the driver needs of an executor, and what can become of a chunk."""
+"""What the driver needs of an executor, and how the computation of a chunk can end."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ import time
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import pyarrow as pa
 
 from attattr_batch.data.records import Chunk
 from attattr_batch.errors import TerminalError, UserError
 from attattr_batch.passes import Worker
+
+_SHOWN_IDS = 8
 
 
 @dataclass(frozen=True)
@@ -25,17 +27,19 @@ class Finished:
         tables: Its rows by table name.
         worker: Which worker, for people.
         seconds: Compute time.
+        staged: The folder of shards that the rows were read from, if they were staged.
     """
 
     chunk: Chunk
     tables: Mapping[str, pa.Table]
     worker: str
     seconds: float
+    staged: str | None = None
 
 
 @dataclass(frozen=True)
 class Failed:
-    """The chunk's computation raised; the worker lives on.
+    """The computation raised, or returned rows that must not be stored; the worker lives on.
 
     Attributes:
         chunk: The chunk.
@@ -54,7 +58,7 @@ class Failed:
 
 @dataclass(frozen=True)
 class Lost:
-    """The worker died, or its machine or its use of a GPU did, while it had the chunk.
+    """The worker died while it had the chunk, or lost its machine or its GPU.
 
     Attributes:
         chunk: The chunk.
@@ -65,6 +69,8 @@ class Lost:
     chunk: Chunk
     message: str
     worker: str
+    kind: ClassVar[str] = "WorkerLost"
+    detail: ClassVar[str] = ""
 
 
 ChunkOutcome = Finished | Failed | Lost
@@ -91,9 +97,10 @@ class Executor(Protocol):
 
 
 def run_chunk(worker: Worker, chunk: Chunk, name: str) -> ChunkOutcome:
-    """Computes a chunk; what it raises is an outcome, except what no other chunk would escape.
+    """Computes a chunk and returns what it raises as an outcome; Lost if this process lost its GPU.
 
-    Lost where this process can compute nothing more on its GPU.
+    Raises:
+        UserError, TerminalError: every other chunk would fail in the same way.
     """
     started = time.perf_counter()
     try:
@@ -109,8 +116,14 @@ def run_chunk(worker: Worker, chunk: Chunk, name: str) -> ChunkOutcome:
     return Finished(chunk, tables, name, time.perf_counter() - started)
 
 
+def shown_ids(chunk: Chunk) -> str:
+    """The first eight example ids of a chunk, for a message."""
+    ids = chunk.example_ids
+    return ", ".join(map(str, ids[:_SHOWN_IDS])) + (", ..." if len(ids) > _SHOWN_IDS else "")
+
+
 def _gpu_lost() -> bool:
-    if "torch" not in sys.modules:  # its import takes seconds, and nobody has used a GPU
+    if "torch" not in sys.modules:  # nobody has used a GPU, and the import takes seconds
         return False
     from attattr_batch.engine.devices import gpu_lost
 

@@ -1,9 +1,9 @@
-"""The Ray executor: pools of actors, one queue, one chunk in flight an actor.
+"""The Ray executor: pools of actors share one queue, and each actor has one chunk at a time.
 
 Actors never restart or retry by themselves: the driver decides what is computed again. All are asked for at
-the start: those that find no room wait, show an autoscaler what is wanted, and join when a machine does.
-Where they fail to start (a broken machine or installation), one of the pool tries again after ever longer
-pauses, and the others follow when it has started.
+the start. Those that find no room wait, show an autoscaler what is wanted, and join when a machine does. If
+one fails to start (a broken machine or installation), one of its pool tries again after ever longer pauses,
+and the others follow when it has started.
 """
 
 from __future__ import annotations
@@ -16,36 +16,37 @@ from typing import Any
 
 from attattr_batch.data.records import Chunk
 from attattr_batch.errors import TerminalError, UserError
-from attattr_batch.passes import Portable, Work
+from attattr_batch.passes import Work
 from attattr_batch.runtime.executors.outcomes import ChunkOutcome, Failed, Lost
-from attattr_batch.runtime.executors.pools import Pool
-from attattr_batch.runtime.executors.ray_actor import Actor, Started
-from attattr_batch.runtime.executors.ray_handles import PoolState, RayWorker, pick
+from attattr_batch.runtime.executors.ray_actor import Actor
 from attattr_batch.runtime.executors.ray_session import (
     first_line,
     last_line,
     ray_session,
     stdout_to_stderr,
 )
+from attattr_batch.runtime.executors.ray_workers import PoolState, RayWorker, Step, filled, listed, pick
+from attattr_batch.spec import WorkerPool
 
 log = logging.getLogger(__name__)
 
 _AT_ONCE = 32  # results fetched together; bounds the driver's memory
 _FAILED_STARTS = 3  # of every pool, in a row, after which a run without workers ends
-_PAUSES_S = (2.0, 4.0, 8.0, 16.0, 32.0, 60.0)
+_LONGEST_PAUSE_S = 60.0
 _START_S = 1200.0  # a worker may have to fetch its model
 _NO_WORKER_S = 60.0
 _GIVE_UP_S = 1200.0  # an autoscaler may have to fetch a machine, and the machine an image
-_DEADLINE_S = 3600.0
+_FOR_EVER_S = float("inf")
 
 
 class RayExecutor:
     """Actors on a Ray cluster: on this machine, or at an address.
 
     Args:
-        shapes: What the workers of each pool do.
+        pools: What the workers of each pool do.
         address: A running cluster, or None for one of our own on this machine.
         deadline_s: How long a worker may take for one chunk, in seconds, before it is killed and replaced.
+        fill: Whether to start no more workers than the cluster has room for now.
 
     Raises:
         UserError: the cluster cannot be reached or used.
@@ -53,36 +54,29 @@ class RayExecutor:
 
     def __init__(
         self,
-        shapes: Sequence[tuple[Work, Pool]],
+        pools: Sequence[tuple[Work, WorkerPool]],
         address: str | None = None,
-        deadline_s: float = _DEADLINE_S,
+        deadline_s: float = 3600.0,
+        *,
+        fill: bool = False,
     ):
         self._deadline_s = deadline_s
-        self._resources = ExitStack()
-        self._resources.enter_context(stdout_to_stderr())
-        try:
-            self._ray = self._resources.enter_context(ray_session([pool for _, pool in shapes], address))
-            resources = self._ray.cluster_resources()
-            fitted = [pool.fit(resources) for _, pool in shapes]
-        except BaseException:
-            self._resources.close()
-            raise
-        log.info("computing on Ray with %s", "; ".join(map(str, fitted)))
-        works = [work for work, _ in shapes]
-        self._shapes = [
-            PoolState(self._ray.put(work), pool, pool.workers)
-            for work, pool in zip(works, fitted, strict=True)
-        ]
-        self._portable = next((work for work in works if isinstance(work, Portable)), None)
+        self._work = pools[0][0]
         self._files: Any = None
-        self._placing: dict[Any, RayWorker] = {}
-        self._starting: dict[Any, RayWorker] = {}
+        self._waiting: dict[Any, RayWorker] = {}  # by the reference of what each was asked for
         self._idle: list[RayWorker] = []
-        self._asked: dict[Any, tuple[RayWorker, Chunk]] = {}
-        self._busy: dict[Any, tuple[RayWorker, Chunk]] = {}
         self._held: list[Chunk] = []
-        self._began_at = self._worked_at = time.monotonic()
         self._ever_worked = False
+        with ExitStack() as resources:
+            resources.enter_context(stdout_to_stderr())
+            cpus = sum(pool.count * pool.cpus for _, pool in pools)
+            self._ray = resources.enter_context(ray_session(cpus, address))
+            if fill:
+                pools = [(work, filled(pool, self._ray.cluster_resources())) for work, pool in pools]
+            self._resources = resources.pop_all()
+        log.info("computing on Ray with %s", "; ".join(str(pool) for _, pool in pools))
+        self._pools = [PoolState(self._ray.put(work), pool, pool.count) for work, pool in pools]
+        self._began_at = self._worked_at = time.monotonic()
         self._start_missing()
 
     def room(self) -> bool:
@@ -94,17 +88,16 @@ class RayExecutor:
 
         A machine that dies takes its idle workers along, unseen: each would cost the chunk an attempt.
         """
-        working = [handle for handle, _ in [*self._asked.values(), *self._busy.values()]]
-        handle = pick(chunk, self._idle, working)
-        if handle is None:
+        worker = pick(chunk, self._idle, self._with_chunks())
+        if worker is None:
             self._held.append(chunk)
             return
-        self._idle.remove(handle)
-        handle.deadline = time.monotonic() + self._deadline_s
+        self._idle.remove(worker)
+        worker.chunk = chunk
         if chunk.attempt:
-            self._asked[handle.actor.name.remote()] = (handle, chunk)
+            self._ask(worker, Step.ping, worker.actor.name.remote(), self._deadline_s)
         else:
-            self._compute(handle, chunk)
+            self._compute(worker)
 
     def wait(self, timeout_s: float) -> list[ChunkOutcome]:
         """Waits for workers to start, to finish, or to die.
@@ -113,194 +106,171 @@ class RayExecutor:
             UserError: no worker can start, or none has found room for twenty minutes.
         """
         self._start_missing()
-        waiting = [*self._placing, *self._starting, *self._asked, *self._busy]
-        if not waiting:  # all pause
+        if not self._waiting:  # all pause
             time.sleep(timeout_s)
             return []
-        ready, _ = self._ray.wait(waiting, num_returns=1, timeout=timeout_s)
+        waiting = list(self._waiting)
+        self._ray.wait(waiting, num_returns=1, timeout=timeout_s)
         # Take what is ready, oldest first, or one fast worker could keep the others waiting.
-        more, _ = self._ray.wait(waiting, num_returns=min(len(waiting), _AT_ONCE), timeout=0)
-        outcomes: list[ChunkOutcome] = []
-        for reference in dict.fromkeys([*ready, *more]):
-            if reference in self._placing:
-                self._placed(reference)
-            elif reference in self._starting:
-                self._started(reference)
-            elif reference in self._asked:
-                self._answered(reference)
-            else:
-                outcomes.append(self._ended(reference))
-        self._submit_held()
+        ready, _ = self._ray.wait(waiting, num_returns=min(len(waiting), _AT_ONCE), timeout=0)
+        answers = [self._answered(self._waiting.pop(reference), reference) for reference in ready]
+        held, self._held = self._held, []
+        for chunk in held:
+            self.submit(chunk)
         self._kill_overdue()
         self._mind_the_wait()
-        return outcomes
+        return [answer for answer in answers if answer is not None]
 
     def close(self) -> None:
         """Kills the workers and ends the session."""
         self._resources.close()
 
     def _start_missing(self) -> None:
-        """Asks for the workers that are missing; of a pool whose last one failed, for one at a time."""
+        """Asks for the workers that are missing; only one at a time in a pool whose last one failed."""
         now = time.monotonic()
-        for shape in self._shapes:
-            if shape.missing and now >= shape.start_at:
-                count = 1 if shape.failed_starts else shape.missing
-                shape.missing -= count
-                shape.start_at = float("inf") if shape.failed_starts else 0.0
+        for pool in self._pools:
+            if pool.missing and now >= pool.start_at:
+                count = 1 if pool.failed_starts else pool.missing
+                pool.missing -= count
+                pool.start_at = _FOR_EVER_S if pool.failed_starts else 0.0
                 for _ in range(count):
-                    self._place_actor(shape)
+                    self._place(pool)
 
-    def _place_actor(self, shape: PoolState) -> None:
-        pool = shape.pool
-        options = {"num_cpus": pool.cpus, "num_gpus": pool.gpus, "max_restarts": 0, "max_task_retries": 0}
-        handle = RayWorker(shape, self._ray.remote(Actor).options(**options).remote(shape.work))
-        self._placing[handle.actor.name.remote()] = handle
+    def _place(self, pool: PoolState) -> None:
+        options = {"num_cpus": pool.pool.cpus, "num_gpus": pool.pool.gpus}
+        actor = self._ray.remote(Actor).options(**options, max_restarts=0, max_task_retries=0)
+        worker = RayWorker(pool, actor.remote(pool.work))
+        self._ask(worker, Step.place, worker.actor.name.remote(), _FOR_EVER_S)
 
-    def _placed(self, reference: Any) -> None:
-        handle = self._placing.pop(reference)
+    def _ask(self, worker: RayWorker, step: Step, reference: Any, allowed_s: float) -> None:
+        worker.step, worker.allowed_s, worker.deadline = step, allowed_s, time.monotonic() + allowed_s
+        self._waiting[reference] = worker
+
+    def _compute(self, worker: RayWorker) -> None:
+        self._ask(worker, Step.compute, worker.actor.compute.remote(worker.chunk), self._deadline_s)
+
+    def _answered(self, worker: RayWorker, reference: Any) -> ChunkOutcome | None:
+        """Has a worker take its next step; returns what came of its chunk, if it had one."""
         try:
-            handle.name = self._ray.get(reference)
+            answer = self._ray.get(reference)
         except self._ray.exceptions.RayError as error:
-            self._failed_start(handle, last_line(error))
-            return
-        self._start(handle)
+            cause = getattr(error, "cause", None)
+            if isinstance(cause, UserError | TerminalError):
+                raise cause from error
+            starting = worker.step in (Step.place, Step.start)
+            return self._lost(worker, last_line(error) if starting else first_line(error))
+        if worker.step is Step.compute:
+            return self._computed(worker, answer)
+        if worker.killed:
+            return self._lost(worker, "its answer crossed its end")
+        match worker.step:
+            case Step.place:
+                worker.name = answer
+                self._ask(worker, Step.start, worker.actor.start.remote(), _START_S)
+            case Step.start if answer:
+                worker.pool.failed_starts, worker.pool.start_at = 0, 0.0
+                self._idle.append(worker)
+            case Step.start:
+                self._ask(worker, Step.start, worker.actor.start.remote(self._shipped_files()), _START_S)
+            case Step.ping:
+                self._compute(worker)
+        return None
 
-    def _start(self, handle: RayWorker, *files: Any) -> None:
-        handle.deadline = time.monotonic() + _START_S
-        self._starting[handle.actor.start.remote(*files)] = handle
+    def _computed(self, worker: RayWorker, outcome: ChunkOutcome) -> ChunkOutcome:
+        """Makes the worker idle, or replaces it: if it lost its GPU, or if its answer crossed its end."""
+        if isinstance(outcome, Failed):
+            worker.failed.update(outcome.chunk.example_ids)
+        elif isinstance(outcome, Lost):
+            self._kill(worker)
+        if worker.killed:
+            worker.pool.missing += 1
+        else:
+            self._idle.append(worker)
+        return outcome
 
-    def _started(self, reference: Any) -> None:
-        handle = self._starting.pop(reference)
-        late = f"not ready within {_START_S:g} s, so it was killed"
-        try:
-            started: Started = self._ray.get(reference)
-        except self._ray.exceptions.RayError as error:
-            self._failed_start(handle, late if handle.killed else last_line(error))
-            return
-        if started.problem is not None:
-            raise UserError(started.problem)
-        if handle.killed:
-            self._failed_start(handle, late)
-            return
-        if started.lacks_files:
-            self._start(handle, self._shipped_files())
-            return
-        handle.shape.failed_starts, handle.shape.start_at = 0, 0.0
-        self._idle.append(handle)
+    def _lost(self, worker: RayWorker, message: str) -> Lost | None:
+        """Replaces a worker that has died or was killed; only a chunk that it computed is lost with it."""
+        if worker.killed:
+            message = f"no answer within {worker.allowed_s:g} s, so it was killed"
+        if worker.step in (Step.place, Step.start):
+            self._failed_start(worker, message)
+            return None
+        worker.pool.missing += 1
+        assert worker.chunk is not None
+        if worker.step is Step.compute:
+            return Lost(worker.chunk, message, worker.name)
+        log.info("%s died while it was idle: %s", worker.name, message)
+        self._held.append(worker.chunk)
+        return None
 
-    def _failed_start(self, handle: RayWorker, message: str) -> None:
+    def _failed_start(self, worker: RayWorker, message: str) -> None:
         """Has another worker of the pool tried later; ends a run that gets none at all."""
-        shape = handle.shape
-        shape.missing += 1
-        shape.failed_starts += 1
-        pause = _PAUSES_S[min(shape.failed_starts, len(_PAUSES_S)) - 1]
-        shape.start_at = time.monotonic() + pause
-        hopeless = all(one.failed_starts >= _FAILED_STARTS for one in self._shapes)
-        if hopeless and not (self._idle or self._asked or self._busy or self._starting):
+        pool = worker.pool
+        pool.missing += 1
+        pool.failed_starts += 1
+        pause = min(2.0 ** min(pool.failed_starts, 6), _LONGEST_PAUSE_S)
+        pool.start_at = time.monotonic() + pause
+        hopeless = all(one.failed_starts >= _FAILED_STARTS for one in self._pools)
+        if hopeless and not (self._idle or self._with_chunks() or self._at(Step.start)):
             raise UserError(
                 "workers fail to start",
-                got=f"{shape.failed_starts} in a row, the last {handle.name}: {message}",
+                got=f"{pool.failed_starts} in a row, the last {worker.name}: {message}",
                 hint="`attattr doctor --ray`; Ray's session folder on that machine holds the worker's log",
             )
         text = "%s failed to start (%s), number %d in a row; the next tries in %g s: %s"
-        log.warning(text, handle.name, shape.pool, shape.failed_starts, pause, message)
+        log.warning(text, worker.name, pool.pool, pool.failed_starts, pause, message)
 
     def _shipped_files(self) -> Any:
         """The work's files in Ray's object store, put there for the first worker that lacks them."""
         if self._files is None:
-            assert self._portable is not None
-            paths = self._portable.files()
+            paths = self._work.files()
             log.info("a machine lacks the model: sending %s", ", ".join(map(str, paths)))
-            files = {path.name: path.read_bytes() for path in paths}
-            self._files = self._ray.put(files)
+            self._files = self._ray.put({path.name: path.read_bytes() for path in paths})
         return self._files
 
-    def _compute(self, handle: RayWorker, chunk: Chunk) -> None:
-        handle.deadline = time.monotonic() + self._deadline_s
-        self._busy[handle.actor.compute.remote(chunk)] = (handle, chunk)
+    def _at(self, *steps: Step) -> list[RayWorker]:
+        return [worker for worker in self._waiting.values() if worker.step in steps]
 
-    def _answered(self, reference: Any) -> None:
-        """Hands a worker that lives its chunk; that of a dead one goes to another, at no charge."""
-        handle, chunk = self._asked.pop(reference)
-        try:
-            self._ray.get(reference)
-        except self._ray.exceptions.RayError as error:
-            log.info("%s died while it was idle: %s", handle.name, first_line(error))
-            handle.killed = True
-        if handle.killed:
-            handle.shape.missing += 1
-            self._held.append(chunk)
-        else:
-            self._compute(handle, chunk)
+    def _with_chunks(self) -> list[RayWorker]:
+        return self._at(Step.ping, Step.compute)
 
-    def _submit_held(self) -> None:
-        held, self._held = self._held, []
-        for chunk in held:
-            self.submit(chunk)
-
-    def _ended(self, reference: Any) -> ChunkOutcome:
-        handle, chunk = self._busy.pop(reference)
-        try:
-            outcome: ChunkOutcome = self._ray.get(reference)
-        except self._ray.exceptions.RayTaskError as error:
-            self._free(handle)
-            cause = error.cause or error
-            if isinstance(cause, UserError | TerminalError):
-                raise cause from error
-            return Failed(chunk, type(cause).__name__, str(cause), str(error), handle.name)
-        except self._ray.exceptions.RayError as error:
-            handle.shape.missing += 1
-            late = f"no answer within {self._deadline_s:g} s, so it was killed"
-            return Lost(chunk, late if handle.killed else first_line(error), handle.name)
-        if isinstance(outcome, Failed):
-            handle.failed.update(chunk.example_ids)
-        elif isinstance(outcome, Lost):  # no more of this process, which still answers
-            handle.killed = True
-            self._ray.kill(handle.actor)
-        self._free(handle)
-        return outcome
-
-    def _free(self, handle: RayWorker) -> None:
-        """Makes a worker idle; one whose answer crossed its end is replaced."""
-        if handle.killed:
-            handle.shape.missing += 1
-        else:
-            self._idle.append(handle)
+    def _kill(self, worker: RayWorker) -> None:
+        worker.killed = True
+        self._ray.kill(worker.actor)
 
     def _kill_overdue(self) -> None:
         """Kills workers that hang; each then shows up as one that has died.
 
-        An answer may have lain here since before the deadline, while the driver waited for its file.
+        An answer may have lain here since before the deadline, while the driver waited for the store.
         """
         now = time.monotonic()
-        with_chunks = (self._asked | self._busy).items()
-        handles = self._starting | {reference: handle for reference, (handle, _) in with_chunks}
-        overdue = [one for one, handle in handles.items() if now > handle.deadline and not handle.killed]
+        overdue = [
+            one for one, worker in self._waiting.items() if now > worker.deadline and not worker.killed
+        ]
         if not overdue:
             return
         # An answer on another machine counts without being fetched first.
         _, hanging = self._ray.wait(overdue, num_returns=len(overdue), timeout=0, fetch_local=False)
         for reference in hanging:
-            handles[reference].killed = True
-            self._ray.kill(handles[reference].actor)
+            self._kill(late[reference])
 
     def _mind_the_wait(self) -> None:
-        """Says where every worker waits for a machine, and gives up on one that never had any."""
+        """Says that every worker waits for a machine, and gives up if none ever had one."""
         now = time.monotonic()
-        if self._idle or self._asked or self._busy:
+        if self._idle or self._with_chunks():
             self._ever_worked, self._worked_at = True, now
             return
-        # A worker that starts has a deadline, and one that failed to was spoken of.
-        if self._starting or not self._placing or now - self._worked_at < _NO_WORKER_S:
+        # A worker that starts has a deadline, and one that failed to start was reported.
+        if self._at(Step.start) or not self._waiting or now - self._worked_at < _NO_WORKER_S:
             return
-        wanted, there = "; ".join(str(shape.pool) for shape in self._shapes), self._ray.cluster_resources()
-        has = f"{there.get('CPU', 0):g} CPUs, {there.get('GPU', 0):g} GPUs"
+        wanted = "; ".join(str(pool.pool) for pool in self._pools)
+        there = listed(self._ray.cluster_resources())
         if not self._ever_worked and now - self._began_at > _GIVE_UP_S:
             raise UserError(
                 "the cluster has no room for any worker",
-                got=f"{has} in all, after {_GIVE_UP_S / 60:g} minutes",
+                got=f"{there} in all, after {_GIVE_UP_S / 60:g} minutes",
                 allowed=f"room for one of {wanted}",
                 hint="`workers` in the spec says what is asked for; `ray status` what there is",
             )
-        log.warning("no worker runs: waiting for room for %s; the cluster has %s in all", wanted, has)
+        log.warning("no worker runs: waiting for room for %s; the cluster has %s in all", wanted, there)
         self._worked_at = now

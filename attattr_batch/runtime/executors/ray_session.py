@@ -1,7 +1,7 @@
-"""Connecting to Ray: a cluster of our own on this machine, or one at an address.
+"""Connecting to Ray: to a cluster of our own on this machine, or to one at an address.
 
-Ray starts with usage reports off. A cluster of our own has a fresh token (Ray listens on all interfaces even
-locally) and a session folder; at the end the folder is deleted and the environment is as it was.
+Usage reports are off. A cluster of our own has a fresh token, because Ray listens on all interfaces even
+locally, and a session folder. At the end the folder is deleted and the environment is as it was.
 """
 
 from __future__ import annotations
@@ -14,69 +14,64 @@ import socket
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from attattr_batch.errors import UserError
-from attattr_batch.runtime.executors.pools import Pool
 
 _OBJECT_STORE_BYTES = 256 * 2**20
 _CONNECT_S = 5.0
 
 
 @contextmanager
-def ray_session(pools: Sequence[Pool], address: str | None) -> Iterator[Any]:
+def ray_session(cpus: int, address: str | None) -> Iterator[Any]:
     """Gives the module `ray`, connected.
 
     Args:
-        pools: What a cluster of our own must have room for.
+        cpus: Logical CPUs of a cluster of our own.
         address: A running cluster, or None for one of our own on this machine.
 
     Raises:
         UserError: the cluster cannot be reached or used, or the caller uses Ray in this process.
     """
-    _refuse_a_second_session()
     prepare_environment()
-    folder = None
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
-    if address is None:
-        folder = tempfile.mkdtemp(prefix="attattr-ray-")  # short: socket paths have a limit
-        options |= {
-            "address": "local",
-            "num_cpus": sum(pool.workers * pool.cpus for pool in pools),
-            "include_dashboard": False,
-            "object_store_memory": _OBJECT_STORE_BYTES,
-            "_temp_dir": folder,
-        }
-    else:
-        host, _, port = address.removeprefix("ray://").rpartition(":")
-        if port.isdigit():  # not "auto"
-            check_reachable(host, int(port), "HOST:PORT of the head node's GCS, usually port 6379")
-        options["address"] = address
-    on_sigterm = signal.getsignal(signal.SIGTERM)
-    try:
-        with _token(fresh=address is None):
-            import ray
-            import ray.exceptions
+    import ray
+    import ray.exceptions
 
-            try:
-                _connect(ray, options)
-                if threading.current_thread() is threading.main_thread():
-                    signal.signal(
-                        signal.SIGTERM, on_sigterm
-                    )  # Ray has put its own there, which exits at once
-                yield ray
-            finally:
-                ray.shutdown()
-    finally:
-        if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
+    if ray.is_initialized():  # it stays: a process has one session at a time, and `ray.shutdown` would end it
+        raise UserError(
+            "this process uses Ray already, and a process has one session at a time",
+            got="a session that attattr did not start (`ray.is_initialized()`)",
+            allowed="`executor: local`, or a process without a session of its own",
+            hint="`ray.shutdown()` first, or `attattr run` in another process, `--address` for your cluster",
+        )
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    with ExitStack() as stack:
+        if address is None:
+            folder = tempfile.mkdtemp(prefix="attattr-ray-")  # short: socket paths have a limit
+            stack.callback(shutil.rmtree, folder, ignore_errors=True)
+            options |= {
+                "address": "local",
+                "num_cpus": cpus,
+                "include_dashboard": False,
+                "object_store_memory": _OBJECT_STORE_BYTES,
+                "_temp_dir": folder,
+            }
+        else:
+            host, _, port = address.removeprefix("ray://").rpartition(":")
+            if port.isdigit():  # not "auto"
+                check_reachable(host, int(port), "HOST:PORT of the head node's GCS, usually port 6379")
+            options["address"] = address
+        stack.enter_context(_token(fresh=address is None))
+        stack.callback(ray.shutdown)
+        _connect(ray, options)
+        yield ray
 
 
 @contextmanager
 def _token(*, fresh: bool) -> Iterator[None]:
-    """Gives Ray a token that nobody has seen, or the environment's; puts the environment back."""
+    """Gives Ray a fresh token, or the environment's; puts the environment back at the end."""
     before = {name: os.environ.get(name) for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN")}
     if fresh:
         os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
@@ -92,27 +87,15 @@ def _token(*, fresh: bool) -> Iterator[None]:
 
 
 def _read_token_again() -> None:
-    """Of mode and token Ray keeps the first that it sees in a process, unless it is told to look again."""
+    """Has Ray read mode and token again; otherwise it keeps the first that it sees in a process."""
     from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]  # compiled
 
-    Config.initialize("")  # the mode first: without it, threads that still end would miss the token
+    Config.initialize("")  # the mode first: threads that are still ending would miss the token
     AuthenticationTokenLoader.instance().reset_cache()
 
 
-def _refuse_a_second_session() -> None:
-    """Leaves the caller's session as it is: a process has one at a time, and `ray.shutdown` would end it."""
-    ray = sys.modules.get("ray")
-    if ray is not None and ray.is_initialized():
-        raise UserError(
-            "this process uses Ray already, and a process has one session at a time",
-            got="a session that attattr did not start (`ray.is_initialized()`); it stays as it is",
-            allowed="`executor: local`, or a process without a session of its own",
-            hint="`ray.shutdown()` first, or `attattr run` in another process, `--address` for your cluster",
-        )
-
-
 def _connect(ray: Any, options: Mapping[str, Any]) -> None:
-    where = options["address"]
+    where, on_sigterm = options["address"], signal.getsignal(signal.SIGTERM)
     try:
         ray.init(**options)
     except ray.exceptions.AuthenticationError as error:
@@ -123,6 +106,8 @@ def _connect(ray: Any, options: Mapping[str, Any]) -> None:
             got=f"{where}: {first_line(error)}",
             hint="`attattr doctor --ray`; Python and Ray must have the cluster's versions",
         ) from error
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, on_sigterm)  # Ray's own handler exits at once
 
 
 def token_refused(address: str, error: BaseException) -> UserError:
@@ -136,7 +121,7 @@ def token_refused(address: str, error: BaseException) -> UserError:
 
 @contextmanager
 def stdout_to_stderr() -> Iterator[None]:
-    """Ray's daemons write to file descriptor 1, which is for data."""
+    """Sends to stderr what Ray's daemons write to file descriptor 1, which is for data."""
     sys.stdout.flush()
     saved = os.dup(1)
     os.dup2(2, 1)
@@ -148,35 +133,35 @@ def stdout_to_stderr() -> Iterator[None]:
         os.close(saved)
 
 
-def check_ray(pool: Pool) -> str:
-    """Starts a session; returns what is there.
+def check_ray() -> str:
+    """Starts a session of one CPU; returns what is there.
 
     Raises:
         UserError: the session cannot start.
     """
-    with stdout_to_stderr(), ray_session([pool], None) as ray:
+    with stdout_to_stderr(), ray_session(1, None) as ray:
         nodes = len(ray.nodes())
         return f"{nodes} node{'s' if nodes > 1 else ''}, {ray.cluster_resources().get('CPU', 0):.0f} CPUs"
 
 
 def first_line(error: BaseException) -> str:
-    """What went wrong, less Ray's explanations."""
+    """What went wrong, without Ray's explanations."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def last_line(error: BaseException) -> str:
-    """The cause: Ray puts the remote traceback into the message."""
+    """The cause: the message holds the remote traceback, which ends with it."""
     return [line for line in str(error).splitlines() if line.strip()][-1].strip()
 
 
 def prepare_environment() -> None:
-    """Sets what Ray reads when it is imported: no usage reports, no taking over by `uv run`."""
+    """Sets what Ray reads when it is imported: no usage reports, and no workers started through `uv run`."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
 
 
 def check_reachable(host: str, port: int, allowed: str) -> None:
-    """Tries to connect; Ray itself tries for minutes to reach a cluster that is not there.
+    """Tries to connect, because Ray itself tries for minutes to reach a cluster that is not there.
 
     Raises:
         UserError: nobody listens there.

@@ -5,7 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 import pyarrow as pa
-from sqlalchemy import ARRAY, DOUBLE, REAL, TIMESTAMP, Boolean, Column, Integer, SmallInteger, String
+from sqlalchemy import (
+    ARRAY,
+    DOUBLE,
+    REAL,
+    TIMESTAMP,
+    Boolean,
+    Column,
+    Integer,
+    MetaData,
+    SmallInteger,
+    String,
+    Table,
+)
 from sqlalchemy.types import TypeEngine
 
 # Signed, and never below 16 bits: DuckDB keeps the column's type in `query_pos - key_pos` and `layer * 12 +
@@ -25,6 +37,15 @@ _ARROW_TYPES: dict[type[Any], pa.DataType] = {
     Boolean: pa.bool_(),
     TIMESTAMP: pa.timestamp("us", tz="UTC"),
 }
+
+
+metadata = MetaData()
+
+
+def table(name: str, comment: str, *columns: Column[Any], key: str, written_by: str) -> Table:
+    """A table of the store; `key` are its key columns, separated by spaces."""
+    info = {"key": tuple(key.split()), "written_by": written_by}
+    return Table(name, metadata, *columns, comment=comment, info=info)
 
 
 def column(name: str, type_: TypeEngine[Any], comment: str, **options: Any) -> Column[Any]:
@@ -57,14 +78,14 @@ def example_id(**options: Any) -> Column[Any]:
     return column("example_id", ID, "Example: 0-based row of the dataset split.", **options)
 
 
-def layer() -> Column[Any]:
+def layer(**options: Any) -> Column[Any]:
     """The layer a row is about."""
-    return column("layer", SMALL, "Encoder layer, 0-based from the embedding side.")
+    return column("layer", SMALL, "Encoder layer, 0-based from the embedding side.", **options)
 
 
-def head() -> Column[Any]:
+def head(**options: Any) -> Column[Any]:
     """The head a row is about."""
-    return column("head", SMALL, "Attention head within the layer, 0-based.")
+    return column("head", SMALL, "Attention head within the layer, 0-based.", **options)
 
 
 def target() -> Column[Any]:
@@ -81,6 +102,19 @@ def query_pos() -> Column[Any]:
 def key_pos() -> Column[Any]:
     """The column of an entry of the matrix."""
     return column("key_pos", SMALL, "Position of the attended token (column j of the matrix), 0-based.")
+
+
+def requested_by() -> Column[Any]:
+    """The job that a row of answers was computed for."""
+    return column("job", TEXT, "Job that requested the answer (jobs/sql).")
+
+
+def answer() -> tuple[Column[Any], ...]:
+    """What the model answers."""
+    return (
+        column("predicted", SMALL, "Label id with the largest probability."),
+        column("prob_gold", FLOAT, "Probability of the gold label; null if unlabelled.", nullable=True),
+    )
 
 
 def arrow_type(type_: TypeEngine[Any]) -> pa.DataType:

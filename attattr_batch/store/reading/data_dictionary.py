@@ -7,7 +7,7 @@ from sqlalchemy import Connection, Table, create_engine, text
 from attattr_batch.errors import UserError
 from attattr_batch.store.database.migrate import SCHEMA_VERSION, view_files
 from attattr_batch.store.database.sqlfile import SqlFile
-from attattr_batch.store.database.tables import STORED_SUFFIX, metadata, query_name
+from attattr_batch.store.database.tables import DEDUP_SUFFIX, metadata, query_name
 
 _INTRODUCTION = """\
 # Data dictionary
@@ -26,7 +26,7 @@ def dictionary_markdown() -> str:
     """The whole data dictionary as Markdown."""
     tables = sorted(metadata.tables.values(), key=lambda table: table.name)
     views = sorted(view_files(), key=lambda view: view.name)
-    parts = [_INTRODUCTION.format(version=SCHEMA_VERSION, suffix=STORED_SUFFIX)]
+    parts = [_INTRODUCTION.format(version=SCHEMA_VERSION, suffix=DEDUP_SUFFIX)]
     with create_engine("duckdb://").begin() as connection:
         metadata.create_all(connection)
         for view in view_files():
@@ -74,7 +74,7 @@ def _view_section(connection: Connection, view: SqlFile) -> str:
 
 
 def _table_section(connection: Connection, table: Table) -> str:
-    note = f" Query the view `{query_name(table)}`." if table.name.endswith(STORED_SUFFIX) else ""
+    note = f" Query the view `{query_name(table)}`." if table.name.endswith(DEDUP_SUFFIX) else ""
     rows = [
         (column, type_ + (", nullable" if nullable else ""), str(table.columns[column].comment))
         for column, type_, nullable in described(connection, table.name)

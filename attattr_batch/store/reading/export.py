@@ -16,7 +16,7 @@ from typing import Any
 import duckdb
 from sqlalchemy import Connection, Row, text
 
-from attattr_batch.choices import Form
+from attattr_batch.choices import ExportFormat
 from attattr_batch.errors import StoreError
 from attattr_batch.store.database.connection import Store, raw
 from attattr_batch.store.database.migrate import SCHEMA_VERSION
@@ -54,7 +54,9 @@ class _Part:
         return f"SELECT {columns} FROM {self.name} WHERE {condition} ORDER BY {order}"
 
 
-def export_run(store: Store, name_or_id: str | int, folder: str | Path, form: Form = "parquet") -> list[Path]:
+def export_run(
+    store: Store, name_or_id: str | int, folder: str | Path, form: ExportFormat = "parquet"
+) -> list[Path]:
     """Writes every table's and attribution view's rows of one run to `folder`.
 
     Args:
@@ -68,7 +70,8 @@ def export_run(store: Store, name_or_id: str | int, folder: str | Path, form: Fo
         What is in the folder: the tables, README.md with every column's meaning, run.json.
 
     Raises:
-        StoreError: there is no such run, the folder holds other things, or it cannot be written.
+        UserError: there is no such run.
+        StoreError: the folder holds other things, or it cannot be written.
     """
     target = Path(folder).resolve()
     with store.read(folder=target) as connection:
@@ -90,7 +93,7 @@ def export_run(store: Store, name_or_id: str | int, folder: str | Path, form: Fo
     return sorted(target.iterdir())
 
 
-def _other_export(folder: Path, run: Row[Any], form: Form) -> str | None:
+def _other_export(folder: Path, run: Row[Any], form: ExportFormat) -> str | None:
     """The export in a folder, in words, if it is of another run or form than is to come."""
     marker = read_marker(folder / MARKER)
     if marker is None:
@@ -101,7 +104,9 @@ def _other_export(folder: Path, run: Row[Any], form: Form) -> str | None:
     return f"the export of run {before.get('name')} as {form_before}"
 
 
-def _write_tables(connection: Connection, parts: list[_Part], run: Row[Any], work: Path, form: Form) -> None:
+def _write_tables(
+    connection: Connection, parts: list[_Part], run: Row[Any], work: Path, form: ExportFormat
+) -> None:
     if form == "parquet":
         for part in parts:
             _write_part(connection, part, run, work)
@@ -143,7 +148,7 @@ _COMMENTS = (
 )
 
 
-def _readme(connection: Connection, parts: list[_Part], run: Row[Any], form: Form) -> str:
+def _readme(connection: Connection, parts: list[_Part], run: Row[Any], form: ExportFormat) -> str:
     sections = [
         f"# Export of run {run.name}\n",
         f"{_OPENED_BY[form]} run.json holds the run: settings, identity, provenance, label names.\n",

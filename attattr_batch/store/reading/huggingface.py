@@ -30,7 +30,7 @@ def write_dataset_dict(tables: Mapping[str, Path], labels: Sequence[str], folder
     # A second or two that no other export has to wait for.
     from datasets import Dataset, DatasetDict, DatasetInfo
 
-    from attattr_batch.data.tables import no_progress_bars
+    from attattr_batch.data.user_files import no_progress_bars
 
     with no_progress_bars(), tempfile.TemporaryDirectory(dir=folder) as scratch:
         splits = {}

@@ -73,7 +73,7 @@ def log_job(
         "job_run_id": next_id(connection, "last_job_run_id"),
         "params": json.dumps(job_run.params, sort_keys=True),
         "runs": json.dumps(list(job_run.runs)),
-        "status": "built" if error is None else "failed",
+        "result": "built" if error is None else "failed",
         "finished_at": datetime.now(UTC),
         "rows": rows,
         "error": error,

@@ -12,7 +12,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from attattr_batch.choices import Target
-from attattr_batch.store.writing.rows import BadFactsError, examples_where
+from attattr_batch.errors import BadFactsError
+from attattr_batch.store.writing.rows import examples_where
 
 _TARGETS = get_args(Target)
 

@@ -15,19 +15,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from sqlalchemy import Connection, Table, delete, select
 
-from attattr_batch.errors import StoreError, unknown_name
+from attattr_batch.errors import BadFactsError, StoreError, unknown_name
 from attattr_batch.store.database.connection import Store, arrow_rows, raw
 from attattr_batch.store.database.tables import (
     arrow_schema,
-    failures,
     ledger,
     passes,
+    quarantine,
     runs,
     tables_written_by,
 )
 from attattr_batch.store.writing.facts import RunShape, check_answers, check_attribution
 from attattr_batch.store.writing.rows import (
-    BadFactsError,
     check_rows,
     examples_where,
     insert_rows,
@@ -79,14 +78,14 @@ class Failure:
 
     Attributes:
         example_id: The example.
-        kind: Name of the error.
+        error: Name of the error.
         message: What went wrong, in one line.
         detail: More for the developer, for example a traceback.
         attempts: Attempts made.
     """
 
     example_id: int
-    kind: str
+    error: str
     message: str
     detail: str = ""
     attempts: int = 1
@@ -139,20 +138,20 @@ def record_failures(store: Store, pass_id: int, failed: Sequence[Failure]) -> No
             for failure in failed
             if failure.example_id not in done
         ]
-        with arrow_rows(connection, "failed_rows", pa.Table.from_pylist(rows, arrow_schema(failures))):
-            raw(connection).execute("INSERT OR REPLACE INTO failures BY NAME SELECT * FROM failed_rows")
+        with arrow_rows(connection, "failed_rows", pa.Table.from_pylist(rows, arrow_schema(quarantine))):
+            raw(connection).execute("INSERT OR REPLACE INTO quarantine BY NAME SELECT * FROM failed_rows")
 
 
 def _find_pass(connection: Connection, pass_id: int) -> RunShape:
     query = (
-        select(passes.c.kind, runs.c.run_id, runs.c.n_layers, runs.c.n_heads, runs.c.target)
+        select(passes.c.kind, runs.c.run_id, runs.c.n_layers, runs.c.n_heads, runs.c.targets)
         .join(runs, runs.c.run_id == passes.c.run_id)
         .where(passes.c.pass_id == pass_id)
     )
     row = connection.execute(query).one_or_none()
     if row is None:
         raise StoreError("the run was deleted while it was computed", got=f"pass {pass_id}")
-    return RunShape(row.run_id, row.kind, row.n_layers, row.n_heads, row.target)
+    return RunShape(row.run_id, row.kind, row.n_layers, row.n_heads, row.targets)
 
 
 def _commit(store: Store, chunks: Sequence[ChunkFacts]) -> list[CommitResult]:
@@ -238,7 +237,7 @@ def _only(rows: pa.Table, example_ids: Set[int]) -> pa.Table:
 
 
 def _forget_failures(connection: Connection, pass_id: int, example_ids: Set[int]) -> None:
-    of_pass = failures.c.pass_id == pass_id
-    quarantined = set(connection.execute(select(failures.c.example_id).where(of_pass)).scalars())
+    of_pass = quarantine.c.pass_id == pass_id
+    quarantined = set(connection.execute(select(quarantine.c.example_id).where(of_pass)).scalars())
     if forgiven := sorted(quarantined & example_ids):
-        connection.execute(delete(failures).where(of_pass, failures.c.example_id.in_(forgiven)))
+        connection.execute(delete(quarantine).where(of_pass, quarantine.c.example_id.in_(forgiven)))

@@ -1,4 +1,7 @@
-"""Passes that jobs request of the model: registering them, counting answers and taking wrong ones back."""
+"""Passes that jobs request of the model: registering them, counting answers and taking wrong ones back.
+
+The kind of such a pass is the name of the table of its answers.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,10 @@ from sqlalchemy import Connection, delete, func, select
 
 from attattr_batch.identity import content_key
 from attattr_batch.store.database.connection import arrow_result, raw
-from attattr_batch.store.database.tables import attack_outcomes, failures, ledger, mask_outcomes, passes
+from attattr_batch.store.database.tables import ledger, metadata, passes, quarantine
 from attattr_batch.store.writing.builds import forget_build_keys
 from attattr_batch.store.writing.jobs import literal
 from attattr_batch.store.writing.runs import SEALED, PassKind, count_failures, register_pass, reopen_passes
-
-ANSWERS = {"masked_accuracy": mask_outcomes, "attack": attack_outcomes}
-"""Where the answers to each kind of requested pass are kept."""
 
 
 def answered(connection: Connection, run_id: int, kind: PassKind, job: str, request_key: str) -> int | None:
@@ -23,7 +23,7 @@ def answered(connection: Connection, run_id: int, kind: PassKind, job: str, requ
         passes.c.run_id == run_id,
         passes.c.kind == kind,
         passes.c.pass_key == _pass_key(job, request_key),
-        passes.c.status == SEALED,
+        passes.c.pass_status == SEALED,
     )
     pass_id = connection.execute(query).scalar_one_or_none()
     return None if pass_id is None else count_failures(connection, pass_id)
@@ -48,13 +48,13 @@ def register_requested_pass(
     key = _pass_key(job, request_key)
     query = select(passes).where(passes.c.run_id == run_id, passes.c.kind == kind)
     for row in connection.execute(query).all():
-        if json.loads(row.config).get("job") != job:
+        if json.loads(row.settings).get("job") != job:
             continue
         if row.pass_key == key:
             return int(row.pass_id)
-        for table in (ledger, failures, passes):
+        for table in (ledger, quarantine, passes):
             connection.execute(delete(table).where(table.c.pass_id == row.pass_id))
-        answers = ANSWERS[kind]
+        answers = metadata.tables[kind]
         connection.execute(delete(answers).where(answers.c.run_id == run_id, answers.c.job == job))
         forget_build_keys(connection, job, [run_id])
     return register_pass(connection, run_id, kind, key, {"job": job}, n_examples)
@@ -80,11 +80,11 @@ def take_back(connection: Connection, kind: PassKind, job: str, query: str) -> i
         SELECT l.pass_id, l.run_id, l.example_id
         FROM ledger AS l
         JOIN passes AS p USING (pass_id)
-        WHERE p.kind = {literal(kind)} AND json_extract_string(p.config, '$.job') = {literal(job)}
+        WHERE p.kind = {literal(kind)} AND json_extract_string(p.settings, '$.job') = {literal(job)}
             AND (l.run_id, l.example_id) IN (SELECT (run_id, example_id) FROM ({query}\n))
         """)
     duck.execute(f"""
-        DELETE FROM {ANSWERS[kind].name} AS a USING taken_back AS t
+        DELETE FROM {kind} AS a USING taken_back AS t
         WHERE a.job = {literal(job)} AND a.run_id = t.run_id AND a.example_id = t.example_id
         """)
     duck.execute("""
@@ -99,6 +99,6 @@ def take_back(connection: Connection, kind: PassKind, job: str, query: str) -> i
 
 def count_answers(connection: Connection, kind: PassKind, job: str) -> int:
     """Answers that are stored for a job's passes."""
-    answers = ANSWERS[kind]
+    answers = metadata.tables[kind]
     query = select(func.count()).select_from(answers).where(answers.c.job == job)
     return int(connection.execute(query).scalar_one())

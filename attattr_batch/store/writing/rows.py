@@ -6,24 +6,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from sqlalchemy import Connection, Table
 
-from attattr_batch.errors import AttattrError, did_you_mean
+from attattr_batch.errors import BadFactsError, did_you_mean
 from attattr_batch.store.database.connection import arrow_rows, raw
 from attattr_batch.store.database.tables import arrow_schema, query_name
-
-
-class BadFactsError(AttattrError):
-    """Rows that must not be stored.
-
-    Computed again they may be good ones, so the driver tries as after any other failure.
-
-    Attributes:
-        example_ids: The examples at fault, where known; else empty.
-    """
-
-    def __init__(self, message: str, example_ids: tuple[int, ...] = ()):
-        shown = f" (examples {', '.join(map(str, example_ids[:5]))}{', ...' if len(example_ids) > 5 else ''})"
-        super().__init__(message + (shown if example_ids else ""))
-        self.example_ids = example_ids
 
 
 def check_rows(table: Table, rows: pa.Table) -> pa.Table:

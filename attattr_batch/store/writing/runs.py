@@ -13,21 +13,21 @@ from sqlalchemy import Connection, Row, Table, delete, func, insert, select, tex
 
 from attattr_batch.choices import Target
 from attattr_batch.data.records import Dataset, Example
-from attattr_batch.errors import StoreError, did_you_mean
+from attattr_batch.errors import StoreError, UserError, did_you_mean
 from attattr_batch.store.database.connection import Store, raw
 from attattr_batch.store.database.tables import (
     examples,
-    failures,
     ledger,
     meta,
     passes,
+    quarantine,
     runs,
     tables_written_by,
     vocabulary,
 )
 from attattr_batch.store.writing.rows import check_rows, insert_rows, with_constant
 
-PassKind = Literal["attribute", "masked_accuracy", "attack"]
+PassKind = Literal["attribute", "masked_answers", "attacked_answers"]
 
 RUN_COLUMNS = ("run_id", "run_a", "run_b")
 """Columns that hold a run's id; the last two in tables of pairs of runs."""
@@ -52,9 +52,9 @@ class RunRecord:
     n_layers: int
     n_heads: int
     n_examples: int
-    target: Target
+    targets: Target
     quadrature: str
-    nodes: int | None
+    fixed_nodes: int | None
     tolerance: float
     dtype: str
     tokenizer_key: str
@@ -74,7 +74,7 @@ def register_run(connection: Connection, record: RunRecord, tables: Mapping[str,
             stored again.
 
     Raises:
-        StoreError: another run has the name, or the name is a number.
+        UserError: another run has the name, or the name is a number.
         BadFactsError: the rows do not fit their tables.
     """
     known = connection.execute(
@@ -101,10 +101,10 @@ def register_pass(
     run_id: int,
     kind: PassKind,
     pass_key: str,
-    config: Mapping[str, Any],
-    n_examples: int,
+    settings: Mapping[str, Any],
+    n_wanted: int,
 ) -> int:
-    """Stores a pass over `n_examples` examples of a run unless it is there; returns its id."""
+    """Stores a pass over `n_wanted` examples of a run unless it is there; returns its id."""
     query = select(passes.c.pass_id).where(
         passes.c.run_id == run_id, passes.c.kind == kind, passes.c.pass_key == pass_key
     )
@@ -117,10 +117,10 @@ def register_pass(
         "run_id": run_id,
         "kind": kind,
         "pass_key": pass_key,
-        "config": json.dumps(config, ensure_ascii=False, sort_keys=True),
-        "n_examples": n_examples,
-        "status": RUNNING,
-        "created_at": _now(),
+        "settings": json.dumps(settings, ensure_ascii=False, sort_keys=True),
+        "n_wanted": n_wanted,
+        "pass_status": RUNNING,
+        "registered_at": _now(),
     }
     connection.execute(insert(passes).values(**row))
     return pass_id
@@ -140,7 +140,7 @@ def resolve_run(connection: Connection, name_or_id: str | int) -> Row[Any]:
     """The run with this name, or with this id.
 
     Raises:
-        StoreError: there is no such run; names the nearest.
+        UserError: there is no such run; names the nearest.
     """
     wanted = str(name_or_id)
     known = list_runs(connection)
@@ -149,7 +149,7 @@ def resolve_run(connection: Connection, name_or_id: str | int) -> Row[Any]:
             return run
     names = [run.name for run in known]
     allowed = ", ".join(f"{run.name} ({run.run_id})" for run in known) or "(there are no runs yet)"
-    raise StoreError("no such run", got=wanted, allowed=allowed, hint=did_you_mean(wanted, names))
+    raise UserError("no such run", got=wanted, allowed=allowed, hint=did_you_mean(wanted, names))
 
 
 def unfinished_runs(connection: Connection, run_ids: Sequence[int]) -> list[str]:
@@ -194,7 +194,7 @@ def pending_example_ids(
         among: The examples the pass is about, when it is not about all of the run's.
     """
     done = select(ledger.c.example_id).where(ledger.c.pass_id == pass_id)
-    failed = select(failures.c.example_id).where(failures.c.pass_id == pass_id)
+    failed = select(quarantine.c.example_id).where(quarantine.c.pass_id == pass_id)
     query = (
         select(examples.c.example_id)
         .join(passes, passes.c.run_id == examples.c.run_id)
@@ -216,7 +216,7 @@ def count_committed(connection: Connection, pass_id: int) -> int:
 
 def count_failures(connection: Connection, pass_id: int) -> int:
     """Examples of the pass that are quarantined."""
-    return _count(connection, failures, pass_id)
+    return _count(connection, quarantine, pass_id)
 
 
 def clear_failures(connection: Connection, pass_id: int, hopeless: Collection[int] = ()) -> int:
@@ -229,21 +229,22 @@ def clear_failures(connection: Connection, pass_id: int, hopeless: Collection[in
         pass_id: The pass.
         hopeless: Examples that would fail again whatever is tried: they stay, and make nothing run again.
     """
-    of_pass = failures.c.pass_id == pass_id
-    quarantined = set(connection.execute(select(failures.c.example_id).where(of_pass)).scalars())
+    of_pass = quarantine.c.pass_id == pass_id
+    quarantined = set(connection.execute(select(quarantine.c.example_id).where(of_pass)).scalars())
     cleared = sorted(quarantined.difference(hopeless))
     if cleared:
-        connection.execute(delete(failures).where(of_pass, failures.c.example_id.in_(cleared)))
+        connection.execute(delete(quarantine).where(of_pass, quarantine.c.example_id.in_(cleared)))
         reopen_passes(connection, [pass_id])
     return len(cleared)
 
 
 def reopen_passes(connection: Connection, pass_ids: Sequence[int]) -> None:
     """Has sealed passes running again, and the runs of those that attribute."""
-    reopened = {"status": RUNNING, "sealed_at": None}
+    reopened = {"pass_status": RUNNING, "finished_at": None}
     connection.execute(update(passes).where(passes.c.pass_id.in_(pass_ids)).values(**reopened))
     run_id = select(passes.c.run_id).where(passes.c.pass_id.in_(pass_ids), passes.c.kind == "attribute")
-    connection.execute(update(runs).where(runs.c.run_id.in_(run_id)).values(**reopened))
+    running = {"status": RUNNING, "sealed_at": None}
+    connection.execute(update(runs).where(runs.c.run_id.in_(run_id)).values(**running))
 
 
 def seal_pass(store: Store, pass_id: int) -> None:
@@ -255,15 +256,17 @@ def seal_pass(store: Store, pass_id: int) -> None:
     with store.write() as connection:
         row = connection.execute(select(passes).where(passes.c.pass_id == pass_id)).one()
         done, failed = count_committed(connection, pass_id), count_failures(connection, pass_id)
-        if done + failed != row.n_examples:
-            got = f"{done} committed and {failed} quarantined of {row.n_examples}"
+        if done + failed != row.n_wanted:
+            got = f"{done} committed and {failed} quarantined of {row.n_wanted}"
             raise StoreError("the pass is not finished", got=got, hint="run the same command again to resume")
-        if row.status == SEALED:
+        if row.pass_status == SEALED:
             return
-        sealed: dict[str, Any] = {"status": SEALED, "sealed_at": _now()}
-        connection.execute(update(passes).where(passes.c.pass_id == pass_id).values(**sealed))
+        now = _now()
+        finished = {"pass_status": SEALED, "finished_at": now}
+        connection.execute(update(passes).where(passes.c.pass_id == pass_id).values(**finished))
         if row.kind == "attribute":
-            sealed["seals"] = func.coalesce(runs.c.seals, 0) + 1  # what was built before is built again
+            seals = func.coalesce(runs.c.seals, 0) + 1  # what was built before is built again
+            sealed = {"status": SEALED, "sealed_at": now, "seals": seals}
             connection.execute(update(runs).where(runs.c.run_id == row.run_id).values(**sealed))
     store.checkpoint()
 
@@ -305,9 +308,9 @@ def is_taken_up(connection: Connection, run_id: int) -> bool:
 
 def _check_name(connection: Connection, name: str) -> None:
     if name.isdecimal():
-        raise StoreError("a run's name must not be a number: runs are also addressed by id", got=name)
+        raise UserError("a run's name must not be a number: runs are also addressed by id", got=name)
     if connection.execute(select(runs.c.run_id).where(runs.c.name == name)).first() is not None:
-        raise StoreError(
+        raise UserError(
             "another run, with other settings or data, already has this name",
             got=name,
             hint=f"choose another with --name, or delete that run with `attattr rm {name}`",

@@ -1,0 +1,200 @@
+"""Tables of facts: what workers compute, committed chunk by chunk."""
+
+from __future__ import annotations
+
+from sqlalchemy import ARRAY, REAL, Boolean
+
+from attattr_batch.store.database import columns as c
+from attattr_batch.store.database.columns import table
+
+predictions = table(
+    "predictions",
+    "The model's answer for every committed example.",
+    c.run_id(),
+    c.example_id(),
+    c.column("gold", c.SMALL, "Gold label id; null if unlabelled.", nullable=True),
+    c.column("predicted", c.SMALL, "Label id with the largest probability."),
+    c.column("prob_gold", c.FLOAT, "Probability of the gold label; null if unlabelled.", nullable=True),
+    c.column("prob_predicted", c.FLOAT, "Probability of the predicted label."),
+    c.column("probabilities", ARRAY(REAL), "Probability of every label, in the dataset's id order."),
+    c.column("n_tokens", c.SMALL, "Tokens of the sequence, special ones included."),
+    c.column("truncated", Boolean(), "Whether tokens were cut to fit the length limit."),
+    key="run_id example_id",
+    written_by="chunk",
+)
+
+head_scores = table(
+    "head_scores_dedup",
+    "Per example and head: statistics of the attribution matrix Attr and of the attention matrix A.",
+    c.run_id(),
+    c.example_id(),
+    c.layer(),
+    c.head(),
+    c.target(),
+    c.column("attr_max", c.FLOAT, "Largest (signed) entry of Attr, special tokens and diagonal included."),
+    c.column(
+        "attr_max_query",
+        c.SMALL,
+        "Its row: the attending token's position; null if it is not positive.",
+        nullable=True,
+    ),
+    c.column(
+        "attr_max_key",
+        c.SMALL,
+        "Its column: the attended token's position; null if it is not positive.",
+        nullable=True,
+    ),
+    c.column("attr_second", c.FLOAT, "Second largest entry of Attr."),
+    c.column("attr_second_query", c.SMALL, "Its row; null if it is not positive.", nullable=True),
+    c.column("attr_second_key", c.SMALL, "Its column; null if it is not positive.", nullable=True),
+    c.column("attr_sum", c.FLOAT, "Sum of all entries of Attr."),
+    c.column("attr_positive_sum", c.FLOAT, "Sum of the positive entries of Attr."),
+    c.column("attn_max", c.FLOAT, "Largest entry of A."),
+    c.column("attn_confidence", c.FLOAT, "Mean over query rows of the row's largest attention weight."),
+    c.column("taylor", c.FLOAT, "|sum of A * dL/dA| of the head, L = cross-entropy of the attributed class."),
+    c.column(
+        "taylor_released",
+        c.FLOAT,
+        "What the authors' script takes instead: the sum of all class scores (logits) in place of L, and the"
+        " absolute value for each query position, summed over positions; the same for either target. Their"
+        " importance of a head is its mean over examples, divided by the layer's L2 norm of those means. Null"
+        " in runs of an earlier release.",
+        nullable=True,
+    ),
+    c.column("kept_mass", c.FLOAT, "Share of attr_positive_sum that the stored top-k edges hold, 0 to 1."),
+    key="run_id example_id layer head target",
+    written_by="chunk",
+)
+
+layer_scores = table(
+    "layer_scores_dedup",
+    "Per example and layer: both sides of completeness, how the integral was computed, scale of the tree.",
+    c.run_id(),
+    c.example_id(),
+    c.layer(),
+    c.target(),
+    c.column(
+        "f_full", c.FLOAT, "F(A): probability of the attributed class with the layer's attention intact."
+    ),
+    c.column("f_zero", c.FLOAT, "F(0): the same with the layer's attention scaled to zero."),
+    c.column("completeness_error", c.FLOAT, "Sum of Attr over all heads, minus (f_full - f_zero)."),
+    c.column(
+        "path_error",
+        c.FLOAT,
+        "Largest |completeness error| of the integrals from 0 to each node; null for a fixed rule.",
+        nullable=True,
+    ),
+    c.column(
+        "agreement_error",
+        c.FLOAT,
+        "Largest change of a per-head maximum from the rule before, relative to the layer's largest entry;"
+        " null for a fixed rule.",
+        nullable=True,
+    ),
+    c.column("nodes", c.SMALL, "Nodes of the rule that was accepted."),
+    c.column(
+        "certified",
+        Boolean(),
+        "Whether it met all that the adaptive rule asks for (docs/attribution.md); null for a fixed rule and"
+        " in runs of an earlier release.",
+        nullable=True,
+    ),
+    c.column(
+        "off_first_max", c.FLOAT, "Largest entry of the head-summed matrix over query rows >= 1 (tree scale)."
+    ),
+    c.column(
+        "edge_floor",
+        c.FLOAT,
+        "Head-summed edges with less attribution than this are not stored in layer_edges (nor is any below"
+        " the run's `edge_cap` strongest).",
+    ),
+    c.column("kept_mass", c.FLOAT, "Share of the head-summed matrix' positive mass in layer_edges, 0 to 1."),
+    key="run_id example_id layer target",
+    written_by="chunk",
+)
+
+target_scores = table(
+    "target_scores_dedup",
+    "Per example and target: the class attributed and the top node of its attribution tree.",
+    c.run_id(),
+    c.example_id(),
+    c.target(),
+    c.column("label", c.SMALL, "Label id of the class attributed."),
+    c.column(
+        "tree_top", c.SMALL, "Position of the tree's top node; null if no token qualifies.", nullable=True
+    ),
+    c.column(
+        "tree_top_mass", c.FLOAT, "Row sum that chose the top node (all layers, scaled by their maximum)."
+    ),
+    key="run_id example_id target",
+    written_by="chunk",
+)
+
+edges = table(
+    "edges_dedup",
+    "Per example and head: the k edges with the largest attribution.",
+    c.run_id(),
+    c.example_id(),
+    c.layer(),
+    c.head(),
+    c.target(),
+    c.column("rank", c.SMALL, "Order within the head, 0 = largest attribution."),
+    c.query_pos(),
+    c.key_pos(),
+    c.column("query_token", c.ID, "Token id at query_pos."),
+    c.column("key_token", c.ID, "Token id at key_pos."),
+    c.column("attr", c.FLOAT, "Attribution of the edge."),
+    c.column("attn", c.FLOAT, "Attention weight of the edge."),
+    key="run_id example_id layer head target rank",
+    written_by="chunk",
+)
+
+layer_edges = table(
+    "layer_edges_dedup",
+    "Per example and layer: edges of the head-summed attribution matrix above layer_scores.edge_floor; of"
+    " more than the run's `edge_cap` (runs.config; default 512) the strongest.",
+    c.run_id(),
+    c.example_id(),
+    c.layer(),
+    c.target(),
+    c.query_pos(),
+    c.key_pos(),
+    c.column("attr", c.FLOAT, "Attribution of the edge, summed over the layer's heads."),
+    key="run_id example_id layer target query_pos key_pos",
+    written_by="chunk",
+)
+
+masked_answers = table(
+    "masked_answers",
+    "The model's answers with attention heads removed, as requested by jobs. The columns from `criterion` to"
+    " `head` say what the mask is; each job fills those it needs.",
+    c.run_id(),
+    c.requested_by(),
+    c.example_id(),
+    c.column("criterion", c.TEXT, "Criterion that chose the heads removed.", nullable=True),
+    c.column("direction", c.TEXT, "`largest_first` or `smallest_first`.", nullable=True),
+    c.column("draw", c.ID, "Number of the random order; 0 for every other criterion.", nullable=True),
+    c.column(
+        "step", c.ID, "How much is removed: tenths of all heads, or heads of each layer.", nullable=True
+    ),
+    c.layer(nullable=True),
+    c.head(nullable=True),
+    *c.answer(),
+    key="run_id job example_id criterion direction draw step layer head",
+    written_by="chunk",
+)
+
+attacked_answers = table(
+    "attacked_answers",
+    "The model's answers with trigger tokens inserted, as requested by jobs.",
+    c.run_id(),
+    c.requested_by(),
+    c.example_id(),
+    c.column("pattern", c.ID, "The pattern inserted; for a mined one, the example it was mined from."),
+    c.column("control", Boolean(), "Whether random tokens stand in the places of the pattern's."),
+    c.column("draw", c.ID, "Number of the random draw; null for the pattern itself.", nullable=True),
+    *c.answer(),
+    c.column("truncated", Boolean(), "Whether the length limit cut a trigger token off."),
+    key="run_id job example_id pattern control draw",
+    written_by="chunk",
+)
