@@ -30,9 +30,9 @@ runs:
 ```
 
 Paths are relative to the file. Flags of `attattr run` win over it (`--data-dir` is `data_dir`), and
-`results.run(...)` takes the same keys. `model` is required, and one of `task` and `dataset`; `data_dir` is for
-GLUE tasks alone. An unknown key is refused. In [schedules](schedules.md) a spec may hold dates and watch for
-new checkpoints.
+`results.run(...)` takes the same keys. `model` is required, and one of `task` and `dataset`; `data_dir` is
+for GLUE tasks alone. An unknown key is refused. In [schedules](schedules.md) a spec may hold dates and watch
+for new checkpoints.
 """
 
 _EXAMPLES = """\

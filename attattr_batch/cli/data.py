@@ -67,7 +67,6 @@ def export(
 def snapshot(
     path: Annotated[Path, typer.Argument(help="File for the copy.")],
     db: DbOption = DEFAULT_DB,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is no store.")] = False,
 ) -> None:
     """Copy the store, consistently, even while a run writes.
 
@@ -77,5 +76,5 @@ def snapshot(
     from attattr_batch.store.database.connection import Store
     from attattr_batch.store.reading.snapshot import snapshot as copy
 
-    copy(Store(db), path, overwrite=overwrite)
+    copy(Store(db), path)
     say(f"wrote {path} ({path.stat().st_size / 2**20:.1f} MiB)")

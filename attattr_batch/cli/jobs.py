@@ -158,10 +158,8 @@ def run(
 def _made_by(name: str, folder: Path | None) -> str:
     """Name of the table that holds what a job makes."""
     from attattr_batch.analysis.catalogue import load_catalogue
-    from attattr_batch.store.writing.jobs import ANSWERS
 
-    job = load_catalogue(folder).job(name)
-    return ANSWERS[job.materialized].name if job.is_pass else job.name
+    return load_catalogue(folder).job(name).table
 
 
 def _print_results(results: list[JobResult], form: RowFormat) -> None:

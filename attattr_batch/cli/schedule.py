@@ -102,11 +102,10 @@ def list_(schedules: StateOption = DEFAULT_STATE, form: FormatOption = "table") 
     with State(schedules).transaction() as transaction:
         for schedule in transaction.schedules():
             following = _shown(schedule.next_tick(_now()), schedule, form)
-            last = [
-                (_shown(row.tick, schedule, form), row.status, row.outcome and row.outcome.message)
-                for row in transaction.ticks(schedule.name)[-1:]
-            ] or [(None, None, None)]
-            rows.append((schedule.name, schedule.cron, schedule.tz, following, *last[0]))
+            last: list[object] = [None, None, None]
+            for tick in transaction.ticks(schedule.name)[-1:]:
+                last = [_shown(tick.tick, schedule, form), tick.status, tick.outcome and tick.outcome.message]
+            rows.append((schedule.name, schedule.cron, schedule.tz, following, *last))
     print_rows(columns, rows, form)
 
 
