@@ -83,7 +83,7 @@ def _labels(table: Table, column: str | None, spec: DataSettings) -> tuple[str, 
         labels = tuple(spec.labels)
     elif task is not None:
         labels = task.labels
-    elif column in table.texts:
+    elif column is not None and column in table.texts:
         labels = _in_order(set(table.columns[column][:]).difference(UNLABELLED))
     else:
         where = f"label column {column!r} of" if column else "no label column in"

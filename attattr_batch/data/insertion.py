@@ -65,7 +65,8 @@ def insert_trigger(victim: EncodedExample, trigger: Trigger, max_length: int) ->
         index += index == last[side]
         attacked[side].insert(index, _Token(token_id, texts[side][0].type_id, side, inserted=True))
         last[side] = index
-    left = truncated_lengths(*map(len, attacked), max_length - victim.segments.count(None))
+    budget = max_length - victim.segments.count(None)
+    left = truncated_lengths(len(attacked[0]), len(attacked[1]), budget)
     kept = [text[:length] for text, length in zip(attacked, left, strict=True)]
     whole: list[_Token] = []
     for token in tokens:

@@ -19,7 +19,7 @@ from attattr_batch.data.tasks import glue_task
 from attattr_batch.data.text_files import read_text_file
 from attattr_batch.errors import UserError
 from attattr_batch.passes.requests import attack_request, mask_request
-from attattr_batch.spec import RUN_KEYS, RunSpec
+from attattr_batch.spec import RUN_KEYS, DataSettings, RunSpec
 from attattr_batch.spec_file import load_spec
 from attattr_batch.store.database.sqlfile import load_file
 
