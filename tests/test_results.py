@@ -23,7 +23,8 @@ from attattr_batch.report.saving import save_chart
 from attattr_batch.report.tree import tree_chart
 from attattr_batch.store.database.connection import Store
 from attattr_batch.store.writing.jobs import prepare
-from attattr_batch.store.writing.runs import resolve_run, seal_pass
+from attattr_batch.store.writing.passes import seal_pass
+from attattr_batch.store.writing.runs import resolve_run
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from attattr_batch.passes.requests import Request
 from attattr_batch.runtime.execution import ExecutionSettings, complete_pass
 from attattr_batch.store.database.connection import Store
 from attattr_batch.store.writing.jobs import register_requested_pass
-from attattr_batch.store.writing.runs import PassKind
+from attattr_batch.store.writing.passes import PassKind
 
 
 def answer_request(

@@ -137,7 +137,7 @@ SCENARIOS = (
         ("export", "first", "--to", "{folder}/export", "--db", "{db}"),
         (
             Place("write a part", "attattr_batch.store.reading.export:_write_part", 8),
-            Place("put it in place", "attattr_batch.store.reading.folder:os.replace", 8),
+            Place("put it in place", "attattr_batch.store.reading.export:os.replace"),
         ),
     ),
     Scenario(

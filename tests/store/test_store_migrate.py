@@ -22,7 +22,7 @@ from attattr_batch.store.database import migrate
 from attattr_batch.store.database.connection import Store
 from attattr_batch.store.database.tables import metadata
 from attattr_batch.store.writing.builds import JobRun, log_job
-from attattr_batch.store.writing.ingest import Failure, record_failures
+from attattr_batch.store.writing.passes import QuarantinedExample, quarantine_examples
 
 HEAD = migrate.SCHEMA_VERSION
 NEXT = f"{int(HEAD) + 1:04}"
@@ -180,7 +180,7 @@ def test_an_older_store_is_copied_as_it_is_and_migrated_by_jobs(tmp_path: Path) 
 def test_renamed_columns_keep_what_they_held(tmp_path: Path) -> None:
     store = filled_store(tmp_path)
     _, pass_id = register(store, 4, "second", targets="gold", fixed_nodes=5)
-    record_failures(store, pass_id, [Failure(example_id=3, error="ValueError", message="no")])
+    quarantine_examples(store, pass_id, [QuarantinedExample(example_id=3, error="ValueError", message="no")])
     with store.write() as connection:
         log_job(connection, JobRun("splits", {}, ["first"], datetime.now(UTC), "key"), rows=8)
     before = contents(store)

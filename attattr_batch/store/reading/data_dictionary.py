@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, Table, create_engine, text
+from collections.abc import Iterable
+
+from sqlalchemy import Connection, Table, text
 
 from attattr_batch.errors import UserError
-from attattr_batch.store.database.migrate import SCHEMA_VERSION, view_files
+from attattr_batch.store.database.migrate import SCHEMA_VERSION, blank_database, view_files
 from attattr_batch.store.database.sqlfile import SqlFile
 from attattr_batch.store.database.tables import DEDUP_SUFFIX, metadata, query_name
 
@@ -27,10 +29,7 @@ def dictionary_markdown() -> str:
     tables = sorted(metadata.tables.values(), key=lambda table: table.name)
     views = sorted(view_files(), key=lambda view: view.name)
     parts = [_INTRODUCTION.format(version=SCHEMA_VERSION, suffix=DEDUP_SUFFIX)]
-    with create_engine("duckdb://").begin() as connection:
-        metadata.create_all(connection)
-        for view in view_files():
-            connection.execute(text(f"CREATE VIEW {view.name} AS {view.query}"))
+    with blank_database() as connection:
         parts += ["## Views\n"] + [_view_section(connection, view) for view in views]
         parts += ["## Tables\n"] + [_table_section(connection, table) for table in tables]
     return "\n".join(parts)
@@ -39,11 +38,12 @@ def dictionary_markdown() -> str:
 def meaning(name: str, column: str) -> str:
     """What a column of a table or view (`name` as in queries) means.
 
-    A view's header comes first, then the table of that query name, then what other tables say of a column of
-    that name, where they agree; a table of which it is the key speaks of the things, and is asked last.
+    The first of these that says it: the view's header; the table of that query name; other tables with a
+    column of that name, where they agree. A table whose key the column is describes the thing itself (a run,
+    say), and is asked last.
 
     Raises:
-        UserError: nobody says, or tables say different things.
+        UserError: none says it, or tables say different things.
     """
     views = {view.name: view for view in view_files()}
     if name in views and column in views[name].columns:
@@ -58,7 +58,7 @@ def meaning(name: str, column: str) -> str:
     return said.pop()
 
 
-def markdown_table(rows: list[tuple[str, str, str]]) -> str:
+def markdown_table(rows: Iterable[tuple[str, str, str]]) -> str:
     """Markdown table of columns: name, type, meaning."""
     lines = ["| column | type | meaning |", "|---|---|---|"]
     lines += ["| " + " | ".join(cell.replace("|", r"\|") for cell in row) + " |" for row in rows]

@@ -16,13 +16,10 @@ from attattr_batch.files import data_folder
 from attattr_batch.identity import content_key
 from attattr_batch.store.database.connection import arrow_result, raw
 from attattr_batch.store.database.tables import attacked_answers, ledger, masked_answers, passes, quarantine
+from attattr_batch.store.writing.passes import PassKind, quarantined_ids, register_pass, reopen_passes
 from attattr_batch.store.writing.runs import (
     RUN_COLUMNS,
     SEALED,
-    PassKind,
-    count_failures,
-    register_pass,
-    reopen_passes,
 )
 
 ANSWERS = {"masked_answers": masked_answers, "attacked_answers": attacked_answers}
@@ -187,7 +184,7 @@ def answered(connection: Connection, run_id: int, kind: PassKind, job: str, requ
         passes.c.pass_status == SEALED,
     )
     pass_id = connection.execute(query).scalar_one_or_none()
-    return None if pass_id is None else count_failures(connection, pass_id)
+    return None if pass_id is None else len(quarantined_ids(connection, pass_id))
 
 
 def register_requested_pass(
