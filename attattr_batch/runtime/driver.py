@@ -114,7 +114,7 @@ class Driver:
         self._queue: deque[Chunk] = deque()
         self._in_flight = 0
         self._shown: set[str] = set()
-        self._last_kind, self._failed_alike = "", 0
+        self._last_error, self._failed_alike = "", 0
         self._shortest: Chunk | None = None
 
     def execute(self, chunks: Sequence[Chunk], progress: Progress) -> Progress:
@@ -173,19 +173,18 @@ class Driver:
         )
 
     def _show(self, outcome: Failed | Lost) -> None:
-        """Logs what happened on a worker; the same kind again only in detail, as every chunk may meet it."""
+        """Logs what happened on a worker; the same error again only in detail, as every chunk may meet it."""
         facts = {
-            "kind": outcome.kind,
+            "error": outcome.error,
             "worker": outcome.worker,
             "example_ids": outcome.chunk.example_ids,
-            "error": outcome.message,
         }
-        where = f"{outcome.kind} on {outcome.worker}, examples {shown_ids(outcome.chunk)}"
-        level = logging.DEBUG if outcome.kind in self._shown else logging.WARNING
+        where = f"{outcome.error} on {outcome.worker}, examples {shown_ids(outcome.chunk)}"
+        level = logging.DEBUG if outcome.error in self._shown else logging.WARNING
         log.log(level, "%s: %s", where, outcome.message, extra={"facts": facts})
         if outcome.detail:
             log.debug("%s", outcome.detail)
-        self._shown.add(outcome.kind)
+        self._shown.add(outcome.error)
 
     def _retry(self, outcome: Failed | Lost) -> None:
         """Halves a failed chunk; a single example gets a second attempt, then quarantine.
@@ -208,7 +207,7 @@ class Driver:
     def _quarantine(self, outcome: Failed | Lost) -> None:
         failed = QuarantinedExample(
             example_id=outcome.chunk.example_ids[0],
-            error=outcome.kind,
+            error=outcome.error,
             message=outcome.message,
             detail=outcome.detail,
             attempts=outcome.chunk.attempt + 1,
@@ -222,13 +221,13 @@ class Driver:
         The longest chunks come first, so the first failures alone may only mean that long examples do not
         fit. Therefore the shortest example is tried before the pass ends.
         """
-        self._failed_alike = self._failed_alike + 1 if outcome.kind == self._last_kind else 1
-        self._last_kind = outcome.kind
+        self._failed_alike = self._failed_alike + 1 if outcome.error == self._last_error else 1
+        self._last_error = outcome.error
         hopeless = self._failed_alike >= FAILED_ALIKE and not self._progress.committed
         if hopeless and outcome.chunk == self._shortest:
             raise TerminalError(
                 f"the first {self._failed_alike - 1} examples and the shortest left all failed alike, so the"
-                f" rest would too: {outcome.kind}: {outcome.message}\n"
+                f" rest would too: {outcome.error}: {outcome.message}\n"
                 "  next:    mend the cause, then give the same command with --retry-errors"
             )
         if outcome.chunk == self._shortest:

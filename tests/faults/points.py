@@ -125,7 +125,8 @@ class _JumpingClock(datetime):
 def _unsettle_the_clock() -> None:
     for name in ("analysis.runner", "runtime.run"):
         importlib.import_module(f"attattr_batch.{name}")
-    ours = [module for name, module in sys.modules.items() if name.startswith("attattr_batch.")]
+    rooms = ("attattr_batch.store.", "attattr_batch.analysis.")
+    ours = [module for name, module in sys.modules.items() if name.startswith(rooms)]
     looking = [module for module in ours if vars(module).get("datetime") is datetime]
     assert len(looking) > 3
     for module in looking:

@@ -115,7 +115,7 @@ def test_a_worker_s_error_is_shown_once_with_examples_and_worker(
     work = ToyWork(raising=frozenset({5, 11}))
     Driver(store, 1, LocalExecutor(work), lambda progress: None).execute(chunks(16, 8), Progress(16, 0, 0))
     (line,) = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
-    assert (line["level"], line["kind"], line["worker"]) == ("warning", "ArithmeticError", "local")
+    assert (line["level"], line["error"], line["worker"]) == ("warning", "ArithmeticError", "local")
     assert line["example_ids"] == list(range(8))
     assert "cannot compute [5]" in line["message"]
     kept = [json.loads(one) for one in log.read_text().splitlines()]

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pytest
 from clusters import cluster_of
 from fabricate import contents, facts, new_store, register, rows
-from toy_work import ToyWork, chunks
+from toy_work import FACTS, ToyWork, chunks
 
 from attattr_batch.data.records import Chunk
 from attattr_batch.errors import UserError
@@ -24,6 +24,7 @@ from attattr_batch.passes import Work
 from attattr_batch.runtime.driver import Driver, Progress
 from attattr_batch.runtime.executors.local import LocalExecutor
 from attattr_batch.runtime.executors.ray import RayExecutor
+from attattr_batch.runtime.staging import Stage, StagedWork
 from attattr_batch.spec import WorkerPool
 from attattr_batch.store.database.connection import Store
 
@@ -58,7 +59,7 @@ def test_a_deadly_example_is_isolated_and_the_rest_equals_a_local_run(address: s
     assert (progress.newly_committed, progress.quarantined) == (N - 1, 1)
     assert rows(distributed, "SELECT example_id, error FROM quarantine") == [(7, "WorkerLost")]
     ours, theirs = contents(local), contents(distributed)
-    for name in ("head_scores_dedup", "layer_scores_dedup", "edges_dedup", "predictions"):
+    for name in FACTS:
         assert ours[name] == theirs[name]
 
 
@@ -136,6 +137,23 @@ def test_a_machine_that_lacks_the_model_gets_its_files(
     with closing(RayExecutor([(PortableToy(Path("answer")), WorkerPool())], address)) as executor:
         Driver(store, pass_id, executor, lambda progress: None).execute(chunks(4, 2), Progress(4, 0, 0))
     assert rows(store, "SELECT count(*) FROM predictions") == [(4,)]
+
+
+def test_workers_stage_what_they_would_have_returned(address: str, tmp_path: Path) -> None:
+    (tmp_path / "returned").mkdir()
+    returned, store = new_store(tmp_path / "returned"), new_store(tmp_path)
+    register(returned, N)
+    Driver(returned, 1, LocalExecutor(ToyWork()), lambda progress: None).execute(
+        chunks(N, 3), Progress(N, 0, 0)
+    )
+    register(store, N)
+    stage = Stage.of(str(tmp_path / "stage"), 1, store)
+    with closing(RayExecutor([(StagedWork(ToyWork(), stage), WorkerPool())], address)) as executor:
+        Driver(store, 1, executor, lambda progress: None, stage).execute(chunks(N, 3), Progress(N, 0, 0))
+    ours, theirs = contents(store), contents(returned)
+    assert [name for name in FACTS if ours[name] != theirs[name] or not ours[name]] == []
+    ((worker,),) = rows(store, "SELECT DISTINCT worker FROM ledger")
+    assert worker != "local"
 
 
 def test_an_unreachable_cluster_is_a_clear_error() -> None:

@@ -15,20 +15,18 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from fabricate import contents, new_store, register, rows
-from toy_work import ToyWork, chunks
+from fabricate import contents, new_store, register
+from toy_work import FACTS, ToyWork, chunks
 
 from attattr_batch.errors import StoreError, UserError
 from attattr_batch.runtime.driver import Driver, Progress
 from attattr_batch.runtime.executors import ChunkOutcome
 from attattr_batch.runtime.executors.local import LocalExecutor
 from attattr_batch.runtime.staging import ShardError, Stage, StagedWork, recover
-from attattr_batch.spec import WorkerPool
 from attattr_batch.store.database.connection import Store
 from attattr_batch.store.writing.passes import pending_ids, register_pass
 
 N = 12
-FACTS = ("predictions", "target_scores_dedup", "layer_scores_dedup", "head_scores_dedup", "edges_dedup")
 
 
 @pytest.fixture
@@ -266,19 +264,3 @@ def test_s3_gives_the_same_rows_and_recovers_the_same_way(store: Store, returned
     assert same_facts(store, returned)
     stage.delete()
     assert stage.names() == []
-
-
-@pytest.mark.slow
-@pytest.mark.ray
-@pytest.mark.filterwarnings("ignore::ResourceWarning")
-def test_ray_workers_stage_too(
-    store: Store, stage: Stage, returned: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from attattr_batch.runtime.executors.ray import RayExecutor
-
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path for path in sys.path if path))
-    with closing(RayExecutor([(StagedWork(ToyWork(), stage), WorkerPool())])) as executor:
-        Driver(store, 1, executor, lambda progress: None, stage).execute(chunks(N, 4), Progress(N, 0, 0))
-    assert same_facts(store, returned)
-    ((worker,),) = rows(store, "SELECT DISTINCT worker FROM ledger")
-    assert worker != "local"

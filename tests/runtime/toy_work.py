@@ -15,6 +15,9 @@ from attattr_batch.data.records import Chunk, EncodedExample
 from attattr_batch.errors import UserError
 from attattr_batch.passes import Work
 
+FACTS = ("predictions", "target_scores_dedup", "layer_scores_dedup", "head_scores_dedup", "edges_dedup")
+"""The tables that toy work fills."""
+
 
 @dataclass(frozen=True)
 class ToyWork(Work):

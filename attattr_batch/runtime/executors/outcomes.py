@@ -43,14 +43,14 @@ class Failed:
 
     Attributes:
         chunk: The chunk.
-        kind: Name of the exception's type.
+        error: Name of the exception's type.
         message: Its text.
         detail: The traceback.
         worker: Which worker, for people.
     """
 
     chunk: Chunk
-    kind: str
+    error: str
     message: str
     detail: str
     worker: str
@@ -69,7 +69,7 @@ class Lost:
     chunk: Chunk
     message: str
     worker: str
-    kind: ClassVar[str] = "WorkerLost"
+    error: ClassVar[str] = "WorkerLost"
     detail: ClassVar[str] = ""
 
 

@@ -39,13 +39,7 @@ def ray_session(cpus: int, address: str | None) -> Iterator[Any]:
     import ray
     import ray.exceptions
 
-    if ray.is_initialized():  # it stays: a process has one session at a time, and `ray.shutdown` would end it
-        raise UserError(
-            "this process uses Ray already, and a process has one session at a time",
-            got="a session that attattr did not start (`ray.is_initialized()`)",
-            allowed="`executor: local`, or a process without a session of its own",
-            hint="`ray.shutdown()` first, or `attattr run` in another process, `--address` for your cluster",
-        )
+    _refuse_a_second_session(ray)
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     with ExitStack() as stack:
         if address is None:
@@ -67,6 +61,17 @@ def ray_session(cpus: int, address: str | None) -> Iterator[Any]:
         stack.callback(ray.shutdown)
         _connect(ray, options)
         yield ray
+
+
+def _refuse_a_second_session(ray: Any) -> None:
+    """Leaves a session of the caller's as it is; `ray.shutdown` would end it."""
+    if ray.is_initialized():
+        raise UserError(
+            "this process uses Ray already, and a process has one session at a time",
+            got="a session that attattr did not start (`ray.is_initialized()`)",
+            allowed="`executor: local`, or a process without a session of its own",
+            hint="`ray.shutdown()` first, or `attattr run` in another process, `--address` for your cluster",
+        )
 
 
 @contextmanager
