@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 import typer
 
 from attattr_batch.choices import ExportFormat, RowTarget
-from attattr_batch.cli.logs import say
-from attattr_batch.cli.output import DEFAULT_DB, DbOption, RunArgument, say_unfinished
+from attattr_batch.cli.logs import say, say_unfinished
+from attattr_batch.cli.output import DEFAULT_DB, DbOption, RunArgument
 from attattr_batch.errors import UserError
 from attattr_batch.files import write_file
 

@@ -13,22 +13,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from attattr_batch.choices import RowFormat
-from attattr_batch.cli.logs import (
-    LogFileOption,
-    LogFormatOption,
-    MetricsOption,
-    progress_reporter,
-    set_up_logging,
-)
+from attattr_batch.cli.logs import Log, log_options, say
 from attattr_batch.cli.options import add_commands
 from attattr_batch.cli.output import (
     DEFAULT_DB,
     DbOption,
     FormatOption,
-    QuietOption,
-    VerboseOption,
     print_rows,
-    stderr,
 )
 from attattr_batch.files import write_file
 
@@ -95,7 +86,7 @@ def add(
     with State(schedules).transaction(create=True) as transaction:
         transaction.add(schedule)
     first = schedule.next_tick(schedule.created_at).astimezone(schedule.zone)
-    stderr.print(f"schedule {name}: first tick {first:%Y-%m-%d %H:%M %Z}")
+    say(f"schedule {name}: first tick {first:%Y-%m-%d %H:%M %Z}")
 
 
 def list_(schedules: StateOption = DEFAULT_STATE, form: FormatOption = "table") -> None:
@@ -111,11 +102,10 @@ def list_(schedules: StateOption = DEFAULT_STATE, form: FormatOption = "table") 
     with State(schedules).transaction() as transaction:
         for schedule in transaction.schedules():
             following = _shown(schedule.next_tick(_now()), schedule, form)
-            last = [
-                (_shown(row.tick, schedule, form), row.status, row.outcome and row.outcome.message)
-                for row in transaction.ticks(schedule.name)[-1:]
-            ] or [(None, None, None)]
-            rows.append((schedule.name, schedule.cron, schedule.tz, following, *last[0]))
+            last: list[object] = [None, None, None]
+            for tick in transaction.ticks(schedule.name)[-1:]:
+                last = [_shown(tick.tick, schedule, form), tick.status, tick.outcome and tick.outcome.message]
+            rows.append((schedule.name, schedule.cron, schedule.tz, following, *last))
     print_rows(columns, rows, form)
 
 
@@ -134,19 +124,17 @@ def rm(name: NameArgument, schedules: StateOption = DEFAULT_STATE) -> None:
     from attattr_batch.schedule.state import State
 
     State(schedules).remove(name)
-    stderr.print(f"removed schedule {name}; its runs are kept")
+    say(f"removed schedule {name}; its runs are kept")
 
 
+@log_options
 def run_due(
     only: Annotated[str | None, typer.Option(help="One schedule only.")] = None,
     address: Annotated[str | None, typer.Option(help="Ray cluster to use instead of the specs'.")] = None,
     schedules: StateOption = DEFAULT_STATE,
     form: FormatOption = "table",
-    log_format: LogFormatOption = "text",
-    log_file: LogFileOption = None,
-    metrics: MetricsOption = None,
-    quiet: QuietOption = False,
-    verbose: VerboseOption = False,
+    *,
+    log: Log,
 ) -> None:
     """Run every tick that is due, and resume interrupted ones; exit code 1 if one needs attention.
 
@@ -155,7 +143,6 @@ def run_due(
     Example:
         attattr schedule run-due -q
     """
-    set_up_logging(quiet=quiet, verbose=verbose, form=log_format, file=log_file)
     from attattr_batch.schedule.running import run_due as run
     from attattr_batch.schedule.state import State
 
@@ -163,7 +150,7 @@ def run_due(
 
         @cache
         def reporter() -> Reporter:
-            return stack.enter_context(progress_reporter(log_format, metrics, quiet=quiet))
+            return stack.enter_context(log.reporter())
 
         def run_tick(schedule: Schedule, specs: Sequence[RunSpec], previous: Sequence[int]) -> TickOutcome:
             from attattr_batch.schedule.attributing import attribute  # loads torch, which few calls need
@@ -205,7 +192,7 @@ def manifest(
             print(text if len(files) == 1 else f"# {file}\n{text}")
         else:
             write_file(to / file, text)
-            stderr.print(f"wrote {to / file}")
+            say(f"wrote {to / file}")
 
 
 def _now() -> datetime:

@@ -167,7 +167,7 @@ def test_manifests_go_to_stdout_or_a_folder(cli: Cli, tmp_path: Path) -> None:
     assert refused.code == 2 and "must say how many workers" in refused.err
     (tmp_path / "night.yaml").write_text(SPEC.replace("limit", "workers: [{gpus: 1}], limit"))
     answer = cli.bare("schedule", "manifest", "nightly", "--kind", "rayjob", "--image", "here/attattr:2")
-    assert answer.code == 0 and "image: here/attattr:2" in answer.out
+    assert answer.code == 0 and 'image: "here/attattr:2"' in answer.out
     units = tmp_path / "new" / "units"
     assert cli.bare("schedule", "manifest", "nightly", "--kind", "systemd", "--to", units).code == 0
     assert sorted(path.name for path in units.iterdir()) == [

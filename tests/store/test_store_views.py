@@ -114,10 +114,8 @@ def test_built_jobs_has_the_latest_build_that_did_not_fail(tmp_path: Path) -> No
     started = datetime(2026, 1, 1, tzinfo=UTC)
     with store.write() as connection:
         for value, error in ((1, None), (2, None), (3, "broken")):
-            log_job(
-                connection, JobRun("splits", {"seed": value}, ["first"], started, ""), rows=8, error=error
-            )
-        log_job(connection, JobRun("never", {}, ["first"], started, ""), error="broken")
+            log_job(connection, JobRun("splits", {"seed": value}, ["first"], started), rows=8, error=error)
+        log_job(connection, JobRun("never", {}, ["first"], started), error="broken")
     assert rows(store, "SELECT job, params, runs, rows FROM built_jobs") == [
         ("splits", '{"seed": 2}', '["first"]', 8)
     ]

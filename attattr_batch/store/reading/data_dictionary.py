@@ -67,7 +67,7 @@ def markdown_table(rows: Iterable[tuple[str, str, str]]) -> str:
 
 def _view_section(connection: Connection, view: SqlFile) -> str:
     rows = [
-        (column, type_, meaning(view.name, column)) for column, type_, _ in _described(connection, view.name)
+        (column, type_, meaning(view.name, column)) for column, type_, _ in described(connection, view.name)
     ]
     grain = f"\n\nOne row per {view.fields['grain']}." if "grain" in view.fields else ""
     return f"### {view.name}\n\n{view.description}{grain}\n\n{markdown_table(rows)}"
@@ -77,13 +77,13 @@ def _table_section(connection: Connection, table: Table) -> str:
     note = f" Query the view `{query_name(table)}`." if table.name.endswith(DEDUP_SUFFIX) else ""
     rows = [
         (column, type_ + (", nullable" if nullable else ""), str(table.columns[column].comment))
-        for column, type_, nullable in _described(connection, table.name)
+        for column, type_, nullable in described(connection, table.name)
     ]
     key = ", ".join(table.info["key"])
     return f"### {table.name}\n\n{table.comment}{note}\n\nOne row per {key}.\n\n{markdown_table(rows)}"
 
 
-def _described(connection: Connection, name: str) -> list[tuple[str, str, bool]]:
+def described(connection: Connection, name: str) -> list[tuple[str, str, bool]]:
     """Name, type and nullability of every column of a table or view."""
     rows = connection.execute(text(f'SELECT column_name, column_type, "null" FROM (DESCRIBE {name})')).all()
     return [(column, type_, null == "YES") for column, type_, null in rows]

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 import pyarrow as pa
-from sqlalchemy import Connection, Row, Table, delete, insert, select, update
+from sqlalchemy import Connection, Row, Table, delete, func, insert, select, update
 
 from attattr_batch.errors import StoreError
 from attattr_batch.store.database.connection import Store, arrow_rows, raw
@@ -147,6 +147,9 @@ def seal_pass(store: Store, pass_id: int) -> None:
             got = f"{done} committed and {failed} quarantined of {row.n_wanted}"
             raise StoreError("the pass is not finished", got=got, hint="run the same command again to resume")
         _set_state(connection, [pass_id], SEALED, datetime.now(UTC))
+        if row.kind == "attribute":  # what was built before is built again
+            seals = func.coalesce(runs.c.seals, 0) + 1
+            connection.execute(update(runs).where(runs.c.run_id == row.run_id).values(seals=seals))
     store.checkpoint()
 
 
