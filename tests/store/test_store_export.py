@@ -18,10 +18,12 @@ from attattr_batch.store.reading.snapshot import snapshot
 from attattr_batch.store.writing.passes import seal_pass
 
 FILES = [
-    *("README.md", "attacked_answers.parquet", "edges.parquet", "examples.parquet", "quarantine.parquet"),
-    *("head_scores.parquet", "layer_edges.parquet", "layer_scores.parquet", "ledger.parquet"),
+    *("README.md", "attacked_answers.parquet", "edges.parquet", "examples.parquet"),
+    *("head_scores.parquet", "job_builds.parquet", "layer_edges.parquet", "layer_scores.parquet"),
+    "ledger.parquet",
     *("masked_answers.parquet", "passes.parquet"),
-    *("predictions.parquet", "run.json", "target_scores.parquet", "tokens.parquet", "vocabulary.parquet"),
+    *("predictions.parquet", "quarantine.parquet", "run.json", "target_scores.parquet", "tokens.parquet"),
+    "vocabulary.parquet",
 ]
 
 

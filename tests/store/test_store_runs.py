@@ -110,7 +110,7 @@ def test_bad_run_data_is_refused_and_nothing_stored(tmp_path: Path) -> None:
         ({"head_scores": examples}, "unknown table of run data"),
     ):
         with (
-            pytest.raises((BadFactsError, StoreError), match=message),
+            pytest.raises((BadFactsError, UserError), match=message),
             store.write() as connection,
         ):
             register_run(connection, record(), bad)

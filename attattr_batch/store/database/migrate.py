@@ -40,7 +40,7 @@ _HASH_KEY, _NAMES_KEY = "views_and_comments", "views"
 # Files whose views are known to be this release's: listing them takes 25 ms on a freshly opened file.
 _compared: set[tuple[int, int]] = set()
 
-_TABLES = "SELECT count(*) FROM duckdb_tables() WHERE database_name = current_database()"
+_TABLES = "SELECT table_name FROM duckdb_tables() WHERE database_name = current_database()"
 _VIEWS = (
     "SELECT lower(view_name), sql FROM duckdb_views()"
     " WHERE database_name = current_database() AND NOT internal"
@@ -92,7 +92,7 @@ def own_views(connection: Connection, path: Path) -> list[str]:
     """Statements that put this release's views before the file's for one connection; none if they are equal.
 
     Raises:
-        StoreError: a view stands where a table of ours belongs.
+        StoreError: a table of ours is not there, or a view stands in its place.
     """
     if not _differs(connection, path):
         return []
@@ -103,7 +103,7 @@ def hide_other_views(connection: Connection, path: Path) -> None:
     """Puts this release's views before those of the file, for this connection alone, if they differ.
 
     Raises:
-        StoreError: the file lacks what they read, or a view stands where a table of ours belongs.
+        StoreError: the file lacks what they read, or a view stands in the place of a table of ours.
     """
     try:
         for statement in own_views(connection, path):
@@ -149,7 +149,7 @@ def _differs(connection: Connection, path: Path) -> bool:
     """Whether the file lacks views of this release, or defines them or says what things mean in another way.
 
     Raises:
-        StoreError: a view stands where a table of ours belongs.
+        StoreError: a table of ours is not there, or a view stands in its place.
     """
     if _meta(connection, _HASH_KEY) != _wanted_hash():
         return True
@@ -157,11 +157,10 @@ def _differs(connection: Connection, path: Path) -> bool:
     if known in _compared:
         return False
     # Whoever writes the views into a file can write the hash too, so the views themselves are compared.
-    found = _views(connection)
-    if misplaced := sorted(metadata.tables.keys() & found.keys()):
-        what = "the file has views where a store has tables"
-        raise StoreError(what, got=", ".join(misplaced), hint="do not trust this file")
-    if not _stored_definitions(data_folder("schema") / "views").items() <= found.items():
+    if missing := sorted(metadata.tables.keys() - set(connection.execute(text(_TABLES)).scalars())):
+        what = "the file lacks tables that a store has, or has views in their place"
+        raise StoreError(what, got=", ".join(missing), hint="do not trust this file")
+    if not _stored_definitions(data_folder("schema") / "views").items() <= _views(connection).items():
         return True
     if known is not None:
         _compared.add(known)
@@ -182,7 +181,7 @@ def _schema_version(connection: Connection, path: Path) -> str | None:
             version = str(connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar_one())
     except ProgrammingError as error:
         with connection.begin():
-            if connection.execute(text(_TABLES)).scalar_one() == 0:
+            if not connection.execute(text(_TABLES)).all():
                 return None
         raise StoreError(
             "the file is a DuckDB database, but not one of attattr_batch",

@@ -28,7 +28,7 @@ RUNNING, SEALED = "running", "sealed"
 _UNFINISHED = """
 SELECT run, committed, total
 FROM progress
-WHERE kind = 'attribute' AND pass_status = :running AND list_contains(:runs, run_id)
+WHERE kind = 'attribute' AND status = :running AND list_contains(:runs, run_id)
 ORDER BY run_id
 """
 
