@@ -1,6 +1,6 @@
 """Names that collided or hid what is inside; what a mask or an attack is, as columns instead of a text.
 
-Revision: 0005, after 0004. Tables that jobs made stay as they are until they are built again.
+Revision: 0005, after 0004.
 """
 
 import sqlalchemy as sa
@@ -54,6 +54,8 @@ FROM (SELECT *, string_split(mask, '/') AS parts FROM mask_outcomes)
 
 # The number of a pattern was run_id * 1000000 + the example, of which each whole million counted 10^15.
 # Attacks of a job of one's own are numbered in the order of their names.
+NUMBER = "(pattern_id - run_id * 1000000::BIGINT)"
+PATTERN = f"({NUMBER} % 1000000000000000 + {NUMBER} // 1000000000000000 * 1000000)::INTEGER"
 ATTACKS = """
 INSERT INTO attacked_answers BY NAME
 SELECT
@@ -95,10 +97,28 @@ def upgrade() -> None:
     op.execute(ATTACKS)
     op.drop_table("mask_outcomes")
     op.drop_table("attack_outcomes")
+    _rename_in_tables_of_jobs()
 
 
 def downgrade() -> None:
     raise NotImplementedError("go back to a snapshot")
+
+
+def _rename_in_tables_of_jobs() -> None:
+    """The tables about triggers, as far as they are built, and the view that reads stored answers."""
+    query = "SELECT table_name, column_name FROM duckdb_columns() WHERE database_name = current_database()"
+    there = {tuple(row) for row in op.get_bind().exec_driver_sql(query).all()}
+    # Only a job built it, which builds it again.
+    op.execute("DROP VIEW IF EXISTS head_values")
+    if ("trigger_effects", "pattern") in there:
+        op.execute("ALTER TABLE trigger_effects RENAME COLUMN pattern TO inserted")
+    for table in ("trigger_choice", "trigger_attacks", "trigger_effects"):
+        if (table, "pattern_id") in there:
+            op.execute(f"ALTER TABLE {table} ALTER pattern_id TYPE INTEGER USING {PATTERN}")
+            op.execute(f"ALTER TABLE {table} RENAME COLUMN pattern_id TO pattern")
+    if ("trigger_patterns", "source_example_id") in there:
+        op.execute("ALTER TABLE trigger_patterns DROP COLUMN pattern_id")
+        op.execute("ALTER TABLE trigger_patterns RENAME COLUMN source_example_id TO pattern")
 
 
 def _needed(name, type_):

@@ -243,6 +243,29 @@ def test_stored_answers_say_in_columns_what_was_asked(tmp_path: Path) -> None:
     assert not tables & {"mask_outcomes", "attack_outcomes", "failures", "edges_stored"}
 
 
+def test_tables_of_jobs_about_triggers_are_upgraded_too(tmp_path: Path) -> None:
+    store = filled_store(tmp_path)
+    numbers = "(VALUES (1, 1000003::BIGINT), (1, 2000000001000007), (2, 2000000)) AS t(run_id, pattern_id)"
+    older(
+        store,
+        *TO_0004,
+        "CREATE VIEW head_values AS FROM mask_outcomes",
+        f"CREATE TABLE trigger_choice AS SELECT run_id, 'drop' AS ranking, pattern_id FROM {numbers}",
+        f"CREATE TABLE trigger_attacks AS SELECT pattern_id, run_id, 0 AS gold FROM {numbers}",
+        f"CREATE TABLE trigger_effects AS SELECT run_id, pattern_id, 0.5 AS pattern FROM {numbers}",
+        "CREATE TABLE trigger_patterns AS SELECT pattern_id, run_id, 3 AS source_example_id"
+        f" FROM {numbers} LIMIT 1",
+        "COMMENT ON COLUMN trigger_effects.pattern IS 'Share.'",
+    )
+    store.migrate()
+    patterns = [(1, 3), (1, 2000007), (2, 0)]
+    for table in ("trigger_choice", "trigger_attacks", "trigger_effects"):
+        assert rows(store, f"SELECT run_id, pattern FROM {table} ORDER BY ALL") == patterns, table
+    assert rows(store, "SELECT DISTINCT inserted FROM trigger_effects") == [(0.5,)]
+    assert rows(store, "FROM trigger_patterns") == [(1, 3)]
+    assert rows(store, "SELECT count(*) FROM duckdb_views() WHERE view_name = 'head_values'") == [(0,)]
+
+
 def test_jobs_leave_an_empty_database_as_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     duckdb.connect(tmp_path / "blank.duckdb").close()
     before = (tmp_path / "blank.duckdb").read_bytes()

@@ -63,6 +63,11 @@ def column(name: str, type_: TypeEngine[Any], comment: str, **options: Any) -> C
     )
 
 
+def optional(name: str, type_: TypeEngine[Any], comment: str) -> Column[Any]:
+    """A column that may be null."""
+    return column(name, type_, comment, nullable=True)
+
+
 def run_id(**options: Any) -> Column[Any]:
     """The run a row belongs to."""
     return column("run_id", ID, "Run that the row belongs to (runs.run_id).", **options)
@@ -113,7 +118,7 @@ def answer() -> tuple[Column[Any], ...]:
     """What the model answers."""
     return (
         column("predicted", SMALL, "Label id with the largest probability."),
-        column("prob_gold", FLOAT, "Probability of the gold label; null if unlabelled.", nullable=True),
+        optional("prob_gold", FLOAT, "Probability of the gold label; null if unlabelled."),
     )
 
 

@@ -12,9 +12,9 @@ predictions = table(
     "The model's answer for every committed example.",
     c.run_id(),
     c.example_id(),
-    c.column("gold", c.SMALL, "Gold label id; null if unlabelled.", nullable=True),
+    c.optional("gold", c.SMALL, "Gold label id; null if unlabelled."),
     c.column("predicted", c.SMALL, "Label id with the largest probability."),
-    c.column("prob_gold", c.FLOAT, "Probability of the gold label; null if unlabelled.", nullable=True),
+    c.optional("prob_gold", c.FLOAT, "Probability of the gold label; null if unlabelled."),
     c.column("prob_predicted", c.FLOAT, "Probability of the predicted label."),
     c.column("probabilities", ARRAY(REAL), "Probability of every label, in the dataset's id order."),
     c.column("n_tokens", c.SMALL, "Tokens of the sequence, special ones included."),
@@ -32,34 +32,27 @@ head_scores = table(
     c.head(),
     c.target(),
     c.column("attr_max", c.FLOAT, "Largest (signed) entry of Attr, special tokens and diagonal included."),
-    c.column(
-        "attr_max_query",
-        c.SMALL,
-        "Its row: the attending token's position; null if it is not positive.",
-        nullable=True,
+    c.optional(
+        "attr_max_query", c.SMALL, "Its row: the attending token's position; null if it is not positive."
     ),
-    c.column(
-        "attr_max_key",
-        c.SMALL,
-        "Its column: the attended token's position; null if it is not positive.",
-        nullable=True,
+    c.optional(
+        "attr_max_key", c.SMALL, "Its column: the attended token's position; null if it is not positive."
     ),
     c.column("attr_second", c.FLOAT, "Second largest entry of Attr."),
-    c.column("attr_second_query", c.SMALL, "Its row; null if it is not positive.", nullable=True),
-    c.column("attr_second_key", c.SMALL, "Its column; null if it is not positive.", nullable=True),
+    c.optional("attr_second_query", c.SMALL, "Its row; null if it is not positive."),
+    c.optional("attr_second_key", c.SMALL, "Its column; null if it is not positive."),
     c.column("attr_sum", c.FLOAT, "Sum of all entries of Attr."),
     c.column("attr_positive_sum", c.FLOAT, "Sum of the positive entries of Attr."),
     c.column("attn_max", c.FLOAT, "Largest entry of A."),
     c.column("attn_confidence", c.FLOAT, "Mean over query rows of the row's largest attention weight."),
     c.column("taylor", c.FLOAT, "|sum of A * dL/dA| of the head, L = cross-entropy of the attributed class."),
-    c.column(
+    c.optional(
         "taylor_released",
         c.FLOAT,
         "What the authors' script takes instead: the sum of all class scores (logits) in place of L, and the"
         " absolute value for each query position, summed over positions; the same for either target. Their"
         " importance of a head is its mean over examples, divided by the layer's L2 norm of those means. Null"
         " in runs of an earlier release.",
-        nullable=True,
     ),
     c.column("kept_mass", c.FLOAT, "Share of attr_positive_sum that the stored top-k edges hold, 0 to 1."),
     key="run_id example_id layer head target",
@@ -78,26 +71,23 @@ layer_scores = table(
     ),
     c.column("f_zero", c.FLOAT, "F(0): the same with the layer's attention scaled to zero."),
     c.column("completeness_error", c.FLOAT, "Sum of Attr over all heads, minus (f_full - f_zero)."),
-    c.column(
+    c.optional(
         "path_error",
         c.FLOAT,
         "Largest |completeness error| of the integrals from 0 to each node; null for a fixed rule.",
-        nullable=True,
     ),
-    c.column(
+    c.optional(
         "agreement_error",
         c.FLOAT,
         "Largest change of a per-head maximum from the rule before, relative to the layer's largest entry;"
         " null for a fixed rule.",
-        nullable=True,
     ),
     c.column("nodes", c.SMALL, "Nodes of the rule that was accepted."),
-    c.column(
+    c.optional(
         "certified",
         Boolean(),
         "Whether it met all that the adaptive rule asks for (docs/attribution.md); null for a fixed rule and"
         " in runs of an earlier release.",
-        nullable=True,
     ),
     c.column(
         "off_first_max", c.FLOAT, "Largest entry of the head-summed matrix over query rows >= 1 (tree scale)."
@@ -120,9 +110,7 @@ target_scores = table(
     c.example_id(),
     c.target(),
     c.column("label", c.SMALL, "Label id of the class attributed."),
-    c.column(
-        "tree_top", c.SMALL, "Position of the tree's top node; null if no token qualifies.", nullable=True
-    ),
+    c.optional("tree_top", c.SMALL, "Position of the tree's top node; null if no token qualifies."),
     c.column(
         "tree_top_mass", c.FLOAT, "Row sum that chose the top node (all layers, scaled by their maximum)."
     ),
@@ -171,12 +159,10 @@ masked_answers = table(
     c.run_id(),
     c.requested_by(),
     c.example_id(),
-    c.column("criterion", c.TEXT, "Criterion that chose the heads removed.", nullable=True),
-    c.column("direction", c.TEXT, "`largest_first` or `smallest_first`.", nullable=True),
-    c.column("draw", c.ID, "Number of the random order; 0 for every other criterion.", nullable=True),
-    c.column(
-        "step", c.ID, "How much is removed: tenths of all heads, or heads of each layer.", nullable=True
-    ),
+    c.optional("criterion", c.TEXT, "Criterion that chose the heads removed."),
+    c.optional("direction", c.TEXT, "`largest_first` or `smallest_first`."),
+    c.optional("draw", c.ID, "Number of the random order; 0 for every other criterion."),
+    c.optional("step", c.ID, "How much is removed: tenths of all heads, or heads of each layer."),
     c.layer(nullable=True),
     c.head(nullable=True),
     *c.answer(),
@@ -192,7 +178,7 @@ attacked_answers = table(
     c.example_id(),
     c.column("pattern", c.ID, "The pattern inserted; for a mined one, the example it was mined from."),
     c.column("control", Boolean(), "Whether random tokens stand in the places of the pattern's."),
-    c.column("draw", c.ID, "Number of the random draw; null for the pattern itself.", nullable=True),
+    c.optional("draw", c.ID, "Number of the random draw; null for the pattern itself."),
     *c.answer(),
     c.column("truncated", Boolean(), "Whether the length limit cut a trigger token off."),
     key="run_id job example_id pattern control draw",
