@@ -36,9 +36,3 @@ LogFormat = Literal["text", "json"]
 
 Theme = Literal["light", "dark"]
 """The page that a figure is for."""
-
-Missed = Literal["last", "all", "skip"]
-"""Which missed ticks of a schedule run."""
-
-Overlap = Literal["skip", "queue"]
-"""What happens to a tick that falls into a run."""

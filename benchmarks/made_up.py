@@ -14,7 +14,8 @@ from attattr_batch.files import data_folder
 from attattr_batch.store.database.connection import Store
 from attattr_batch.store.database.sqlfile import load_folder
 from attattr_batch.store.writing.ingest import ChunkFacts
-from attattr_batch.store.writing.runs import RunRecord, register_pass, register_run
+from attattr_batch.store.writing.passes import register_pass
+from attattr_batch.store.writing.runs import register_run
 
 N_TOKENS = 40
 VOCABULARY = 30_000
@@ -118,7 +119,7 @@ class Facts:
 
 def register(store: Store, facts: Facts, n_examples: int, name: str) -> int:
     """Registers a run and its attribution pass; returns the pass."""
-    record = RunRecord(
+    record = dict(
         name=name,
         run_key=hashlib.sha256(name.encode()).hexdigest(),
         labels=["entailment", "neutral", "contradiction"],

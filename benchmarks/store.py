@@ -23,7 +23,7 @@ from made_up import Facts, chunk_facts, register
 
 from attattr_batch.store.database.connection import Store
 from attattr_batch.store.writing.ingest import commit_chunk
-from attattr_batch.store.writing.runs import seal_pass
+from attattr_batch.store.writing.passes import seal_pass
 
 MNLI = 9_815
 CHUNK = 64

@@ -14,7 +14,7 @@ from fabricate import commit, execute, filled_store, new_store, register, rows
 from scipy.stats import binomtest
 
 import attattr_batch
-from attattr_batch.analysis.diff import _importance, diff_runs, why_no_heads
+from attattr_batch.analysis.diff import _build_importance, diff_runs, why_no_heads
 from attattr_batch.analysis.examples import find_example
 from attattr_batch.analysis.trees import TreeEdge, attribution_tree
 from attattr_batch.errors import UserError
@@ -23,7 +23,8 @@ from attattr_batch.report.saving import save_chart
 from attattr_batch.report.tree import tree_chart
 from attattr_batch.store.database.connection import Store
 from attattr_batch.store.writing.jobs import prepare
-from attattr_batch.store.writing.runs import resolve_run, seal_pass
+from attattr_batch.store.writing.passes import seal_pass
+from attattr_batch.store.writing.runs import resolve_run
 
 
 @pytest.fixture(scope="module")
@@ -239,7 +240,7 @@ def test_diff_of_accuracy_counts_labelled_rows_alone(tmp_path: Path) -> None:
 def test_diff_copies_the_scores_of_no_run(store: Store) -> None:
     with store.read() as connection:
         prepare(connection, [1, 2])
-        _importance(connection, "gold")
+        _build_importance(connection, "gold")
         query = "SELECT table_name FROM duckdb_tables() WHERE temporary"
         assert "head_values" not in set(connection.exec_driver_sql(query).scalars())
 

@@ -40,6 +40,7 @@ def test_the_quickstart_runs_from_a_bare_wheel(tmp_path: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     assert any(name.startswith("attattr_batch/_data/schema/versions/") for name in names)
     assert "attattr_batch/_data/jobs/runs/quickstart.yaml" in names
+    assert "attattr_batch/schedule/templates/rayjob.yaml" in names
     assert wheel.stat().st_size < 5 * 2**20
     site = tmp_path / "site"
     call(python, "-m", "pip", "install", "-q", "--no-deps", "--target", str(site), str(wheel), cwd=tmp_path)

@@ -17,15 +17,15 @@ _INTRODUCTION = """\
 Generated from the commands by `make docs`; `make check` keeps it up to date.
 
 `attattr COMMAND --help` says the same in the terminal, `attattr --version` which version it is, and
-`attattr --install-completion` sets up completion in your shell. Data goes to stdout, everything said to a
-person to stderr.
+`attattr --install-completion` sets up completion in your shell. Data goes to stdout, messages to stderr.
 
 Exit codes:
 
 - 0: all good.
 - 1: finished, but not everything is good: quarantined examples, rows that missed the tolerance, failed audits
-  or jobs, a tick that needs attention, something that `doctor` found; or a question was answered with no.
-- 2: wrong usage or input, or a run that was given up; the message says what, got, allowed, what to do next.
+  or jobs, a tick that needs attention, something that `doctor` found; or you answered no to a question.
+- 2: wrong usage or input, or a run that was given up; the message says what is wrong, what was got, what is
+  allowed, and what to do next.
 - 70: a fault of ours, shown with its traceback; please report it.
 - 130: interrupted; what is committed is kept.
 """

@@ -20,7 +20,7 @@ _INTRODUCTION = """\
 Generated from `attattr_batch/spec.py` by `make docs`; `make check` keeps it up to date.
 
 A spec is a YAML file for `attattr run`, `attattr submit` and `attattr schedule add`. It holds the keys of one
-run, or `defaults:` and a list of `runs:`, each of which takes what it does not say itself from the defaults:
+run, or a list of `runs:` and `defaults:`, the values of keys that a run does not have:
 
 ```yaml
 defaults: {model: ./my-classifier, tolerance: 0.01}
@@ -30,15 +30,15 @@ runs:
 ```
 
 Paths are relative to the file. Flags of `attattr run` win over it (`--data-dir` is `data_dir`), and
-`results.run(...)` takes the same keys. Needed are `model` and one of `task` and `dataset`; `data_dir` is for
-GLUE tasks alone. A key that does not exist is refused. In [schedules](schedules.md) a spec may hold dates and
-watch for new checkpoints.
+`results.run(...)` takes the same keys. `model` is required, and one of `task` and `dataset`; `data_dir` is
+for GLUE tasks alone. An unknown key is refused. In [schedules](schedules.md) a spec may hold dates and watch
+for new checkpoints.
 """
 
 _EXAMPLES = """\
 ## Examples
 
-A file of pairs with labels of its own; of `labels` the first has id 0:
+A file of pairs with labels of its own; the first of `labels` has id 0:
 
 ```yaml
 dataset: ./claims.csv
@@ -47,8 +47,8 @@ labels: [refuted, supported]
 model: ./my-classifier
 ```
 
-A model whose labels have other names than the dataset's. A model without names (`LABEL_0`, `LABEL_1`, ...) is
-taken to have the dataset's order, with a warning; `label_map` says it for certain:
+A model whose labels have other names than the dataset's. If a model has no names (`LABEL_0`, `LABEL_1`, ...),
+its labels are taken to be in the dataset's order, with a warning; `label_map` makes it certain:
 
 ```yaml
 task: sst2

@@ -1,6 +1,6 @@
-"""Jobs: SQL files that build a table or view of the store, or order a pass (see CONTRIBUTING.md).
+"""Jobs: SQL files that make a table or view, or that request a pass of the model (see CONTRIBUTING.md).
 
-The header says what else is needed beside name, description, grain and depends:
+Beside name, description, grain and depends, a header says:
 
     -- materialized: table | view | masked_answers | attacked_answers
     -- audits: names of files in the `audits` folder; they run before the result is kept
@@ -15,7 +15,6 @@ columns), and a parameter as `$NAME`.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,11 +27,20 @@ from attattr_batch.analysis.parameters import Parameter, declared_parameter
 from attattr_batch.choices import RowTarget
 from attattr_batch.errors import UserError, did_you_mean, unknown_name
 from attattr_batch.files import data_folder
+from attattr_batch.identity import content_key
 from attattr_batch.store.database.migrate import view_files
 from attattr_batch.store.database.sqlfile import SqlFile, check_folder, in_order, load_folder
 from attattr_batch.store.database.tables import metadata, query_name
+from attattr_batch.store.writing.passes import PassKind
 
 Materialized = Literal["table", "view", "masked_answers", "attacked_answers"]
+
+# What a header may say; None: it need not say anything.
+_WORDS: dict[str, tuple[str | None, ...]] = {
+    "materialized": get_args(Materialized),
+    "target": (*get_args(RowTarget), None),
+    "labels": ("needed", None),
+}
 
 _IDENTIFIER = re.compile(r"[a-z][a-z0-9_]*")
 _USED = re.compile(r"\$([a-z_][a-z0-9_]*)")
@@ -48,7 +56,7 @@ class Job:
         materialized: What it makes: a table, a view, or a pass of that kind.
         parameters: Its parameters, by name.
         target: Class whose attributions it reads, if it is always the same.
-        labels: Whether it takes rows with a gold label alone.
+        labels: Whether it takes only rows with a gold label.
         audits: Names of the audits its result must pass.
         agree: Columns of `runs` in which runs must be equal to be compared.
     """
@@ -63,23 +71,48 @@ class Job:
 
     @property
     def name(self) -> str:
-        """Name of the job, and of the table or view it makes."""
+        """Name of the job, and of the table or view it makes, if it makes one."""
         return self.file.name
 
     @property
-    def query_key(self) -> str:
-        """Hash of its query, without the header."""
-        return hashlib.sha256(self.file.query.encode()).hexdigest()
-
-    @property
     def is_pass(self) -> bool:
-        """Whether the job orders a pass."""
+        """Whether the job requests a pass of the model."""
         return self.materialized in ("masked_answers", "attacked_answers")
 
-    def without_rows(self, runs: Iterable[Row[Any]], unlabelled: Sequence[str] = ()) -> str | None:
-        """Says which of the runs (rows of `runs`) have no rows in it, and why; None if all have.
+    @property
+    def pass_kind(self) -> PassKind:
+        """Kind of the pass that the job requests."""
+        return cast(PassKind, self.materialized)
 
-        What is built from this job alone has none of them either. `unlabelled`: the runs without gold labels.
+    @property
+    def table(self) -> str:
+        """Name of the table or view that holds what it makes."""
+        return self.materialized if self.is_pass else self.name
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """Default of every parameter."""
+        return {name: parameter.default for name, parameter in self.parameters.items()}
+
+    def build_key(self, values: Mapping[str, Any], run: Row[Any], keys: Mapping[tuple[str, int], str]) -> str:
+        """Hash of all that the job's rows of a run are built from.
+
+        Args:
+            values: Values of its parameters.
+            run: The run, as a row of `runs`.
+            keys: Build keys of other jobs, by job and run id.
+        """
+        inputs = {name: keys.get((name, run.run_id)) for name in self.file.depends}
+        return content_key({"query": self.file.query, "params": values, "seals": run.seals, "inputs": inputs})
+
+    def without_rows(self, runs: Iterable[Row[Any]], unlabelled: Sequence[str] = ()) -> str | None:
+        """Says which of the runs (rows of `runs`) have no rows in the job, and why; None if all have.
+
+        These runs have no rows either in what is built from this job alone.
+
+        Args:
+            runs: The runs.
+            unlabelled: Names of those without gold labels.
         """
         if self.labels and unlabelled:
             return f"{self.name} takes rows with a gold label, which these runs lack: {', '.join(unlabelled)}"
@@ -94,7 +127,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Catalogue:
-    """All jobs there are, in an order in which they can be built, and all audits.
+    """All jobs, in an order in which they can be built, and all audits.
 
     Attributes:
         jobs: Jobs by name.
@@ -140,19 +173,18 @@ def load_catalogue(folder: Path | None = None) -> Catalogue:
     if folder is not None:
         check_folder(folder, "jobs")
         places.append((folder, folder / "audits"))
-    files = _merge(file for sql, _ in places for file in load_folder(sql))
-    audits = _merge(file for _, checks in places for file in load_folder(checks))
+    files = _by_name(file for sql, _ in places for file in load_folder(sql))
+    audits = _by_name(file for _, checks in places for file in load_folder(checks))
     known = {query_name(table) for table in metadata.tables.values()} | {view.name for view in view_files()}
     for name in known & set(files):
         raise UserError("a job has the name of a table of the store", got=f"{files[name].path}: {name}")
     jobs = {file.name: _job(file, audits) for file in in_order(files.values())}
+    known |= set(jobs)
     for job in jobs.values():
-        for needed in job.file.depends:
-            if needed not in known | set(jobs):
-                hint = did_you_mean(needed, known | set(jobs))
-                raise UserError(
-                    "a job depends on something unknown", got=f"{job.file.path}: {needed}", hint=hint
-                )
+        for name in job.file.depends:
+            if name not in known:
+                got, hint = f"{job.file.path}: {name}", did_you_mean(name, known)
+                raise UserError("a job depends on something unknown", got=got, hint=hint)
     return Catalogue(jobs, audits)
 
 
@@ -175,61 +207,50 @@ def read_parameters(jobs: Sequence[Job], given: Mapping[str, str]) -> dict[str, 
     values: dict[str, dict[str, Any]] = {}
     for job in jobs:
         texts = {name: given.get(f"{job.name}.{name}", given.get(name)) for name in job.parameters}
-        values[job.name] = {
-            name: one.default if (text := texts[name]) is None else one.read(text)
-            for name, one in job.parameters.items()
-        }
+        read = {name: job.parameters[name].read(text) for name, text in texts.items() if text is not None}
+        values[job.name] = job.defaults | read
     return values
 
 
-def _merge(files: Iterable[SqlFile]) -> dict[str, SqlFile]:
-    merged: dict[str, SqlFile] = {}
+def _by_name(files: Iterable[SqlFile]) -> dict[str, SqlFile]:
+    found: dict[str, SqlFile] = {}
     for file in files:
-        if file.name in merged:
-            got = f"{file.path} and {merged[file.name].path}"
+        if file.name in found:
+            got = f"{file.path} and {found[file.name].path}"
             raise UserError("two files have one name", got=got, hint="rename yours")
-        merged[file.name] = file
-    return merged
+        found[file.name] = file
+    return found
 
 
 def _job(file: SqlFile, audits: Mapping[str, SqlFile]) -> Job:
-    kinds = get_args(Materialized)
-    kind = file.fields.get("materialized", "")
-    if kind not in kinds:
-        raise UserError(
-            "the header lacks `-- materialized: ...`", got=f"{file.path}: {kind}", allowed=", ".join(kinds)
-        )
+    for field, words in _WORDS.items():
+        word = file.fields.get(field)
+        if word not in words:
+            allowed = ", ".join(filter(None, words))
+            raise UserError(
+                f"a job's header needs `-- {field}: ...`", got=f"{file.path}: {word}", allowed=allowed
+            )
     if not _IDENTIFIER.fullmatch(file.name):
         raise UserError("a job's name must be lower case letters, digits and _", got=file.path)
     names = tuple(file.fields.get("audits", "").replace(",", " ").split())
     for name in names:
         if name not in audits:
-            raise UserError(
-                f"job {file.name} names an audit that does not exist",
-                got=name,
-                hint=did_you_mean(name, audits),
-            )
+            message = f"job {file.name} names an audit that does not exist"
+            raise UserError(message, got=name, hint=did_you_mean(name, audits))
     parameters = {name: declared_parameter(file, name, text) for name, text in file.params.items()}
     used = set(_USED.findall(_COMMENT_OR_TEXT.sub("", file.query)))
     if used != set(parameters):
         wrong = ", ".join(f"${name}" for name in sorted(used ^ set(parameters)))
         raise UserError("a job's query and its `-- param` lines differ", got=f"{file.path}: {wrong}")
+    kind = cast(Materialized, file.fields["materialized"])
     if kind == "view" and parameters:
         raise UserError("a view takes no parameters", got=file.path, hint="materialize it as a table")
-    target = file.fields.get("target")
-    if target not in (None, *get_args(RowTarget)):
-        raise UserError("a job's target is unknown", got=f"{file.path}: {target}", allowed="gold, predicted")
-    labels = file.fields.get("labels")
-    if labels not in (None, "needed"):
-        raise UserError(
-            "what a job says of labels is unknown", got=f"{file.path}: {labels}", allowed="needed"
-        )
     return Job(
         file=file,
-        materialized=cast(Materialized, kind),
+        materialized=kind,
         parameters=parameters,
-        target=cast(RowTarget | None, target),
-        labels=labels is not None,
+        target=cast(RowTarget | None, file.fields.get("target")),
+        labels="labels" in file.fields,
         audits=names,
         agree=tuple(file.fields.get("agree", "").split()),
     )

@@ -10,23 +10,17 @@ import pyarrow as pa
 from sqlalchemy import Connection, Row
 
 from attattr_batch.analysis.catalogue import load_catalogue
+from attattr_batch.analysis.questions import ask
 from attattr_batch.choices import RowTarget
 from attattr_batch.errors import UserError
 from attattr_batch.spec import MachineSettings
 from attattr_batch.store.database.connection import Store, arrow_result
-from attattr_batch.store.writing import jobs as built
+from attattr_batch.store.writing.jobs import explained, make_temporary, prepare
 from attattr_batch.store.writing.runs import resolve_run
 
 _SCHEMA = pa.schema(
-    [
-        ("part", pa.string()),
-        ("name", pa.string()),
-        ("a", pa.string()),
-        ("b", pa.string()),
-        ("value", pa.float64()),
-        ("ci_low", pa.float64()),
-        ("ci_high", pa.float64()),
-    ]
+    [(name, pa.string()) for name in ("part", "name", "a", "b")]
+    + [(name, pa.float64()) for name in ("value", "ci_low", "ci_high")]
 )
 
 
@@ -54,50 +48,44 @@ def diff_runs(store: Store, run_a: str | int, run_b: str | int, *, top: int = 10
     if top < 0:
         raise UserError("cannot list a negative number of heads", got=top, allowed="0 or more")
     with store.read() as connection:
-        runs = resolve_run(connection, run_a), resolve_run(connection, run_b)
-        built.prepare(connection, [run.run_id for run in runs])
-        rows = _settings_rows(*runs) + _accuracy_rows(connection, *runs)
-        target = _common_target(*runs)
-        if _alike(*runs) and target is not None:
-            _importance(connection, target)
-            rows += arrow_result(connection, _CORRELATION, [run.run_id for run in runs]).to_pylist()
-            rows += arrow_result(connection, _HEADS, [*(run.run_id for run in runs), top]).to_pylist()
+        a, b = resolve_run(connection, run_a), resolve_run(connection, run_b)
+        pair = {"run_a": a.run_id, "run_b": b.run_id}
+        prepare(connection, list(pair.values()))
+        same_rows = json.loads(a.identity)["dataset"] == json.loads(b.identity)["dataset"]
+        rows = _settings_rows(a, b)
+        rows += ask(connection, f"accuracy_of_{'same' if same_rows else 'other'}_rows", **pair).to_pylist()
+        target, _ = _common_target(connection, a, b)
+        if target is not None:
+            _build_importance(connection, target)
+            rows += ask(connection, "importance_correlation", **pair).to_pylist()
+            rows += ask(connection, "importance_moved", **pair, top=top).to_pylist()
     return pa.Table.from_pylist(rows, _SCHEMA)
 
 
 def why_no_heads(store: Store, run_a: str | int, run_b: str | int) -> str:
     """Says why `diff_runs` has no rows about the heads of two runs."""
     with store.read() as connection:
-        runs = resolve_run(connection, run_a), resolve_run(connection, run_b)
-        if not _alike(*runs):
-            had = " and ".join(f"{run.family} with {run.n_layers} x {run.n_heads} heads" for run in runs)
-            return f"the runs' architectures differ ({had}), so their heads cannot be compared"
-        target = _common_target(*runs)
-        if target is None:
-            had = ", ".join(f"{run.name} has the {run.targets} class alone" for run in runs)
-            return f"heads are not compared: no class is attributed by both runs ({had})"
-        lacking = [run.name for run in runs if not _has_scores(connection, run, target)]
-    return (
-        f"heads are not compared: no attributions of {' and '.join(lacking)} for the {target} class;"
-        " `attattr status` says what is committed"
-    )
+        _, why = _common_target(connection, resolve_run(connection, run_a), resolve_run(connection, run_b))
+    return f"heads are not compared: {why}"
 
 
-def _alike(a: Row[Any], b: Row[Any]) -> bool:
-    return (a.family, a.n_layers, a.n_heads) == (b.family, b.n_layers, b.n_heads)
-
-
-def _common_target(a: Row[Any], b: Row[Any]) -> RowTarget | None:
-    """The class that both runs attribute, gold before predicted."""
-    targets = {a.targets, b.targets}
-    if "predicted" not in targets:
-        return "gold"
-    return None if "gold" in targets else "predicted"
-
-
-def _has_scores(connection: Connection, run: Row[Any], target: RowTarget) -> bool:
+def _common_target(connection: Connection, a: Row[Any], b: Row[Any]) -> tuple[RowTarget | None, str]:
+    """The class by which heads of both runs can be compared, gold before predicted; if none, why."""
+    if (a.family, a.n_layers, a.n_heads) != (b.family, b.n_layers, b.n_heads):
+        had = " and ".join(f"{run.family} with {run.n_layers} x {run.n_heads} heads" for run in (a, b))
+        return None, f"the architectures differ ({had})"
+    if {a.targets, b.targets} == {"gold", "predicted"}:
+        had = ", ".join(f"{run.name} has the {run.targets} class alone" for run in (a, b))
+        return None, f"no class is attributed by both runs ({had})"
+    target: RowTarget = "predicted" if "predicted" in (a.targets, b.targets) else "gold"
     query = "SELECT 1 FROM head_scores WHERE run_id = ? AND target = ? LIMIT 1"
-    return arrow_result(connection, query, [run.run_id, target]).num_rows > 0
+    lacking = [
+        run.name for run in (a, b) if not arrow_result(connection, query, [run.run_id, target]).num_rows
+    ]
+    if lacking:
+        missing = f"no attributions of {' and '.join(lacking)} for the {target} class"
+        return None, f"{missing}; `attattr status` says what is committed"
+    return target, ""
 
 
 def _settings_rows(a: Row[Any], b: Row[Any]) -> list[dict[str, Any]]:
@@ -129,141 +117,13 @@ def _flat(identity: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     return flat
 
 
-def _accuracy_rows(connection: Connection, a: Row[Any], b: Row[Any]) -> list[dict[str, Any]]:
-    """Accuracy; paired where both runs are about the same rows."""
-    same = json.loads(a.identity)["dataset"] == json.loads(b.identity)["dataset"]
-    query = _PAIRED if same else _UNPAIRED
-    return [
-        row
-        for row in arrow_result(connection, query, [a.run_id, b.run_id]).to_pylist()
-        if row["a"] is not None
-    ]
-
-
-def _importance(connection: Connection, target: RowTarget) -> None:
+def _build_importance(connection: Connection, target: RowTarget) -> None:
     """Builds the jobs of head importance for the selected runs, for this connection alone."""
     catalogue = load_catalogue()
     # `head_values` takes gold of a run that has both classes, also beside one that has predicted alone.
     said = f"SELECT * REPLACE ('{target}' AS targets) FROM selected_runs"
-    built.make_temporary(connection, "runs", said, {}, is_view=True)
+    make_temporary(connection, "view", "runs", said, {})
     for name in ("head_values", "head_replicates", "head_importance", "head_universality"):
         job = catalogue.job(name)
-        values = {one.name: one.default for one in job.parameters.values()}
-        with built.explained(name):
-            is_view = job.materialized == "view"
-            built.make_temporary(connection, name, job.file.query, values, is_view=is_view)
-
-
-# Newcombe's interval of a difference, from the two Wilson intervals.
-_UNPAIRED = """
-WITH counted AS (
-    SELECT run_id, count(*) AS n, count(*) FILTER (predicted = gold) AS correct
-    FROM predictions
-    WHERE gold IS NOT NULL
-    GROUP BY run_id
-),
-shares AS (
-    SELECT run_id, correct / n AS accuracy, wilson_low(correct, n) AS low, wilson_high(correct, n) AS high
-    FROM counted
-)
-SELECT
-    'accuracy' AS part,
-    'unpaired' AS name,
-    printf('%.6f', a.accuracy) AS a,
-    printf('%.6f', b.accuracy) AS b,
-    b.accuracy - a.accuracy AS value,
-    value - sqrt((b.accuracy - b.low) ** 2 + (a.high - a.accuracy) ** 2) AS ci_low,
-    value + sqrt((b.high - b.accuracy) ** 2 + (a.accuracy - a.low) ** 2) AS ci_high
-FROM shares AS a
-JOIN shares AS b ON a.run_id = ? AND b.run_id = ?
-"""
-
-# Agresti and Min's interval of a paired difference, with half a row added to each of the four outcomes.
-_PAIRED = """
-WITH answers AS (
-    SELECT
-        (a.predicted = a.gold)::INTEGER AS correct_a,
-        (b.predicted = b.gold)::INTEGER AS correct_b,
-        (a.predicted <> b.predicted)::INTEGER AS changed
-    FROM predictions AS a
-    JOIN predictions AS b USING (example_id)
-    WHERE a.run_id = ? AND b.run_id = ?
-),
-counted AS (
-    SELECT
-        avg(correct_a) AS accuracy_a,
-        avg(correct_b) AS accuracy_b,
-        count(*) FILTER (correct_b > correct_a) AS gained,
-        count(*) FILTER (correct_b < correct_a) AS lost,
-        count(correct_a) + 2 AS n,  -- rows with a label, and the two added
-        sum(changed) AS changed,
-        count(*) AS n_answers
-    FROM answers
-),
-spread AS (
-    SELECT *, 1.959964 * sqrt(gained + lost + 1 - (gained - lost) ** 2 / n) / n AS half FROM counted
-)
-SELECT
-    'accuracy' AS part,
-    'same rows' AS name,
-    printf('%.6f', accuracy_a) AS a,
-    printf('%.6f', accuracy_b) AS b,
-    accuracy_b - accuracy_a AS value,
-    greatest(-1, (gained - lost) / n - half) AS ci_low,
-    least(1, (gained - lost) / n + half) AS ci_high
-FROM spread
-UNION ALL
-SELECT 'answers', 'changed', changed::VARCHAR, n_answers::VARCHAR, changed / n_answers, NULL, NULL
-FROM spread
-"""
-
-_CORRELATION = """
-WITH pair AS (
-    SELECT * FROM head_universality WHERE run_a = ? AND run_b = ?
-)
-SELECT
-    'correlation' AS part,
-    criterion || ' pearson' AS name,
-    NULL AS a,
-    NULL AS b,
-    pearson AS value,
-    ci_low,
-    ci_high
-FROM pair
-UNION ALL
-SELECT 'correlation', criterion || ' spearman', NULL, NULL, spearman, NULL, NULL
-FROM pair
-ORDER BY name
-"""
-
-_HEADS = """
-WITH importance AS (
-    SELECT * FROM head_importance WHERE criterion = 'attattr'
-),
-moved AS (
-    SELECT
-        a.layer,
-        a.head,
-        quantile_cont(b.importance - a.importance, 0.025) AS ci_low,
-        quantile_cont(b.importance - a.importance, 0.975) AS ci_high,
-        any_value(a.run_id) AS run_a,
-        any_value(b.run_id) AS run_b
-    FROM head_replicates AS a
-    JOIN head_replicates AS b USING (criterion, layer, head, replicate)
-    WHERE a.criterion = 'attattr' AND a.run_id = ? AND b.run_id = ?
-    GROUP BY ALL
-)
-SELECT
-    'head' AS part,
-    m.layer || '/' || m.head AS name,
-    printf('%.6g', a.importance) AS a,
-    printf('%.6g', b.importance) AS b,
-    b.importance - a.importance AS value,
-    m.ci_low,
-    m.ci_high
-FROM moved AS m
-JOIN importance AS a ON a.run_id = m.run_a AND a.layer = m.layer AND a.head = m.head
-JOIN importance AS b ON b.run_id = m.run_b AND b.layer = m.layer AND b.head = m.head
-ORDER BY abs(b.importance - a.importance) DESC, m.layer, m.head
-LIMIT ?
-"""
+        with explained(name):
+            make_temporary(connection, job.materialized, name, job.file.query, job.defaults)

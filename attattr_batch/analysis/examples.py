@@ -1,4 +1,4 @@
-"""One example as the store knows it: its tokens, the answer, its stored edges as matrices."""
+"""One attributed example: its tokens, the model's answer, its stored edges as matrices."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, Row, text
 
+from attattr_batch.analysis.questions import ask
 from attattr_batch.errors import UserError
 
 
@@ -43,18 +44,6 @@ class AttributedExample:
     tree_top: int | None
 
 
-_TOKENS = (
-    "SELECT coalesce(v.token, t.token_id::VARCHAR), t.segment FROM tokens AS t JOIN runs AS r USING (run_id)"
-    " LEFT JOIN vocabulary AS v ON v.tokenizer_key = r.tokenizer_key AND v.token_id = t.token_id"
-    " WHERE t.run_id = :run AND t.example_id = :example ORDER BY t.position"
-)
-
-_ANSWER = (
-    "SELECT p.gold, p.predicted, t.tree_top FROM predictions AS p"
-    " JOIN target_scores AS t USING (run_id, example_id)"
-    " WHERE p.run_id = :run AND p.example_id = :example AND t.target = :target"
-)
-
 _EDGES = (
     "SELECT layer, head, query_pos, key_pos, attr FROM edges"
     " WHERE run_id = :run AND example_id = :example AND target = :target"
@@ -78,10 +67,11 @@ def find_example(connection: Connection, run: Row[Any], example_id: int, target:
             "no such example", got=example_id, allowed=f"0 to {run.n_examples - 1} in run {run.name}"
         )
     target = "predicted" if run.targets == "predicted" else target
-    key = {"run": run.run_id, "example": example_id}
-    answer = connection.execute(text(_ANSWER), {**key, "target": target}).one_or_none()
-    if answer is None:
+    key = {"run_id": run.run_id, "example_id": example_id}
+    answers = ask(connection, "example_answer", **key, target=target).to_pylist()
+    if not answers:
         raise _not_attributed(connection, run, example_id, target)
+    answer = answers[0]
     tokens = example_tokens(connection, run.run_id, example_id)
     return AttributedExample(
         run_id=run.run_id,
@@ -92,9 +82,9 @@ def find_example(connection: Connection, run: Row[Any], example_id: int, target:
         n_heads=run.n_heads,
         tokens=tuple(token for token, _ in tokens),
         segments=tuple(segment for _, segment in tokens),
-        gold=None if answer.gold is None else run.labels[answer.gold],
-        predicted=run.labels[answer.predicted],
-        tree_top=answer.tree_top,
+        gold=None if answer["gold"] is None else run.labels[answer["gold"]],
+        predicted=run.labels[answer["predicted"]],
+        tree_top=answer["tree_top"],
     )
 
 
@@ -114,8 +104,8 @@ def _not_attributed(connection: Connection, run: Row[Any], example_id: int, targ
 
 def example_tokens(connection: Connection, run_id: int, example_id: int) -> list[tuple[str, int | None]]:
     """Tokens of an example, special ones included, each with its segment; see `AttributedExample`."""
-    found = connection.execute(text(_TOKENS), {"run": run_id, "example": example_id}).all()
-    return [(token, segment) for token, segment in found]
+    rows = ask(connection, "example_tokens", run_id=run_id, example_id=example_id).to_pylist()
+    return [(row["token"], row["segment"]) for row in rows]
 
 
 def edge_matrices(connection: Connection, example: AttributedExample) -> NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""Builds jobs in dependency order: tables and views in one transaction each, passes through the driver."""
+"""Builds jobs in order: a table or view in one transaction, answers of the model through the driver."""
 
 from __future__ import annotations
 
@@ -9,20 +9,30 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from sqlalchemy import Connection, Row
 
-from attattr_batch.analysis.catalogue import Catalogue, Job, load_catalogue
-from attattr_batch.analysis.steps import steps_to_build
+from attattr_batch.analysis.audits import audit_of, offending_rows
+from attattr_batch.analysis.catalogue import Catalogue, load_catalogue
+from attattr_batch.analysis.steps import Step, steps_to_build
 from attattr_batch.errors import AttattrError, ModelGoneError, UserError
 from attattr_batch.passes.requests import Request, read_request
 from attattr_batch.runtime.driver import Reporter
 from attattr_batch.spec import MachineSettings
 from attattr_batch.store.database.connection import Store
-from attattr_batch.store.writing import jobs as built
-from attattr_batch.store.writing.builds import JobRun, log_job, past_builds
-from attattr_batch.store.writing.runs import SEALED, PassKind, list_runs, resolve_run, unlabelled_runs
+from attattr_batch.store.writing.builds import JobRun, log_job, present_builds, record_builds
+from attattr_batch.store.writing.jobs import (
+    describe,
+    explained,
+    prepare,
+    query_rows,
+    replace_table,
+    replace_view,
+    runs_in_pairs,
+)
+from attattr_batch.store.writing.requested import answered, count_answers, take_back
+from attattr_batch.store.writing.runs import SEALED, list_runs, resolve_run, unlabelled_runs
 
 log = logging.getLogger(__name__)
 
@@ -87,65 +97,57 @@ def run_jobs(store: Store, request: JobRequest, report: Reporter) -> list[JobRes
             built.
     """
     catalogue = load_catalogue(request.folder)
-    store.check_ours()  # an empty file stays as it is
+    with store.read_earlier():
+        pass  # an empty file stays as it is
     store.migrate()
     with store.read() as connection:
         runs = _select_runs(connection, request.runs)
-        builds = past_builds(connection)
+        builds = present_builds(connection)
         unlabelled = unlabelled_runs(connection, [run.run_id for run in runs])
-    plan = steps_to_build(catalogue, request.names, request.params, [run.name for run in runs], builds)
-    steps = [(step, [run for run in runs if run.name in step.runs]) for step in plan]
-    for step, chosen in steps:
-        _say_what_is_compared(step.job, chosen)
-        if (
-            lacking := step.job.without_rows(chosen, [run.name for run in chosen if run.name in unlabelled])
-        ) is not None:
-            log.warning("no rows: %s", lacking)
+    steps = steps_to_build(catalogue, request.names, request.params, runs, builds)
+    for step in steps:
+        _warn(step, unlabelled)
     results: dict[str, JobResult] = {}
-    for step, chosen in steps:
+    for step in steps:
         name, needed = step.job.name, step.job.file.depends
         broken = [one for one in needed if one in results and results[one].status != "built"]
         if broken:
             results[name] = JobResult(name, "skipped", error=f"depends on {', '.join(broken)}")
         else:
-            builder = _Builder(store, catalogue, request, chosen, report)
-            results[name] = builder.build(step.job, step.values)
+            results[name] = _Builder(store, catalogue, request, report, step).build()
     store.checkpoint()
     return list(results.values())
 
 
 class _Builder:
-    """Builds jobs for some runs."""
+    """Builds one job for some runs."""
 
-    def __init__(
-        self,
-        store: Store,
-        catalogue: Catalogue,
-        request: JobRequest,
-        runs: Sequence[Row[Any]],
-        report: Reporter,
-    ):
+    def __init__(self, store: Store, catalogue: Catalogue, request: JobRequest, report: Reporter, step: Step):
         self._store = store
         self._catalogue = catalogue
         self._request = request
-        self._runs = runs
         self._report = report
+        self._step = step
+        self._job = step.job
+        self._run_ids = [run.run_id for run in step.runs]
+        self._keys: dict[int, str] = {}
 
-    def build(self, job: Job, values: Mapping[str, Any]) -> JobResult:
-        """Builds a job and logs it; a failure is a result."""
+    def build(self) -> JobResult:
+        """Builds the job and logs it; a failure is a result."""
+        job, values = self._job, self._step.values
         started, clock = datetime.now(UTC), time.monotonic()
         log.info("job %s", job.name)
-        entry = JobRun(job.name, values, [run.name for run in self._runs], started, job.query_key)
-        quarantined = 0
+        entry = JobRun(job.name, values, [run.name for run in self._step.runs], started)
+        store, quarantined = self._store, 0
         try:
-            store = self._store
             if job.is_pass:
-                quarantined = self._answer(job, values)
+                quarantined = self._answer()
                 store = store.patient()
             with store.write() as connection:
-                rows = self._make(connection, job, values)
-                offence = self._audit(connection, job)
+                rows = self._make(connection)
+                offence = self._audit(connection)
                 if offence is None:
+                    record_builds(connection, job.name, values, self._keys)
                     log_job(connection, entry, rows=rows)
                 elif not job.is_pass:
                     raise offence  # which undoes what was made
@@ -157,20 +159,22 @@ class _Builder:
             return JobResult(job.name, "failed", seconds=time.monotonic() - clock, error=str(error))
         return JobResult(job.name, "built", rows, time.monotonic() - clock, quarantined=quarantined)
 
-    def _answer(self, job: Job, values: Mapping[str, Any]) -> int:
-        """Has the answers computed that a pass job orders; returns how many examples were quarantined."""
-        with self._store.read() as connection, built.explained(job.name):
-            built.prepare(connection, [run.run_id for run in self._runs])
-            rows = built.query_rows(connection, job.file.query, values)
-        kind, quarantined = cast(PassKind, job.materialized), 0
+    def _answer(self) -> int:
+        """Has the answers computed that a job requests; returns how many examples were quarantined."""
+        job = self._job
+        with self._store.read() as connection, explained(job.name):
+            prepare(connection, self._run_ids)
+            rows = query_rows(connection, job.file.query, self._step.values)
+            self._keys = self._build_keys(connection)
+        quarantined = 0
         gone: dict[str, ModelGoneError] = {}
-        for run in self._runs:
-            order = read_request(kind, rows, run)
+        for run in self._step.runs:
+            request = read_request(job.materialized, rows, run)
             with self._store.read() as connection:
-                count = built.answered(connection, run.run_id, kind, job.name, order.key)
+                count = answered(connection, run.run_id, job.pass_kind, job.name, request.key)
             if count is None or (count and self._request.retry_errors):
                 try:
-                    count = self._compute(job, run, order)
+                    count = self._compute(run, request)
                 except ModelGoneError as error:
                     gone[run.name] = error
                     continue
@@ -179,46 +183,60 @@ class _Builder:
             raise self._without(gone)
         return quarantined
 
-    def _compute(self, job: Job, run: Row[Any], order: Request[Any]) -> int:
-        # With torch: what needs no answers that are not there yet goes without.
+    def _compute(self, run: Row[Any], request: Request[Any]) -> int:
+        # These import torch, which takes seconds; answers that are there already need none.
         from attattr_batch.analysis.model_answers import answer_request
         from attattr_batch.runtime.execution import ExecutionSettings
 
         machine = self._request.machines.get(run.run_id, self._request.machine)
         how = ExecutionSettings(machine, self._report, self._request.retry_errors)
-        return answer_request(self._store, job, run, order, how)
+        return answer_request(self._store, self._job, run, request, how)
 
     def _without(self, gone: Mapping[str, ModelGoneError]) -> UserError:
-        """The error for runs that cannot be asked; the others have answered."""
-        others = [f"--run {shlex.quote(run.name)}" for run in self._runs if run.name not in gone]
+        """The error for runs whose model is gone; the others have answered."""
+        others = [f"--run {shlex.quote(run.name)}" for run in self._step.runs if run.name not in gone]
         hint = f"build for the others alone: {' '.join(others)}" if others else None
         return UserError("\n".join(map(str, gone.values())), hint=hint)
 
-    def _make(self, connection: Connection, job: Job, values: Mapping[str, Any]) -> int | None:
-        query, run_ids = job.file.query, [run.run_id for run in self._runs]
-        with built.explained(job.name):
+    def _make(self, connection: Connection) -> int | None:
+        """Makes the table or view; returns its rows, or the answers of a pass, which are there already."""
+        job = self._job
+        if job.is_pass:
+            return count_answers(connection, job.pass_kind, job.name)
+        with explained(job.name):
+            rows = None
             if job.materialized == "view":
-                built.replace_view(connection, job.name, query)
-                rows = None
-            elif job.materialized == "table":
-                built.prepare(connection, run_ids)
-                rows = built.replace_table(connection, job.name, query, values, run_ids)
+                replace_view(connection, job.name, job.file.query)
             else:
-                return built.count_answers(connection, job.materialized, job.name)
-            built.describe(connection, job.name, job.file.description, job.file.columns)
+                prepare(connection, self._run_ids)
+                rows = replace_table(connection, job.name, job.file.query, self._step.values, self._run_ids)
+            describe(connection, job.name, job.file.description, job.file.columns)
+        self._keys = self._build_keys(connection)
         return rows
 
-    def _audit(self, connection: Connection, job: Job) -> UserError | None:
+    def _build_keys(self, connection: Connection) -> dict[int, str]:
+        """Keys of what is built in this transaction, by run id."""
+        job, builds = self._job, present_builds(connection)
+        wanted = set(self._run_ids)
+        if not job.is_pass:  # a pair of runs may be about one that the job was never built for
+            pairs = runs_in_pairs(connection, job.name)
+            wanted |= {run_id for run_id in pairs if (job.name, run_id) not in builds}
+        keys = {of: build.key for of, build in builds.items()}
+        runs = [run for run in list_runs(connection) if run.run_id in wanted]
+        return {run.run_id: job.build_key(self._step.values, run, keys) for run in runs}
+
+    def _audit(self, connection: Connection) -> UserError | None:
         """The first audit that finds something; answers that offend are taken back, to be computed again."""
+        job = self._job
         for name in job.audits:
-            audit, run_ids = self._catalogue.audits[name], [run.run_id for run in self._runs]
-            with built.explained(f"{job.name}, audit {name}"):
+            audit = self._catalogue.audits[name]
+            with explained(f"{job.name}, audit {name}"):
                 # What another job or run has in the same table is not this build's fault.
                 own = job.name if job.is_pass else None
-                query = built.audit_of(connection, audit.query, run_ids, own)
-                offending = built.offending_rows(connection, query, _SHOWN_ROWS)
+                query = audit_of(connection, audit.query, self._run_ids, own)
+                offending = offending_rows(connection, query, _SHOWN_ROWS)
             if offending.num_rows:
-                became, hint = self._drop_offending(connection, job, query)
+                became, hint = self._drop_offending(connection, query)
                 return UserError(
                     f"job {job.name} fails its audit {name}, {became}",
                     got="; ".join(str(row) for row in offending.to_pylist()),
@@ -227,11 +245,12 @@ class _Builder:
                 )
         return None
 
-    def _drop_offending(self, connection: Connection, job: Job, query: str) -> tuple[str, str | None]:
+    def _drop_offending(self, connection: Connection, query: str) -> tuple[str, str | None]:
         """What becomes of a result that an audit's query rejects, and what to do next."""
+        job = self._job
         if not job.is_pass:
             return "so its result was not kept", None
-        count = built.take_back(connection, cast(PassKind, job.materialized), job.name, query)
+        count = take_back(connection, job.pass_kind, job.name, query)
         if not count:
             return "which names none of its answers, so they stay", None
         hint = f"`attattr jobs run {job.name}` computes them again"
@@ -261,14 +280,11 @@ def _select_runs(connection: Connection, names: Sequence[str]) -> list[Row[Any]]
     return sealed
 
 
-def _say_what_is_compared(job: Job, runs: Sequence[Row[Any]]) -> None:
-    if not job.agree:
-        return
-    kinds = {tuple(getattr(run, column) for column in job.agree) for run in runs}
-    if len(kinds) < 2:
-        return
-    shown = "; ".join(
-        f"{run.name}: " + ", ".join(f"{column} {getattr(run, column)}" for column in job.agree)
-        for run in runs
-    )
-    log.warning("%s: runs are compared within one architecture only (%s)", job.name, shown)
+def _warn(step: Step, unlabelled: Sequence[str]) -> None:
+    """Says what the job will not have: rows of some runs, or comparisons of runs that differ too much."""
+    job = step.job
+    if len({tuple(getattr(run, column) for column in job.agree) for run in step.runs}) > 1:
+        log.warning("%s compares only runs that agree in %s", job.name, ", ".join(job.agree))
+    lacking = job.without_rows(step.runs, [run.name for run in step.runs if run.name in unlabelled])
+    if lacking is not None:
+        log.warning("no rows: %s", lacking)

@@ -6,29 +6,17 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any, get_args
 
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection, Row
 
 from attattr_batch.analysis.catalogue import load_catalogue
 from attattr_batch.analysis.examples import AttributedExample, find_example
+from attattr_batch.analysis.questions import ask
 from attattr_batch.choices import RowTarget, Variant
 from attattr_batch.errors import UserError, unknown_name
 from attattr_batch.markup import escape
 from attattr_batch.store.database.connection import Store
-from attattr_batch.store.writing import jobs as built
+from attattr_batch.store.writing.jobs import explained, prepare, query_rows
 from attattr_batch.store.writing.runs import resolve_run
-
-# As `tree_edges` decides it, which has no row of a tree without edges. Those are `released` trees, which take
-# nothing from the last layer: of the others the first token is linked to the top.
-_CUT = """
-SELECT e.layer
-FROM layer_edges AS e
-JOIN layer_scores AS s USING (run_id, example_id, target, layer)
-JOIN runs AS r USING (run_id)
-WHERE e.run_id = :run_id AND e.example_id = :example_id AND e.target = :target AND e.layer < r.n_layers - 1
-GROUP BY e.layer
-HAVING count(*) >= any_value(json_extract_string(r.config, '$.edge_cap')::INTEGER)
-    AND min(e.attr::DOUBLE / nullif(abs(s.off_first_max), 0)) >= :tau
-"""
 
 
 @dataclass(frozen=True)
@@ -64,8 +52,8 @@ class Tree:
         gold: Name of the gold label, or None.
         predicted: Name of the predicted label.
         edges: The edges, from the top downwards.
-        capped: Whether the tree may lack edges: a layer has more above the threshold than the run's
-            `edge_cap` let it store.
+        capped: Whether edges may be missing: a layer has more above the threshold than the run's `edge_cap`
+            let it store.
     """
 
     run: str
@@ -168,16 +156,14 @@ def _check_tau(tau: float, run: Row[Any]) -> None:
 def _edges(
     connection: Connection, example: AttributedExample, variant: Variant, tau: float
 ) -> tuple[tuple[TreeEdge, ...], bool]:
-    """Edges as the job grows them, from the top downwards; and whether some may lack."""
+    """Edges as the job grows them, from the top downwards; and whether some may be missing."""
     job = load_catalogue().job("tree_edges")
-    values = {one.name: one.default for one in job.parameters.values()}
-    values |= {"tau": tau, "target": example.target, "example_id": example.example_id}
-    built.prepare(connection, [example.run_id])
-    with built.explained(job.name):
-        rows = built.query_rows(connection, job.file.query, values).to_pylist()
+    keys = {"example_id": example.example_id, "target": example.target, "tau": tau}
+    prepare(connection, [example.run_id])
+    with explained(job.name):
+        rows = query_rows(connection, job.file.query, job.defaults | keys).to_pylist()
     rows = [row for row in rows if row["variant"] == variant]
-    edges = tuple(TreeEdge(row["layer"], row["query_pos"], row["key_pos"], row["attr"]) for row in rows)
-    if edges:
-        return edges, any(row["capped"] for row in rows)
-    keys = {"run_id": example.run_id, "example_id": example.example_id, "target": example.target, "tau": tau}
-    return edges, connection.execute(text(_CUT), keys).first() is not None
+    if not rows:
+        return (), ask(connection, "tree_lacks_edges", run_id=example.run_id, **keys).num_rows > 0
+    edges = [TreeEdge(row["layer"], row["query_pos"], row["key_pos"], row["attr"]) for row in rows]
+    return tuple(edges), any(row["capped"] for row in rows)

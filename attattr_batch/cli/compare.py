@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from attattr_batch.choices import RowFormat, RowTarget, Variant
-from attattr_batch.cli.logs import say
+from attattr_batch.cli.logs import say, say_unfinished
 from attattr_batch.cli.output import (
     DEFAULT_DB,
     DbOption,
     FormatOption,
     RunArgument,
     print_rows,
-    say_unfinished,
 )
 from attattr_batch.files import write_file
 

@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 import typer
 
 from attattr_batch.choices import ExportFormat, RowTarget
-from attattr_batch.cli.logs import say
-from attattr_batch.cli.output import DEFAULT_DB, DbOption, RunArgument, say_unfinished
+from attattr_batch.cli.logs import say, say_unfinished
+from attattr_batch.cli.output import DEFAULT_DB, DbOption, RunArgument
 from attattr_batch.errors import UserError
 from attattr_batch.files import write_file
 
@@ -67,7 +67,6 @@ def export(
 def snapshot(
     path: Annotated[Path, typer.Argument(help="File for the copy.")],
     db: DbOption = DEFAULT_DB,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is no store.")] = False,
 ) -> None:
     """Copy the store, consistently, even while a run writes.
 
@@ -77,5 +76,5 @@ def snapshot(
     from attattr_batch.store.database.connection import Store
     from attattr_batch.store.reading.snapshot import snapshot as copy
 
-    copy(Store(db), path, overwrite=overwrite)
+    copy(Store(db), path)
     say(f"wrote {path} ({path.stat().st_size / 2**20:.1f} MiB)")

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from attattr_batch.choices import Theme
-from attattr_batch.cli.logs import say
-from attattr_batch.cli.output import DEFAULT_DB, DbOption, say_unfinished
+from attattr_batch.cli.logs import say, say_unfinished
+from attattr_batch.cli.output import DEFAULT_DB, DbOption
 
 
 def plot(

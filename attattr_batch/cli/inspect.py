@@ -75,9 +75,9 @@ def rm(
     if not yes:
         typer.confirm(f"delete run {found.name} ({found.n_examples} examples)?", abort=True, err=True)
     with store.write() as connection:
-        deleted = delete_run(connection, found.run_id)
+        delete_run(connection, found.run_id)
     store.checkpoint()
-    say(f"deleted {found.name}: {sum(deleted.values())} rows in {len(deleted)} tables")
+    say(f"deleted {found.name}")
 
 
 def migrate(db: DbOption = DEFAULT_DB) -> None:

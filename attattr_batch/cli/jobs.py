@@ -9,21 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from attattr_batch.choices import RowFormat
-from attattr_batch.cli.logs import (
-    LogFileOption,
-    LogFormatOption,
-    MetricsOption,
-    progress_reporter,
-    say,
-    set_up_logging,
-)
+from attattr_batch.cli.logs import Log, log_options, say
 from attattr_batch.cli.options import RetryErrorsOption, add_commands, settings_as_options
 from attattr_batch.cli.output import (
     DEFAULT_DB,
     DbOption,
     FormatOption,
-    QuietOption,
-    VerboseOption,
     print_rows,
 )
 from attattr_batch.errors import UserError
@@ -101,6 +92,7 @@ def show(
 
 
 @settings_as_options(MachineSettings.model_fields)
+@log_options
 def run(
     jobs: Annotated[
         list[str] | None, typer.Argument(metavar="[JOB]...", help="Jobs to build. Default: every job.")
@@ -122,13 +114,9 @@ def run(
     *,
     settings: dict[str, Any],
     retry_errors: RetryErrorsOption = False,
-    metrics: MetricsOption = None,
     db: DbOption = DEFAULT_DB,
     form: FormatOption = "table",
-    log_format: LogFormatOption = "text",
-    log_file: LogFileOption = None,
-    quiet: QuietOption = False,
-    verbose: VerboseOption = False,
+    log: Log,
 ) -> None:
     """Build jobs, those they depend on first, for every finished run.
 
@@ -149,7 +137,6 @@ def run(
     from attattr_batch.analysis.runner import JobRequest, run_jobs
     from attattr_batch.store.database.connection import Store
 
-    set_up_logging(quiet=quiet, verbose=verbose, form=log_format, file=log_file)
     request = JobRequest(
         names=jobs or (),
         runs=runs or (),
@@ -158,12 +145,12 @@ def run(
         retry_errors=retry_errors,
         machine=make_settings(MachineSettings, settings),
     )
-    with progress_reporter(log_format, metrics, quiet=quiet) as report:
+    with log.reporter() as report:
         results = run_jobs(Store(db), request, report)
     _print_results(results, form)
     if any(result.status != "built" or result.quarantined for result in results):
         raise typer.Exit(1)
-    if form == "table" and not quiet:
+    if form == "table" and not log.quiet:
         table = _made_by((jobs or ["head_importance"])[-1], folder)
         say(f"next: attattr sql 'select * from {table}' --db {db}   attattr verify --db {db}")
 
@@ -171,10 +158,8 @@ def run(
 def _made_by(name: str, folder: Path | None) -> str:
     """Name of the table that holds what a job makes."""
     from attattr_batch.analysis.catalogue import load_catalogue
-    from attattr_batch.store.writing.jobs import ANSWERS
 
-    job = load_catalogue(folder).job(name)
-    return ANSWERS[job.materialized].name if job.is_pass else job.name
+    return load_catalogue(folder).job(name).table
 
 
 def _print_results(results: list[JobResult], form: RowFormat) -> None:

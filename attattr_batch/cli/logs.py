@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import logging
 import os
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,24 +17,13 @@ import typer
 from rich.logging import RichHandler
 
 from attattr_batch.choices import LogFormat
-from attattr_batch.cli.output import stderr
+from attattr_batch.cli.options import replaced
+from attattr_batch.cli.output import QuietOption, VerboseOption, stderr
 from attattr_batch.errors import UserError
 
 if TYPE_CHECKING:
     from attattr_batch.runtime.driver import Reporter
-
-
-LogFormatOption = Annotated[
-    LogFormat, typer.Option("--log-format", envvar="ATTATTR_LOG_FORMAT", help="Form of the log on stderr.")
-]
-LogFileOption = Annotated[
-    Path | None,
-    typer.Option("--log-file", envvar="ATTATTR_LOG_FILE", help="Also log here, in detail, as JSON lines."),
-]
-MetricsOption = Annotated[
-    Path | None,
-    typer.Option("--metrics", envvar="ATTATTR_METRICS", help="Progress, as a Prometheus text file."),
-]
+    from attattr_batch.store.database.connection import Store
 
 
 class JsonLines(logging.Formatter):
@@ -85,20 +77,55 @@ def say(message: str, *, level: int = logging.INFO, **facts: Any) -> None:
         stderr.print(message, style="red" if level >= logging.ERROR else None)
 
 
-def progress_reporter(
-    form: LogFormat, metrics: Path | None, *, quiet: bool
-) -> AbstractContextManager[Reporter]:
-    """Shows progress as a bar on a terminal, as log lines elsewhere, and in the metrics file if there is one.
+def say_unfinished(store: Store, runs: Sequence[str] | None = None) -> None:
+    """Says which of the runs (None: of all runs) are not finished, for then the results are not final."""
+    from attattr_batch.store.writing.runs import list_runs, resolve_run, unfinished_runs
 
-    Raises:
-        UserError: the metrics file cannot be written.
-    """
-    from attattr_batch.runtime.metrics import MetricsFile
-    from attattr_batch.runtime.progress import reporting
+    with store.read() as connection:
+        chosen = list_runs(connection) if runs is None else [resolve_run(connection, run) for run in runs]
+        lines = unfinished_runs(connection, [run.run_id for run in chosen])
+    for line in lines:
+        say(line)
 
-    console = stderr if form == "text" else None
-    file = None if metrics is None else MetricsFile(metrics)
-    return reporting(console, quiet=quiet, metrics=file)
+
+@dataclass(frozen=True)
+class Log:
+    """What a long command tells while it runs, and where; set up when it is made. Its fields are options."""
+
+    metrics: Annotated[
+        Path | None, typer.Option(envvar="ATTATTR_METRICS", help="Progress, as a Prometheus text file.")
+    ] = None
+    log_format: Annotated[
+        LogFormat, typer.Option(envvar="ATTATTR_LOG_FORMAT", help="Form of the log on stderr.")
+    ] = "text"
+    log_file: Annotated[
+        Path | None,
+        typer.Option(envvar="ATTATTR_LOG_FILE", help="Also log here, in detail, as JSON lines."),
+    ] = None
+    quiet: QuietOption = False
+    verbose: VerboseOption = False
+
+    def __post_init__(self) -> None:
+        set_up_logging(quiet=self.quiet, verbose=self.verbose, form=self.log_format, file=self.log_file)
+
+    def reporter(self) -> AbstractContextManager[Reporter]:
+        """Shows progress as a bar on a terminal, as log lines elsewhere, and in the metrics file.
+
+        Raises:
+            UserError: the metrics file cannot be written.
+        """
+        from attattr_batch.runtime.metrics import MetricsFile
+        from attattr_batch.runtime.progress import reporting
+
+        console = stderr if self.log_format == "text" else None
+        file = None if self.metrics is None else MetricsFile(self.metrics)
+        return reporting(console, quiet=self.quiet, metrics=file)
+
+
+log_options = replaced(
+    "log", inspect.signature(Log, eval_str=True).parameters.values(), lambda values: Log(**values)
+)
+"""Replaces the parameter `log: Log` of a command by the fields of `Log` as options."""
 
 
 def _stderr_handler(level: int, form: LogFormat, *, verbose: bool) -> logging.Handler:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
@@ -26,6 +26,28 @@ def add_commands(app: typer.Typer, *commands: Command) -> None:
         app.command(name, help=text)(command)
 
 
+def replaced(
+    name: str, options: Iterable[inspect.Parameter], build: Callable[[dict[str, Any]], Any]
+) -> Callable[[Command], Command]:
+    """Replaces the parameter `name` of a command by options; the command gets what `build` makes of them."""
+    options = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in options]
+
+    def decorate(command: Command) -> Command:
+        @functools.wraps(command)
+        def call(**given: Any) -> None:
+            values = {one.name: given.pop(one.name) for one in options}
+            command(**given, **{name: build(values)})
+
+        signature = inspect.signature(command, eval_str=True)
+        parameters: list[inspect.Parameter] = []
+        for parameter in signature.parameters.values():
+            parameters += options if parameter.name == name else [parameter]
+        call.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+        return call
+
+    return decorate
+
+
 def settings_as_options(fields: Mapping[str, FieldInfo]) -> Callable[[Command], Command]:
     """Replaces the parameter `settings` of a command by options, one for each setting that can be one.
 
@@ -42,20 +64,13 @@ def settings_as_options(fields: Mapping[str, FieldInfo]) -> Callable[[Command], 
         if key not in flags
     ]
 
-    def decorate(command: Command) -> Command:
-        @functools.wraps(command)
-        def call(**given: Any) -> None:
-            values = {key: given.pop(key) for key in flags}
-            command(**given, settings={key: value for key, value in values.items() if value is not None})
+    options = [_option(key, field) for key, field in flags.items()]
+    replace = replaced(
+        "settings", options, lambda values: {key: one for key, one in values.items() if one is not None}
+    )
 
-        signature = inspect.signature(command, eval_str=True)
-        parameters: list[inspect.Parameter] = []
-        for parameter in signature.parameters.values():
-            if parameter.name == "settings":
-                parameters += [_option(key, field) for key, field in flags.items()]
-            else:
-                parameters.append(parameter)
-        call.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    def decorate(command: Command) -> Command:
+        call = replace(command)
         if others:
             also = "Settings are keys of a spec (`data_dir` for --data-dir), which has these too:"
             call.__doc__ = "\n".join([f"{inspect.getdoc(command)}\n\n{also}\n\n\b", *others])
@@ -71,7 +86,7 @@ def _meaning(field: FieldInfo) -> str:
 def _option(key: str, field: FieldInfo) -> inspect.Parameter:
     default = f"{field.default:g}" if isinstance(field.default, float) else field.default
     shown = "" if field.is_required() or default is None else f" [default: {default}]"
-    kind = Annotated[_type(field) | None, typer.Option(help=_meaning(field) + shown)]
+    kind: Any = Annotated[_type(field) | None, typer.Option(help=_meaning(field) + shown)]
     return inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
 
 

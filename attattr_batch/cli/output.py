@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich import box
@@ -22,12 +22,8 @@ from rich.text import Text
 from attattr_batch.choices import RowFormat
 from attattr_batch.files import as_text, distinct_names
 
-if TYPE_CHECKING:
-    from attattr_batch.store.database.connection import Store
-
 stderr = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 stdout = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
-
 
 RunArgument = Annotated[str, typer.Argument(help="Name or id of the run.")]
 DbOption = Annotated[Path, typer.Option("--db", envvar="ATTATTR_DB", help="The store: one DuckDB file.")]
@@ -56,17 +52,6 @@ def print_rows(columns: Sequence[str], rows: Iterable[Sequence[Any]], form: RowF
         for row in rows:
             table.add_row(*[Text(_cell(value)) for value in row])
         stdout.print(table)
-
-
-def say_unfinished(store: Store, runs: Sequence[str] | None = None) -> None:
-    """Says which of the runs (None: of all runs) are not finished, for then the results are not final."""
-    from attattr_batch.store.writing.runs import list_runs, resolve_run, unfinished_runs
-
-    with store.read() as connection:
-        chosen = list_runs(connection) if runs is None else [resolve_run(connection, run) for run in runs]
-        said = unfinished_runs(connection, [run.run_id for run in chosen])
-    for line in said:
-        stderr.print(line)
 
 
 def _json_value(value: Any) -> Any:

@@ -8,21 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from attattr_batch.cli.logs import (
-    LogFileOption,
-    LogFormatOption,
-    MetricsOption,
-    progress_reporter,
-    say,
-    set_up_logging,
-)
+from attattr_batch.cli.logs import Log, log_options, say
 from attattr_batch.cli.options import RetryErrorsOption, settings_as_options
 from attattr_batch.cli.output import (
     DEFAULT_DB,
     DbOption,
     FormatOption,
-    QuietOption,
-    VerboseOption,
     print_rows,
 )
 from attattr_batch.errors import UserError
@@ -34,18 +25,15 @@ if TYPE_CHECKING:
 
 
 @settings_as_options(RUN_KEYS)
+@log_options
 def run(
     spec: Annotated[Path | None, typer.Argument(help="Run spec (YAML). Flags win over it.")] = None,
     *,
     settings: dict[str, Any],
     retry_errors: RetryErrorsOption = False,
-    metrics: MetricsOption = None,
     db: DbOption = DEFAULT_DB,
     form: FormatOption = "table",
-    log_format: LogFormatOption = "text",
-    log_file: LogFileOption = None,
-    quiet: QuietOption = False,
-    verbose: VerboseOption = False,
+    log: Log,
 ) -> None:
     """Attribute every example of a dataset split into the store.
 
@@ -59,21 +47,20 @@ def run(
         attattr run --task rte --model ./rte --data-dir ./glue --limit 100
         attattr run spec.yaml
     """
-    set_up_logging(quiet=quiet, verbose=verbose, form=log_format, file=log_file)
     specs, summaries = _specs(spec, settings), []
     from attattr_batch.runtime.run import run_spec
     from attattr_batch.store.database.connection import Store
 
     store = Store(db, create=True)
-    with progress_reporter(log_format, metrics, quiet=quiet) as report:
+    with log.reporter() as report:
         for one in specs:
             summary = run_spec(one, store, report, retry_errors=retry_errors)
             summaries.append(summary)
-            if not quiet:
+            if not log.quiet:
                 say(_sentence(summary, db), run=summary.name, **asdict(summary))
     if form != "table":
         print_rows(list(asdict(summaries[0])), map(astuple, summaries), form)
-    elif not quiet:
+    elif not log.quiet:
         say(f"next: attattr status --db {db}   attattr sql 'select * from head_summary' --db {db}")
     if any(summary.quarantined or summary.uncertified for summary in summaries):
         raise typer.Exit(1)

@@ -43,5 +43,6 @@ def masked_logits(
     at_once = max(1, batch_tokens // batch.input_ids.shape[1])
     for first in range(encoder.n_layers):
         for some in (lowest == first).nonzero().squeeze(1).split(at_once):
-            logits[some] = trace.without_heads(first, rows[some], head_mask[some])
+            if len(some):  # nothing is split into one empty part, with which some families cannot run
+                logits[some] = trace.without_heads(first, rows[some], head_mask[some])
     return logits[places]

@@ -21,7 +21,8 @@ from attattr_batch.passes.masking import MaskedAnswersWork
 from attattr_batch.passes.planning import CHUNK_EXAMPLES
 from attattr_batch.passes.requests import Request
 from attattr_batch.spec import MachineSettings, make_spec
-from attattr_batch.store.writing.runs import PassKind, run_dataset
+from attattr_batch.store.writing.passes import PassKind
+from attattr_batch.store.writing.runs import run_dataset
 
 _CHUNK_TOKENS = 150_000
 """Tokens of all answers of a chunk together, about: half a minute's work of one CPU worker."""

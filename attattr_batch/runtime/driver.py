@@ -18,7 +18,8 @@ from attattr_batch.runtime.executors import Executor, Failed, Finished, Lost
 from attattr_batch.runtime.executors.outcomes import shown_ids
 from attattr_batch.runtime.staging import Stage
 from attattr_batch.store.database.connection import Store
-from attattr_batch.store.writing.ingest import ChunkFacts, Failure, commit_chunks, record_failures
+from attattr_batch.store.writing.ingest import ChunkFacts, commit_chunks
+from attattr_batch.store.writing.passes import QuarantinedExample, quarantine_examples
 
 log = logging.getLogger(__name__)
 
@@ -152,7 +153,7 @@ class Driver:
         for one, result in zip(finished, results, strict=True):
             if not isinstance(result, BadFactsError):
                 # Another driver may have committed some of the examples; they are done all the same.
-                self._progress.commit(len(one.chunk.examples), newly=len(result.committed))
+                self._progress.commit(len(one.chunk.examples), newly=len(result))
             elif result.example_ids:
                 self._retry(Failed(one.chunk, type(result).__name__, str(result), "", one.worker))
             else:  # wrong whatever the example is: a fault of the program, not of the data
@@ -205,14 +206,14 @@ class Driver:
             self._consider_giving_up(outcome)
 
     def _quarantine(self, outcome: Failed | Lost) -> None:
-        failure = Failure(
+        failed = QuarantinedExample(
             example_id=outcome.chunk.example_ids[0],
             error=outcome.kind,
             message=outcome.message,
             detail=outcome.detail,
             attempts=outcome.chunk.attempt + 1,
         )
-        record_failures(self._store, self._pass_id, [failure])
+        quarantine_examples(self._store, self._pass_id, [failed])
         self._progress.quarantine()
 
     def _consider_giving_up(self, outcome: Failed | Lost) -> None:

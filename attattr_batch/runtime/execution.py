@@ -17,8 +17,14 @@ from attattr_batch.runtime.executors.local import LocalExecutor
 from attattr_batch.runtime.staging import Stage, StagedWork, recover
 from attattr_batch.spec import MachineSettings, WorkerPool
 from attattr_batch.store.database.connection import Store
-from attattr_batch.store.writing.ingest import Failure, record_failures
-from attattr_batch.store.writing.runs import clear_failures, count_failures, pending_example_ids, seal_pass
+from attattr_batch.store.writing.passes import (
+    QuarantinedExample,
+    pending_ids,
+    quarantine_examples,
+    quarantined_ids,
+    retry_quarantined,
+    seal_pass,
+)
 
 _LONG_S = 120.0
 _FLOP_PER_S_PER_CPU = 5e10
@@ -58,19 +64,19 @@ def complete_pass(
     """
     with store.write() as connection:
         if settings.retry_errors:
-            clear_failures(connection, pass_id, plan.unfit)
-        pending = pending_example_ids(connection, pass_id, among=plan.example_ids)
-        quarantined = count_failures(connection, pass_id)
+            retry_quarantined(connection, pass_id, plan.unfit)
+        pending = pending_ids(connection, pass_id, plan.example_ids)
+        quarantined = len(quarantined_ids(connection, pass_id))
     store = store.patient()
     total = len(plan.example_ids)
     progress = Progress(total, total - len(pending) - quarantined, quarantined, title=title)
     unfit = [
-        Failure(example_id=one, error="UnfitExample", message=plan.unfit[one], attempts=0)
+        QuarantinedExample(example_id=one, error="UnfitExample", message=plan.unfit[one], attempts=0)
         for one in pending
         if one in plan.unfit
     ]
     if unfit:
-        record_failures(store, pass_id, unfit)
+        quarantine_examples(store, pass_id, unfit)
         progress.quarantine(len(unfit))
     if len(pending) > len(unfit):
         _compute(store, pass_id, plan, [one for one in pending if one not in plan.unfit], progress, settings)

@@ -20,18 +20,8 @@ from attattr_batch.runtime.driver import Progress, Reporter
 from attattr_batch.runtime.execution import ExecutionSettings, complete_pass
 from attattr_batch.spec import RunSpec
 from attattr_batch.store.database.connection import Store
-from attattr_batch.store.writing.runs import (
-    RUNNING,
-    RunRecord,
-    count_committed,
-    delete_run,
-    find_run,
-    is_taken_up,
-    list_runs,
-    register_pass,
-    register_run,
-    take_up,
-)
+from attattr_batch.store.writing.passes import committed_ids, register_pass
+from attattr_batch.store.writing.runs import delete_run, find_run, list_runs, register_run
 
 log = logging.getLogger(__name__)
 
@@ -109,15 +99,13 @@ def run_spec(spec: RunSpec, store: Store, report: Reporter, *, retry_errors: boo
     tables = plan.tables()  # before the file is locked: millions of tokens take a while
     with store.write() as connection:
         known = find_run(connection, plan.run_key)
-        if known is not None and known.status == RUNNING:
-            take_up(connection, known)
         record = _record(connection, plan)
         run_id = register_run(connection, record, tables)
         pass_id = register_pass(connection, run_id, "attribute", plan.run_key, {}, len(plan.encoded))
     if known is not None and spec.name not in (None, known.name):
         log.warning("these settings are run %r already; the name %r is not used", known.name, spec.name)
     try:
-        title = record.name if known is None else known.name
+        title = record["name"] if known is None else known.name
         progress = complete_pass(
             store, pass_id, title, plan, ExecutionSettings(spec.machine, report, retry_errors)
         )
@@ -131,9 +119,10 @@ def run_spec(spec: RunSpec, store: Store, report: Reporter, *, retry_errors: boo
     return _summarise(store.patient(), run_id, n_labels, progress, resumed=known is not None)
 
 
-def _record(connection: Connection, plan: AttributionPlan) -> RunRecord:
+def _record(connection: Connection, plan: AttributionPlan) -> dict[str, Any]:
+    """Returns the run's values by column of `runs`."""
     spec, (family, n_layers, n_heads) = plan.spec, plan.architecture
-    return RunRecord(
+    return dict(
         name=spec.name or _free_name(connection, plan),
         run_key=plan.run_key,
         labels=plan.dataset.labels,
@@ -175,12 +164,9 @@ def _free_name(connection: Connection, plan: AttributionPlan) -> str:
 
 
 def _forget_unstarted(store: Store, run_id: int, pass_id: int) -> None:
-    """Deletes a run that could not start (weights missing, say), so that the mended one can have its name.
-
-    A run that another command has resumed stays: that command's results need it.
-    """
+    """Deletes a run that could not start (weights missing, say), so that the mended one can have its name."""
     with store.write() as connection:
-        if count_committed(connection, pass_id) == 0 and not is_taken_up(connection, run_id):
+        if not committed_ids(connection, pass_id):
             delete_run(connection, run_id)
 
 

@@ -251,7 +251,7 @@ def recover(store: Store, pass_id: int, stage: Stage, pending: Sequence[int]) ->
                     worker=_STAGED,
                     seconds=0.0,
                 )
-                committed = commit_chunk(store, facts).committed
+                committed = commit_chunk(store, facts)
                 log.info("committed %d examples that an earlier call had staged", len(committed))
                 left -= set(example_ids)
         except (ShardError, BadFactsError) as error:

@@ -1,4 +1,4 @@
-"""Watched folders of checkpoints: which one is taken, and the files of it that are looked at for changes."""
+"""Finds the newest complete checkpoint of a watched folder, such as `runs/*/best`."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from attattr_batch.files import user_path
 
 log = logging.getLogger(__name__)
 
-# Any of them; a training script writes them after the weights.
+# One of them is enough; a training script writes them after the weights.
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.*", "*.model")
 _INDEX = "model.safetensors.index.json"
 _ALLOWED = "a folder with config.json, whole *.safetensors (every shard of an index) and a tokenizer"
 
 
 def newest_checkpoint(pattern: str) -> Path:
-    """The complete match whose weights were written last; newer ones that are being written are passed over.
+    """The complete match whose weights were written last; one that is still being written is passed over.
 
     Raises:
         UserError: none is complete.
@@ -35,7 +35,7 @@ def newest_checkpoint(pattern: str) -> Path:
         if lack is None:
             return folder
         passed_over.append(f"{folder}: {lack}")
-        log.warning("checkpoint %s is not complete, so an earlier one is looked for: %s", folder, lack)
+        log.warning("checkpoint %s is not complete, so an earlier one is tried: %s", folder, lack)
     raise UserError(
         "no checkpoint in the watched folder yet",
         got="; ".join([pattern, *passed_over]),
@@ -45,7 +45,7 @@ def newest_checkpoint(pattern: str) -> Path:
 
 
 def _lack(folder: Path) -> str | None:
-    """What a checkpoint lacks that is still being written; None for a complete one."""
+    """What the checkpoint lacks because it is still being written; None if it is complete."""
     if not (folder / "config.json").is_file():
         return "no config.json"
     if not any(any(folder.glob(name)) for name in _TOKENIZER_FILES):
@@ -53,10 +53,10 @@ def _lack(folder: Path) -> str | None:
     for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
         path = folder / name
         if path.is_file() and not isinstance(_read_json(path), dict):
-            return f"{name} is broken off"
+            return f"{name} is cut off"
     for path in weight_files(folder):
         try:
-            # The header says how long the file is; one that is being written is shorter.
+            # Opening compares the length of the file with its header; one that is being written is shorter.
             with safe_open(path, "numpy"):
                 pass
         except (SafetensorError, FileNotFoundError) as error:
@@ -71,13 +71,13 @@ def _lacking_shard(folder: Path) -> str | None:
     index = _read_json(path)
     shards = index.get("weight_map") if isinstance(index, dict) else None
     if not isinstance(shards, dict):
-        return f"{_INDEX} is broken off"
+        return f"{_INDEX} is cut off"
     lacking = sorted({str(name) for name in shards.values() if not (folder / str(name)).is_file()})
     return f"no {lacking[0]}" if lacking else None
 
 
 def _read_json(path: Path) -> object:
-    """What the file holds; None for one that is no JSON."""
+    """The value that the file holds; None if it is not JSON."""
     try:
         return json.loads(path.read_bytes())
     except (ValueError, RecursionError):

@@ -1,154 +1,180 @@
-"""Running a claimed tick: its runs, then everything that looks at their results."""
+"""Claiming and running ticks.
+
+Nothing waits between the calls: every call derives from the clock and the known ticks what is due. Cron, a
+systemd timer and Kubernetes may call as often as they like, from anywhere, at the same time.
+"""
 
 from __future__ import annotations
 
+import json
 import logging
+import subprocess
 import traceback
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, replace
 from datetime import datetime
-from typing import Any, Protocol
+from itertools import takewhile
 
 from attattr_batch.errors import AttattrError
-from attattr_batch.schedule.due import claimed
 from attattr_batch.schedule.settings import Schedule
-from attattr_batch.schedule.state import State, Status, TickRow
-from attattr_batch.schedule.template import Resolved, resolve
-from attattr_batch.schedule.timing import stamp
+from attattr_batch.schedule.specs import resolve, resolved_specs, same_work
+from attattr_batch.schedule.state import State, Status, TickOutcome, TickRow, Transaction
+from attattr_batch.schedule.timing import stamp, ticks_after
 from attattr_batch.spec import RunSpec
 
 log = logging.getLogger(__name__)
 
+ATTEMPTS = 3
+"""How often a tick is started before it fails; one that kills its process would otherwise start for ever."""
+
+_NOTIFY_S = 30.0
+
 Clock = Callable[[], datetime]
+"""Gives the time, in UTC."""
+
+RunTick = Callable[[Schedule, Sequence[RunSpec], Sequence[int]], TickOutcome]
+"""Executes the runs of a tick; raises AttattrError if one cannot be done. It gets the schedule, the runs, and
+the ids of the runs of the last tick that had any."""
 
 
-@dataclass(frozen=True)
-class TickOutcome:
-    """What came of a tick.
-
-    Attributes:
-        message: For people, in one line.
-        runs: Ids of its runs in the store, in the order of the spec.
-        findings: What needs attention: quarantined examples, failed audits, drift.
-    """
-
-    message: str
-    runs: Sequence[int] = ()
-    findings: Sequence[str] = field(default=())
-
-
-class TickWork(Protocol):
-    """What a tick does; the seam between claiming ticks and attributing."""
-
-    def run(self, schedule: Schedule, specs: Sequence[RunSpec], previous: Sequence[int]) -> TickOutcome:
-        """Executes the runs and looks at the results.
-
-        Args:
-            schedule: The schedule.
-            specs: Its runs at this tick.
-            previous: Ids of the runs of the schedule's last tick that had any.
-
-        Raises:
-            AttattrError: a run cannot be done.
-        """
-
-    def notify(self, schedule: Schedule, tick: TickRow) -> None:
-        """Tells who asked to be told that a tick needs attention."""
-
-
-def run_due(state: State, work: TickWork, clock: Clock, only: str | None = None) -> list[TickRow]:
-    """Runs every tick that is due, one after the other.
+def run_due(state: State, run_tick: RunTick, clock: Clock, only: str | None = None) -> list[TickRow]:
+    """Runs every tick that is due, one after the other, until none is.
 
     Args:
         state: The schedules.
-        work: What a tick does.
-        clock: Gives the time, in UTC.
-        only: One schedule's name; None for all.
+        run_tick: Executes the runs of a tick.
+        clock: Gives the time.
+        only: Name of one schedule; None for all of them.
 
     Returns:
-        The ticks that ended in this call. An interrupted one is resumed by a later call.
+        The ticks that ended in this call.
 
     Raises:
         UserError: there is no such schedule, or the file cannot be used.
     """
     with state.transaction() as transaction:
         schedules = transaction.schedules() if only is None else [transaction.find(only)]
-    ended = []
-    for schedule in schedules:
-        while (tick := _run_one(state, work, schedule, clock)) is not None:
-            ended.append(tick)
+    ended: list[TickRow] = []
+    more = True
+    while more:  # in rounds, so that a schedule which is always due does not keep the others from running
+        ticks = [_run_next(state, run_tick, clock, schedule) for schedule in schedules]
+        more = any(ticks)
+        ended += [tick for tick in ticks if tick is not None]
     return ended
 
 
-def needs_attention(tick: TickRow) -> bool:
-    """Whether a tick failed or has findings."""
-    return tick.status == "failed" or bool((tick.outcome or {}).get("findings"))
-
-
-def _run_one(state: State, work: TickWork, schedule: Schedule, clock: Clock) -> TickRow | None:
-    with claimed(state, schedule, clock()) as claim:
-        if claim is None:
+def _run_next(state: State, run_tick: RunTick, clock: Clock, schedule: Schedule) -> TickRow | None:
+    """Runs the tick of a schedule that is to run now; None where there is none."""
+    with _claimed(state, schedule, clock()) as tick:
+        if tick is None:
             return None
-        if claim.status == "failed":
-            _tell(work, schedule, claim)
-            return claim
-        try:
-            status, outcome = _attempt(state, work, schedule, claim)
-        except KeyboardInterrupt:
-            # Stopped on purpose, by a person or a reboot, it does not count as an attempt.
-            _record(state, claim, attempts=claim.attempts - 1, ran=claim.ran_until(clock()))
-            raise
-        except AttattrError as error:
-            status, outcome = "failed", TickOutcome(" ".join(str(error).split()))
-        except Exception as error:
-            # One schedule's fault must not keep the others from running.
-            log.error("schedule %s: %s", schedule.name, traceback.format_exc())
-            status, outcome = "failed", TickOutcome(f"{type(error).__name__}: {error}")
-        ran = claim.ran_until(clock())
-        ended = _record(state, claim, status=status, outcome=asdict(outcome), ran=ran)
-        _tell(work, schedule, ended)
-        return ended
+        if tick.status == "running":
+            tick = _ended(state, run_tick, schedule, tick)
+        _tell(schedule, tick)
+        return tick
 
 
-def _tell(work: TickWork, schedule: Schedule, ended: TickRow) -> None:
-    """Logs how a tick ended, and tells who asked to be told if it needs attention."""
-    outcome = ended.outcome or {}
-    level = logging.WARNING if needs_attention(ended) else logging.INFO
-    facts = (schedule.name, stamp(ended.tick), ended.status, outcome.get("message"))
-    log.log(level, "schedule %s: tick %s %s: %s", *facts)
-    for finding in outcome.get("findings", ()):
-        log.warning("schedule %s: %s", schedule.name, finding)
-    if not needs_attention(ended):
-        return
-    try:
-        work.notify(schedule, ended)
-    except Exception:  # the tick has ended, and other schedules are due
-        log.error("schedule %s: nobody could be told: %s", schedule.name, traceback.format_exc())
+@contextmanager
+def _claimed(state: State, schedule: Schedule, now: datetime) -> Iterator[TickRow | None]:
+    """Claims the tick of a schedule that is to run now, for as long as the context lasts.
 
-
-def _record(state: State, claim: TickRow, **changes: Any) -> TickRow:
-    """Changes a claimed tick's row, in which its runs may have been fixed since it was claimed."""
-    with state.transaction() as transaction:
-        known = {row.tick: row for row in transaction.ticks(claim.schedule)}
-        changed = replace(known.get(claim.tick, claim), **changes)
-        transaction.update(changed)
-    return changed
-
-
-def _attempt(state: State, work: TickWork, schedule: Schedule, claim: TickRow) -> tuple[Status, TickOutcome]:
-    with state.transaction() as transaction:
-        earlier = [row for row in transaction.ticks(schedule.name) if row.tick < claim.tick]
-    with_runs = [row for row in earlier if row.outcome is not None and row.outcome.get("runs")]
-    if claim.resolved is not None:
-        resolved = Resolved.from_document(claim.resolved)
-    else:
-        name = f"{schedule.name}-{stamp(claim.tick)}"
-        resolved = resolve(schedule.spec, claim.tick.astimezone(schedule.zone), name)
+    Gives None where nothing is due, where a living process runs the schedule, or where the schedule was
+    removed (and perhaps added anew) since the caller read it. A tick that killed its process every time is
+    given once, as `failed`. Claim and lock are taken in one transaction, and whoever holds the lock records
+    the end of the tick before freeing it. So two callers never run a tick twice, nor two ticks of a schedule
+    at once.
+    """
+    with ExitStack() as held:
+        claim = None
         with state.transaction() as transaction:
-            transaction.update(replace(claim, resolved=resolved.document()))
-    last = with_runs[-1] if with_runs else None
-    if last is not None and last.resolved is not None:
-        if resolved.same_work(Resolved.from_document(last.resolved)):
-            return "unchanged", TickOutcome(f"checkpoint and data are those of tick {stamp(last.tick)}")
-    previous: list[Any] = [] if last is None or last.outcome is None else last.outcome["runs"]
-    return "done", work.run(schedule, resolved.specs, previous)
+            if schedule in transaction.schedules() and held.enter_context(state.lock(schedule.name)):
+                claim = _claim(transaction, schedule, now)
+        yield claim
+
+
+def _claim(transaction: Transaction, schedule: Schedule, now: datetime) -> TickRow | None:
+    """The interrupted tick of a schedule if there is one, otherwise the latest that is due."""
+    known = transaction.ticks(schedule.name)
+    for row in known:
+        if row.status == "running":  # we hold the lock, so the process that ran it is gone
+            return _reclaim(transaction, row)
+    last = known[-1].tick if known else schedule.created_at
+    due = list(takewhile(lambda tick: tick <= now, ticks_after(schedule.cron, schedule.zone, last)))
+    if not due:
+        return None
+    if len(due) > 1:
+        log.info("schedule %s: %d ticks before %s were missed", schedule.name, len(due) - 1, stamp(due[-1]))
+    claim = TickRow(schedule.name, due[-1], "running")
+    transaction.insert(claim)
+    return claim
+
+
+def _reclaim(transaction: Transaction, interrupted: TickRow) -> TickRow:
+    if interrupted.attempts < ATTEMPTS:
+        log.info("schedule %s: going on with tick %s", interrupted.schedule, stamp(interrupted.tick))
+        claim = replace(interrupted, attempts=interrupted.attempts + 1)
+    else:
+        outcome = TickOutcome(f"its process died {interrupted.attempts} times")
+        claim = replace(interrupted, status="failed", outcome=outcome)
+    transaction.update(claim)
+    return claim
+
+
+def _ended(state: State, run_tick: RunTick, schedule: Schedule, claim: TickRow) -> TickRow:
+    """Runs a claimed tick to its end, whatever that is, and records it."""
+    status: Status
+    try:
+        status, outcome = _run(state, run_tick, schedule, claim)
+    except KeyboardInterrupt:
+        # A stop by a person or a reboot does not count as an attempt.
+        state.update(replace(claim, attempts=claim.attempts - 1))
+        raise
+    except AttattrError as error:
+        status, outcome = "failed", TickOutcome(" ".join(str(error).split()))
+    except Exception as error:
+        # A fault in one schedule must not keep the others from running.
+        log.error("schedule %s: %s", schedule.name, traceback.format_exc())
+        status, outcome = "failed", TickOutcome(f"{type(error).__name__}: {error}")
+    ended = replace(claim, status=status, outcome=outcome)
+    state.update(ended)
+    return ended
+
+
+def _run(state: State, run_tick: RunTick, schedule: Schedule, claim: TickRow) -> tuple[Status, TickOutcome]:
+    resolved = claim.resolved
+    if resolved is None:
+        resolved = resolve(schedule.spec, claim.tick.astimezone(schedule.zone), schedule.run_name(claim.tick))
+        state.update(replace(claim, resolved=resolved))
+    with state.transaction() as transaction:
+        earlier = [row for row in transaction.ticks(schedule.name) if row.outcome and row.outcome.runs]
+    last = earlier[-1] if earlier else None
+    if last is not None and last.resolved is not None and same_work(resolved, last.resolved):
+        return "unchanged", TickOutcome(f"checkpoint and data are those of tick {stamp(last.tick)}")
+    previous = last.outcome.runs if last is not None and last.outcome is not None else ()
+    return "done", run_tick(schedule, resolved_specs(resolved), previous)
+
+
+def _tell(schedule: Schedule, tick: TickRow) -> None:
+    """Logs how a tick ended. If it needs attention, the schedule's command gets that as JSON on stdin."""
+    outcome = tick.outcome or TickOutcome("")
+    level = logging.WARNING if tick.needs_attention else logging.INFO
+    log.log(
+        level, "schedule %s: tick %s %s: %s", tick.schedule, stamp(tick.tick), tick.status, outcome.message
+    )
+    for finding in outcome.findings:
+        log.warning("schedule %s: %s", tick.schedule, finding)
+    if tick.needs_attention and schedule.notify_command is not None:
+        facts = {"schedule": tick.schedule, "tick": stamp(tick.tick), "status": tick.status}
+        _notify(schedule.notify_command, json.dumps({**facts, "db": str(schedule.db), **asdict(outcome)}))
+
+
+def _notify(command: str, message: str) -> None:
+    """Calls the command; where that fails the log says so, for other schedules are due."""
+    try:
+        done = subprocess.run(command, shell=True, input=message.encode(), timeout=_NOTIFY_S, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        log.error("the command %r could not be run: %s", command, error)
+        return
+    if done.returncode:
+        log.error("the command %r ended with exit code %d", command, done.returncode)

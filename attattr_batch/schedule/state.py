@@ -1,52 +1,48 @@
-"""The schedules and what became of their ticks: a small SQLite file beside the stores.
+"""The schedules file: schedules and what came of their ticks, in SQLite, beside the stores.
 
-Not in the store itself: DuckDB's file is locked while a run commits. A tick is claimed by inserting its row,
-whose primary key is (schedule, tick); a lock file a schedule says whether the claim's process still lives.
-The kernel frees that lock however the process ends, so that the next caller knows to resume.
+It is not part of a store because DuckDB's file is locked while a run commits. A tick is claimed by inserting
+its row, whose primary key is (schedule, tick). A lock file for each schedule shows whether the process that
+claimed a tick still lives: the kernel frees the lock however that process ends, so the next caller knows that
+it has to resume the tick.
 """
 
 from __future__ import annotations
 
 import fcntl
 import json
-import os
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from attattr_batch.errors import UserError, did_you_mean
-from attattr_batch.schedule.settings import Schedule, make_schedule
+from attattr_batch.errors import UserError, unknown_name
+from attattr_batch.schedule.settings import Schedule
+from attattr_batch.schedule.specs import Resolved
 from attattr_batch.schedule.timing import parse_stamp, stamp
 
-Status = Literal["running", "done", "unchanged", "failed", "skipped"]
+Status = Literal["running", "done", "unchanged", "failed"]
 
-_VERSION = 2
+_VERSION = 3
 _WAIT_S = 30.0
-_TABLES = """
-CREATE TABLE schedules (name TEXT PRIMARY KEY, settings TEXT NOT NULL);
-CREATE TABLE ticks (
-    schedule TEXT NOT NULL,
-    tick TEXT NOT NULL,
-    status TEXT NOT NULL,
-    attempts INTEGER NOT NULL,
-    resolved TEXT,
-    outcome TEXT,
-    ran TEXT NOT NULL,
-    PRIMARY KEY (schedule, tick)
-);
-"""
-_FROM_VERSION_1 = """
-ALTER TABLE ticks ADD COLUMN ran TEXT NOT NULL DEFAULT '[]';
-UPDATE ticks SET ran = json_array(json_array(started_at, finished_at)) WHERE started_at IS NOT NULL;
-ALTER TABLE ticks DROP COLUMN started_at;
-ALTER TABLE ticks DROP COLUMN finished_at;
-"""
+_UPGRADES = Path(__file__).parent / "upgrades"
 
-Span = tuple[datetime, datetime | None]
+
+@dataclass(frozen=True)
+class TickOutcome:
+    """What came of a tick.
+
+    Attributes:
+        message: One line for people.
+        runs: Ids of its runs in the store, in the order of the spec.
+        findings: What needs attention: quarantined examples, failed audits, drift.
+    """
+
+    message: str
+    runs: Sequence[int] = ()
+    findings: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -56,25 +52,23 @@ class TickRow:
     Attributes:
         schedule: Name of the schedule.
         tick: The tick, in UTC.
-        status: `running` (or interrupted), `done`, `unchanged` (nothing new to attribute), `failed`, or
-            `skipped` (missed, or overlapped by the run before).
+        status: `running` (or interrupted), `done`, `unchanged` (nothing new to attribute) or `failed`.
         attempts: How often it was started.
-        resolved: Its runs, once fixed (see `template.Resolved`).
-        outcome: What came of it: `message`, `runs`, `findings`.
-        ran: Start and end of every attempt; the end of one whose process died is not known.
+        resolved: Its runs, once they are fixed (see `schedule.specs`).
+        outcome: What came of it; None while it is running.
     """
 
     schedule: str
     tick: datetime
     status: Status
-    attempts: int = 0
-    resolved: dict[str, Any] | None = None
-    outcome: dict[str, Any] | None = None
-    ran: tuple[Span, ...] = ()
+    attempts: int = 1
+    resolved: Resolved | None = None
+    outcome: TickOutcome | None = None
 
-    def ran_until(self, now: datetime) -> tuple[Span, ...]:
-        """`ran`, where the last attempt ends now."""
-        return (*self.ran[:-1], (self.ran[-1][0], now))
+    @property
+    def needs_attention(self) -> bool:
+        """Whether it failed or has findings."""
+        return self.status == "failed" or bool(self.outcome and self.outcome.findings)
 
 
 class State:
@@ -89,11 +83,11 @@ class State:
 
     @contextmanager
     def transaction(self, *, create: bool = False) -> Iterator[Transaction]:
-        """Gives the file for one transaction that no other process's overlaps.
+        """Opens the file for one transaction; those of other processes wait.
 
         Args:
-            create: Whether to make the file where there is none; else a mistyped path would be a file without
-                schedules, of which nothing is ever due.
+            create: Whether to make a file that does not exist. Only adding a schedule does: a mistyped path
+                would otherwise be a file without schedules, in which nothing is ever due.
 
         Raises:
             UserError: the file cannot be used.
@@ -105,7 +99,7 @@ class State:
             connection = sqlite3.connect(self.path, timeout=_WAIT_S, isolation_level=None)
             with closing(connection):
                 connection.execute("BEGIN IMMEDIATE")
-                _prepare(connection, self.path)
+                _upgrade(connection, self.path)
                 yield Transaction(connection)
                 connection.execute("COMMIT")
         except sqlite3.Error as error:
@@ -114,32 +108,28 @@ class State:
                 "the schedules file cannot be used", got=f"{self.path}: {error}", hint=hint
             ) from error
 
-    def lock(self, schedule: str) -> int | None:
-        """Takes the lock of a schedule's runs; None where a living process has it.
+    @contextmanager
+    def lock(self, schedule: str) -> Iterator[bool]:
+        """Holds the lock of a schedule's runs; gives False where somebody else holds it.
 
-        Call it within a transaction, so that `remove` cannot delete the file in between.
-
-        Returns:
-            What `os.close` frees.
+        Take it within a transaction, so that `remove` cannot delete the lock file in between.
 
         Raises:
             UserError: the lock file cannot be used.
         """
         path = self._lock_file(schedule)
-        descriptor = None
-        try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if descriptor is not None:
-                os.close(descriptor)
-            if isinstance(error, BlockingIOError):
-                return None
-            hint = "the folder of the schedules file must be writable, on a file system with locks"
-            raise UserError(
-                "the lock of a schedule cannot be taken", got=f"{path}: {error.strerror}", hint=hint
-            ) from error
-        return descriptor
+        with ExitStack() as stack:
+            try:
+                fcntl.flock(stack.enter_context(path.open("ab")), fcntl.LOCK_EX | fcntl.LOCK_NB)
+                free = True
+            except BlockingIOError:
+                free = False
+            except OSError as error:
+                hint = "the folder of the schedules file must be writable, on a file system with locks"
+                raise UserError(
+                    "the lock of a schedule cannot be taken", got=f"{path}: {error.strerror}", hint=hint
+                ) from error
+            yield free
 
     def remove(self, schedule: str) -> None:
         """Forgets a schedule and its ticks; the runs in the store stay.
@@ -150,10 +140,14 @@ class State:
         with self.transaction() as transaction:
             transaction.find(schedule)
             transaction.remove(schedule)
-            lock = self.lock(schedule)
-            if lock is not None:  # else a tick still runs
-                self._lock_file(schedule).unlink(missing_ok=True)
-                os.close(lock)
+            with self.lock(schedule) as free:
+                if free:  # otherwise a tick is still running
+                    self._lock_file(schedule).unlink()
+
+    def update(self, row: TickRow) -> None:
+        """Changes a tick, in a transaction of its own."""
+        with self.transaction() as transaction:
+            transaction.update(row)
 
     def _lock_file(self, schedule: str) -> Path:
         return Path(f"{self.path}.{schedule}.lock")
@@ -178,12 +172,11 @@ class Transaction:
         """
         known = {schedule.name: schedule for schedule in self.schedules()}
         if name not in known:
-            allowed = ", ".join(known) or "(there are none yet)"
-            raise UserError("no such schedule", got=name, allowed=allowed, hint=did_you_mean(name, known))
+            raise unknown_name("schedule", name, known)
         return known[name]
 
     def add(self, schedule: Schedule) -> None:
-        """Stores a new schedule, which has no ticks yet, whatever an earlier one of its name left.
+        """Stores a new schedule.
 
         Raises:
             UserError: its name is taken.
@@ -195,74 +188,52 @@ class Transaction:
         except sqlite3.IntegrityError as error:
             hint = f"`attattr schedule rm {schedule.name}` first, or choose another name"
             raise UserError("there is a schedule of this name", got=schedule.name, hint=hint) from error
-        self._connection.execute("DELETE FROM ticks WHERE schedule = ?", [schedule.name])
 
     def remove(self, name: str) -> None:
-        """Forgets a schedule and its ticks; the runs in the store stay."""
+        """Forgets a schedule and its ticks."""
         self._connection.execute("DELETE FROM schedules WHERE name = ?", [name])
         self._connection.execute("DELETE FROM ticks WHERE schedule = ?", [name])
 
     def ticks(self, schedule: str) -> list[TickRow]:
         """Every known tick of a schedule, oldest first."""
         query = "SELECT * FROM ticks WHERE schedule = ? ORDER BY tick"
-        return [_tick_row(row) for row in self._connection.execute(query, [schedule]).fetchall()]
+        return [_tick_row(*row) for row in self._connection.execute(query, [schedule]).fetchall()]
 
-    def insert(self, rows: Sequence[TickRow]) -> None:
-        """Stores new ticks."""
-        values = [_values(row) for row in rows]
-        self._connection.executemany("INSERT INTO ticks VALUES (?, ?, ?, ?, ?, ?, ?)", values)
+    def insert(self, row: TickRow) -> None:
+        """Stores a new tick."""
+        self._connection.execute("INSERT INTO ticks VALUES (?, ?, ?, ?, ?, ?)", _values(row))
 
     def update(self, row: TickRow) -> None:
-        """Changes a tick; one that went with its schedule while it ran stays away."""
+        """Changes a tick, if its schedule was not removed while it ran. Runs that are fixed stay."""
         schedule, tick, *values = _values(row)
-        query = "UPDATE ticks SET status = ?, attempts = ?, resolved = ?, outcome = ?, ran = ?"
+        query = "UPDATE ticks SET status = ?, attempts = ?, resolved = coalesce(?, resolved), outcome = ?"
         self._connection.execute(f"{query} WHERE schedule = ? AND tick = ?", [*values, schedule, tick])
 
 
-def add_schedule(state: State, values: dict[str, Any]) -> Schedule:
-    """Checks and stores a schedule.
-
-    Raises:
-        UserError: it cannot be used, or its name is taken.
-    """
-    schedule = make_schedule(values)
-    with state.transaction(create=True) as transaction:
-        transaction.add(schedule)
-    return schedule
-
-
-def _prepare(connection: sqlite3.Connection, path: Path) -> None:
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version == 0 and not connection.execute("SELECT 1 FROM sqlite_master").fetchone():
-        _make_version(connection, _TABLES)
-    elif version == 1:
-        _make_version(connection, _FROM_VERSION_1)
-    elif version != _VERSION:
-        raise UserError(
-            "the schedules file is not one of ours, or of another release",
-            got=f"{path}: version {version}",
-            allowed=f"version {_VERSION}",
-        )
-
-
-def _make_version(connection: sqlite3.Connection, statements: str) -> None:
-    for statement in statements.split(";")[:-1]:
-        connection.execute(statement)
-    connection.execute(f"PRAGMA user_version = {_VERSION}")
+def _upgrade(connection: sqlite3.Connection, path: Path) -> None:
+    """Makes the tables of a new file (of version 0), and brings those of an earlier release up to date."""
+    while (version := connection.execute("PRAGMA user_version").fetchone()[0]) != _VERSION:
+        script = _UPGRADES / f"from_{version}.sql"
+        foreign = version == 0 and connection.execute("SELECT 1 FROM sqlite_master").fetchone()
+        if foreign or not script.exists():
+            raise UserError(
+                "the schedules file is not one of ours, or of another release",
+                got=f"{path}: version {version}",
+                allowed=f"version {_VERSION}",
+            )
+        for statement in script.read_text(encoding="utf-8").split(";"):
+            connection.execute(statement)
 
 
 def _values(row: TickRow) -> list[Any]:
-    texts = [None if value is None else json.dumps(value) for value in (row.resolved, row.outcome)]
-    ran = [[None if time is None else time.isoformat() for time in span] for span in row.ran]
-    return [row.schedule, stamp(row.tick), row.status, row.attempts, *texts, json.dumps(ran)]
+    outcome = None if row.outcome is None else asdict(row.outcome)
+    texts = [None if value is None else json.dumps(value) for value in (row.resolved, outcome)]
+    return [row.schedule, stamp(row.tick), row.status, row.attempts, *texts]
 
 
-def _tick_row(row: Sequence[Any]) -> TickRow:
-    schedule, tick, status, attempts, resolved, outcome, ran = row
-    runs, came = (None if text is None else json.loads(text) for text in (resolved, outcome))
-    spans = tuple((_time(start), None if end is None else _time(end)) for start, end in json.loads(ran))
-    return TickRow(schedule, parse_stamp(tick), status, attempts, runs, came, spans)
-
-
-def _time(text: str) -> datetime:
-    return datetime.fromisoformat(text).astimezone(UTC)
+def _tick_row(
+    schedule: str, tick: str, status: Status, attempts: int, resolved: str | None, outcome: str | None
+) -> TickRow:
+    runs = None if resolved is None else json.loads(resolved)
+    came = None if outcome is None else TickOutcome(**json.loads(outcome))
+    return TickRow(schedule, parse_stamp(tick), status, attempts, runs, came)

@@ -10,7 +10,7 @@ from calling import Cli, contains
 from fabricate import commit, execute, filled_store, register
 
 from attattr_batch.store.database.connection import Store
-from attattr_batch.store.writing.runs import seal_pass
+from attattr_batch.store.writing.passes import seal_pass
 
 
 @pytest.fixture

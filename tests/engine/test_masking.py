@@ -57,6 +57,15 @@ def test_equals_multiplied_attention(kind: str, generic: bool) -> None:
     assert (found[0] - clean[0]).abs().max() < 1e-5
 
 
+@pytest.mark.parametrize("generic", [False, True])
+def test_a_layer_in_which_no_pair_begins_is_passed_over(generic: bool) -> None:
+    """transformers cannot run a batch without rows."""
+    model, batch, rows, masks = case("bert")
+    encoder, some = encoder_for(model, generic=generic), torch.tensor([0, 2])
+    found = masked_logits(encoder, batch, rows[some], masks[some], 1000)
+    torch.testing.assert_close(found, masked_logits(encoder, batch, rows, masks, 1000)[some])
+
+
 def test_alike_pairs_are_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     model, batch, rows, masks = case("bert")
     encoder = encoder_for(model)

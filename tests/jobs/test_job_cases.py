@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from worksheet import Worksheet, assert_rows, load_cases, read_table
 
+from attattr_batch.analysis.audits import offending_rows
 from attattr_batch.analysis.catalogue import load_catalogue
 from attattr_batch.errors import StoreError
 from attattr_batch.store.database.connection import raw
 from attattr_batch.store.database.tables import metadata, query_name
-from attattr_batch.store.writing.jobs import offending_rows
 
 HERE = Path(__file__).parent
 CASES = load_cases(HERE / "cases")

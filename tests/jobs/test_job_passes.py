@@ -21,7 +21,9 @@ from toy import ATTATTR, DECISIVE, NEUTRAL, VOCABULARY, rows_of, toy_model, toy_
 from transformers import BertForSequenceClassification
 from zeroing import ZeroedBert
 
+from attattr_batch.analysis import model_answers
 from attattr_batch.analysis.audits import run_audits
+from attattr_batch.errors import TerminalError
 from attattr_batch.report.reproduce import commands
 from attattr_batch.runtime.run import run_spec
 from attattr_batch.spec import MachineSettings, make_settings, make_spec
@@ -197,7 +199,7 @@ def test_ray_workers_give_the_same_answers(filled: Filled, store: Store, tmp_pat
     assert_same_answers(rows_of(other.path, ANSWERS), rows_of(store.path, ANSWERS))
 
 
-def test_another_order_replaces_the_answers_to_the_one_before(store: Store) -> None:
+def test_another_request_replaces_the_answers_to_the_one_before(store: Store) -> None:
     build(store, "head_ablation", params={"sample": "20"})
     build(store, "layerwise_accuracy", params={"sample": "20"})
     passes = rows_of(store.path, "SELECT pass_id FROM passes WHERE kind = 'masked_answers'")
@@ -245,6 +247,22 @@ def test_a_store_stays_right_whichever_job_is_built_with_other_parameters(
             assert all(map(same, one, same_one)), table
 
 
+def test_answers_that_were_replaced_halfway_are_not_taken_for_the_earlier_ones(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def break_off(*_: object) -> None:
+        raise TerminalError("no worker is left")
+
+    build(store, "head_ablation", params={"sample": "20"})
+    with monkeypatch.context() as patch:
+        patch.setattr(model_answers, "complete_pass", break_off)
+        assert build(store, "head_ablation", params={"sample": "10"})["head_ablation"].status == "failed"
+    results = build(store, "splits", params={"sample": "20"})
+    assert results["head_ablation"].status == "built", "though its parameters and those above are as before"
+    answered = "SELECT count(DISTINCT example_id) FROM masked_answers WHERE job = 'head_ablation'"
+    assert rows_of(store.path, answered) == [(20,)]
+
+
 def test_answers_to_another_job_do_not_fail_an_audit(store: Store) -> None:
     build(store, "head_ablation", "layerwise_accuracy", params={"sample": "10"})
     execute(store, "UPDATE masked_answers SET prob_gold = 2 WHERE job = 'layerwise_accuracy'")
@@ -253,7 +271,7 @@ def test_answers_to_another_job_do_not_fail_an_audit(store: Store) -> None:
     assert "taken back" in str(results["layerwise_accuracy"].error)
 
 
-def test_two_jobs_that_order_the_same_each_get_their_answers(store: Store, tmp_path: Path) -> None:
+def test_two_jobs_that_request_the_same_each_get_their_answers(store: Store, tmp_path: Path) -> None:
     folder = tmp_path / "jobs"
     for name in ("one", "two"):
         write_job(folder, name, REQUEST.format("last", "[3]"), materialized="masked_answers")
@@ -337,7 +355,7 @@ def test_what_is_answered_needs_no_model_and_a_run_without_one_stops_no_other(
     assert build(store, "head_importance", params={"sample": "20"})["head_importance"].status == "built"
     shutil.rmtree(other)
     again = build(store, "head_importance", params={"sample": "20"})
-    assert {one.status for one in again.values()} == {"built"}, "the same answers are ordered"
+    assert {one.status for one in again.values()} == {"built"}, "the same answers are requested"
 
     failed = build(store, "head_ablation", params={"sample": "10"})["head_ablation"]
     assert failed.status == "failed"

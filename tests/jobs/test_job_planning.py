@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import uuid
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from fabricate import add_run, execute, filled_store, rows
@@ -13,11 +16,15 @@ from hypothesis import strategies as st
 
 from attattr_batch.analysis.catalogue import Catalogue, Job
 from attattr_batch.analysis.parameters import Parameter
-from attattr_batch.analysis.steps import steps_to_build
+from attattr_batch.analysis.steps import Step, steps_to_build
 from attattr_batch.errors import UserError
 from attattr_batch.store.database.connection import Store
+from attattr_batch.store.database.migrate import VERSION_TABLE
 from attattr_batch.store.database.sqlfile import SqlFile
 from attattr_batch.store.writing.builds import Build
+from attattr_batch.store.writing.runs import delete_run, seal_pass
+
+BEFORE = "0005"  # the schema before builds were recorded by content
 
 
 @pytest.fixture
@@ -52,7 +59,7 @@ def test_what_was_built_from_a_job_follows_its_parameters(
     assert "also built" not in caplog.text
 
     assert list(build(store, "base", folder=folder, params={"m": "3"})) == ["base", "middle", "last"]
-    assert "also built, because base changes: middle, last" in caplog.text
+    assert "changes: middle, last\n" in caplog.text
     assert rows(store, "FROM last") == [(3, 5)]
     build(store, "middle", folder=folder, params={"base.m": "4"})
     assert rows(store, "FROM last") == [(4, 1)]
@@ -68,8 +75,9 @@ def test_what_could_not_follow_does_so_the_next_time(store: Store, folder: Path)
         "last": "skipped",
     }
     assert list(build(store, "base", folder=folder, params={"m": "2"})) == ["base", "middle", "last"]
-    build(store, "base", folder=folder, params={"m": "1"})
-    assert list(build(store, "base", folder=folder)) == ["base"], "they are of what is there again"
+    chain(folder)
+    assert list(build(store, "base", folder=folder, params={"m": "1"})) == ["base"], "it is as it was"
+    chain(folder, "SELECT m, $k AS k, error('no') FROM base")
     build(store, "base", folder=folder, params={"m": "2"})
     assert list(build(store, "base", folder=chain(folder), params={"m": "2"})) == ["base", "middle", "last"]
     assert rows(store, "FROM last") == [(2, 1)]
@@ -127,17 +135,20 @@ def test_a_run_takes_no_value_that_was_tried_on_another(store: Store, folder: Pa
 
 
 def test_a_run_of_a_deleted_runs_name_has_no_builds(store: Store, folder: Path) -> None:
+    add_run(store, "second")
     build(store, "last", params={"m": "2"}, folder=chain(folder))
-    # As a run of that name that is registered afterwards.
-    execute(store, "UPDATE runs SET created_at = now()")
-    assert list(build(store, "base", params={"m": "3"}, folder=folder)) == ["base"]
+    with store.write() as connection:
+        assert delete_run(connection, 2)["job_builds"] == 3
+    add_run(store, "second")
+    assert list(build(store, "base", runs=["second"], folder=folder)) == ["base"]
 
 
 def test_what_was_built_from_other_examples_of_a_run_follows(store: Store, folder: Path) -> None:
     add_run(store, "second")
     build(store, "last", params={"m": "2"}, folder=chain(folder))
     # As a run that was completed by `--retry-errors`.
-    execute(store, "UPDATE runs SET sealed_at = now() WHERE name = 'second'")
+    execute(store, "INSERT INTO quarantine SELECT 2, range, 2, 'E', '', '', 1, now() FROM range(2)")
+    seal_pass(store, 2)
     assert list(build(store, "base", params={"m": "2"}, folder=folder)) == ["base", "middle", "last"]
     built_for = "SELECT job, runs FROM job_runs ORDER BY job_run_id DESC LIMIT 3"
     assert rows(store, built_for) == [
@@ -180,86 +191,165 @@ def test_what_was_built_from_another_query_follows(store: Store, folder: Path) -
     build(store, "last", folder=chain(folder))
     build(store, "base", folder=chain(folder, "SELECT m, $k AS k FROM base -- as before"))
     chain(folder, "SELECT m + 10 AS m, $k AS k FROM base")
-    assert list(build(store, "base", folder=folder)) == ["base"], "middle is not looked at"
-    assert list(build(store, "middle", folder=folder)) == ["base", "middle", "last"]
+    assert list(build(store, "alone", folder=folder)) == ["alone"], "nothing that is built from it"
+    assert list(build(store, "base", folder=folder)) == ["base", "middle", "last"]
     assert rows(store, "FROM last") == [(11, 1)]
     assert list(build(store, "middle", folder=folder)) == ["base", "middle"]
-    execute(store, "UPDATE job_runs SET query_key = NULL")  # as in a store of an earlier release
-    assert list(build(store, "base", folder=folder)) == ["base", "middle", "last"]
-    assert list(build(store, "base", folder=folder)) == ["base"]
+
+
+def test_builds_of_an_earlier_release_keep_their_values_and_are_made_once_more(
+    store: Store, folder: Path
+) -> None:
+    build(store, "last", params={"m": "2"}, folder=chain(folder))
+    add_run(store, "second")  # registered after the build, of which it has no part
+    execute(
+        store,
+        'UPDATE job_runs SET runs = \'["first", "second", "gone"]\'',
+        "ALTER TABLE job_runs ADD COLUMN query_key VARCHAR",
+        "DROP TABLE job_builds",
+        "ALTER TABLE runs DROP COLUMN seals",
+        f"UPDATE {VERSION_TABLE} SET version_num = '{BEFORE}'",
+    )
+    store.migrate()
+    migrated = "SELECT job, run_id, build_key, params FROM job_builds ORDER BY job"
+    assert rows(store, migrated) == [
+        ("base", 1, "", '{"m": 2}'),
+        ("last", 1, "", "{}"),
+        ("middle", 1, "", '{"k": 1}'),
+    ]
+    assert list(build(store, "middle", runs=["first"], folder=folder)) == ["base", "middle", "last"]
+    assert rows(store, "FROM last") == [(2, 1)]
+    assert list(build(store, "middle", runs=["first"], folder=folder)) == ["base", "middle"]
 
 
 N_JOBS = 6
 
+Row = tuple[object, ...]
+
 
 class Tables:
-    """What tables would hold after requests, some interrupted: of each run, what its row came of."""
+    """What tables hold after requests, some interrupted: of each job and run, what its row came of."""
 
     def __init__(self, needs: Sequence[set[int]]):
         self.needs = {f"j{one}": {f"j{other}" for other in needed} for one, needed in enumerate(needs)}
-        self.rows: dict[tuple[str, str], object] = {}
-        self.builds: dict[str, dict[str, list[Build]]] = {}
-        self.number = 0
+        self.query = dict.fromkeys(self.needs, "SELECT $k")
+        self.runs: dict[str, Any] = {
+            name: SimpleNamespace(run_id=number, name=name, seals=1) for number, name in enumerate("ab")
+        }
+        self.rows: dict[tuple[str, int], Row] = {}
+        self.builds: dict[tuple[str, int], Build] = {}
 
     def catalogue(self) -> Catalogue:
         param = Parameter("k", "integer", 0, "A number.")
         jobs = {}
         for name, needed in self.needs.items():
-            file = SqlFile(name, "", "SELECT $k", {"depends": " ".join(sorted(needed))}, Path())
+            file = SqlFile(name, "", self.query[name], {"depends": " ".join(sorted(needed))}, Path())
             jobs[name] = Job(file, "table", {"k": param}, None, False, (), ())
         return Catalogue(jobs, {})
 
-    def request(self, name: str, value: int, runs: Sequence[str], stop: int) -> bool:
-        """Builds up to `stop` jobs of a request; says whether that was all."""
-        try:
-            plan = steps_to_build(self.catalogue(), [name], {f"{name}.k": str(value)}, runs, self.builds)
-        except UserError:
-            return False  # the runs were built with different values
-        for step in plan[:stop]:
-            self.number += 1
-            build = Build(self.number, step.values, step.job.query_key)
+    def plan(self, name: str, value: int, runs: str) -> list[Step]:
+        chosen = [self.runs[run] for run in runs]
+        return steps_to_build(self.catalogue(), [name], {f"{name}.k": str(value)}, chosen, self.builds)
+
+    def build(self, step: Step) -> None:
+        """Builds a job, and records it as the runner does."""
+        for run in step.runs:
+            of = step.job.name, run.run_id
+            self.rows[of] = self.made_of(*of, step.values, self.rows)
+            keys = {one: build.key for one, build in self.builds.items()}
+            self.builds[of] = Build(step.job.build_key(step.values, run, keys), step.values)
+
+    def made_of(self, name: str, run_id: int, values: Mapping[str, Any], rows: Mapping[Any, Row]) -> Row:
+        """A job's row, built with these values from these rows of others."""
+        (seals,) = (run.seals for run in self.runs.values() if run.run_id == run_id)
+        return (values["k"], self.query[name], seals, {one: rows[one, run_id] for one in self.needs[name]})
+
+    def fresh(self) -> dict[tuple[str, int], Row]:
+        """The rows, if all were built now with the values they were last built with."""
+        fresh: dict[tuple[str, int], Row] = {}
+        for name in self.needs:  # each comes after those it needs
+            for job, run_id in self.builds:
+                if job == name:
+                    fresh[job, run_id] = self.made_of(job, run_id, self.builds[job, run_id].params, fresh)
+        return fresh
+
+    def fresh_keys(self) -> dict[tuple[str, int], str]:
+        """The keys, if all were built now."""
+        keys: dict[tuple[str, int], str] = {}
+        for name, job in self.catalogue().jobs.items():
+            for run in self.runs.values():
+                if (name, run.run_id) in self.builds:
+                    keys[name, run.run_id] = job.build_key(self.builds[name, run.run_id].params, run, keys)
+        return keys
+
+    def below(self, names: set[str]) -> set[str]:
+        """These jobs, and everything that is built from them."""
+        more = {one for one, needed in self.needs.items() if needed & names} - names
+        return self.below(names | more) if more else names
+
+
+@st.composite
+def events(draw: st.DrawFn) -> tuple[str, tuple[Any, ...]]:
+    """A request, perhaps one that breaks off; other examples of a run; or another query of a job."""
+    jobs = st.sampled_from([f"j{one}" for one in range(N_JOBS)])
+    job = draw(jobs)
+    kind = draw(st.sampled_from(["request", "request", "request", "seal", "query"]))
+    if kind == "seal":
+        return kind, (draw(st.sampled_from("ab")),)
+    if kind == "query":
+        return kind, (job,)
+    # Jobs that fail; true: after its earlier rows were replaced, as a pass may.
+    fails = draw(st.dictionaries(jobs, st.booleans(), max_size=2))
+    stop = draw(st.integers(1, N_JOBS) | st.just(N_JOBS))
+    return kind, (job, draw(st.integers(0, 2)), draw(st.sampled_from(["a", "b", "ab"])), fails, stop)
+
+
+def request(
+    tables: Tables, name: str, value: int, runs: str, fails: Mapping[str, bool], stop: int
+) -> list[Step]:
+    """Builds what a request asks for, as far as it goes; returns the whole plan if it went to its end."""
+    try:
+        plan = tables.plan(name, value, runs)
+    except UserError:
+        return []  # the runs were built with different values
+    broken: set[str] = set()
+    for step in plan[:stop]:
+        if broken & tables.needs[step.job.name]:
+            broken.add(step.job.name)
+        elif step.job.name in fails:
+            broken.add(step.job.name)
             for run in step.runs:
-                came_of = {one: self.rows[one, run] for one in step.job.file.depends}
-                self.rows[step.job.name, run] = (step.values["k"], came_of)
-                self.builds.setdefault(step.job.name, {}).setdefault(run, []).append(build)
-        return stop >= len(plan)
-
-    def stale(self, run: str) -> set[str]:
-        """Jobs whose rows did not come of the present rows of what they are built from."""
-        return {
-            name
-            for (name, of), row in self.rows.items()
-            if of == run and row[1] != {one: self.rows[one, run] for one in self.needs[name]}  # type: ignore[index]
-        }
-
-    def below(self, name: str) -> set[str]:
-        """Everything that is built from a job."""
-        found = {one for one, needed in self.needs.items() if name in needed}
-        return found.union(*(self.below(one) for one in found)) if found else found
+                of = step.job.name, run.run_id
+                if fails[step.job.name] and of in tables.builds:
+                    tables.rows[of] = (object(),)
+                    tables.builds[of] = Build(uuid.uuid4().hex, tables.builds[of].params)
+        else:
+            tables.build(step)
+    return [] if broken or stop < len(plan) else plan
 
 
 @settings(max_examples=200)
 @given(
     st.tuples(*(st.sets(st.integers(0, max(0, one - 1)), max_size=2) for one in range(N_JOBS))),
-    st.lists(
-        st.tuples(
-            st.integers(0, N_JOBS - 1),
-            st.integers(0, 2),
-            st.sampled_from([("a",), ("b",), ("a", "b")]),
-            st.integers(1, N_JOBS) | st.just(N_JOBS),
-        ),
-        max_size=12,
-    ),
+    st.lists(events(), max_size=14),
 )
-def test_whatever_was_interrupted_what_is_below_a_built_job_follows_once(
-    needs: Sequence[set[int]], requests: Sequence[tuple[int, int, tuple[str, ...], int]]
+def test_after_any_request_what_is_below_fits_and_keys_tell_what_would_be_built_otherwise(
+    needs: Sequence[set[int]], happened: Sequence[tuple[str, tuple[Any, ...]]]
 ) -> None:
     tables = Tables([set(), *needs[1:]])
-    for number, value, runs, stop in requests:
-        name = f"j{number}"
-        if tables.request(name, value, runs, stop):
-            for run in runs:
-                assert not tables.stale(run) & {name, *tables.below(name)}
-            catalogue = tables.catalogue()
-            again = steps_to_build(catalogue, [name], {f"{name}.k": str(value)}, runs, tables.builds)
-            assert [step.job for step in again] == catalogue.with_dependencies([name])
+    for number, (kind, event) in enumerate(happened):
+        if kind == "seal":
+            tables.runs[event[0]].seals += 1
+        elif kind == "query":
+            tables.query[event[0]] += f" -- {number}"
+        elif plan := request(tables, *event):
+            name, value, runs, *_ = event
+            asked = [job.name for job in tables.catalogue().with_dependencies([name])]
+            below, chosen = tables.below(set(asked)), {run.run_id for run in plan[0].runs}
+            for of, row in tables.rows.items():
+                if of[0] in below and of[1] in chosen:
+                    assert row == tables.made_of(*of, tables.builds[of].params, tables.rows)
+            assert [step.job.name for step in tables.plan(name, value, runs)] == asked, "nothing twice"
+        fresh, keys = tables.fresh(), tables.fresh_keys()
+        for of, row in tables.rows.items():
+            assert (tables.builds[of].key == keys[of]) == (row == fresh[of])

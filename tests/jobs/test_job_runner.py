@@ -81,16 +81,10 @@ BAD_FOLDERS = {
     "no identifier": (["a-b: depends: splits"], r"lower case letters"),
     "undeclared parameter": (["a: depends: splits, $seed"], r"differ\n.*\$seed"),
     "unused parameter": (["a: param seed: integer = 0; Seed."], r"differ\n.*\$seed"),
-    "no type": (["a: param seed: 0"], r"cannot be read(.|\n)*TYPE .* = DEFAULT; meaning"),
-    "unknown type": (["a: param seed: float = 0; Seed."], r"unknown type(.|\n)*integer, number, text"),
-    "a limit of words": (
-        ["a: param seed: text from 1 = x; Seed."],
-        r"minimum cannot be used(.|\n)*finite number",
-    ),
-    "a limit that is none": (
-        ["a: param seed: number to nan = 0; Seed."],
-        r"maximum cannot be used(.|\n)*nan",
-    ),
+    "no type": (["a: param seed: 0"], r"cannot be read(.|\n)*TYPE = DEFAULT; meaning"),
+    "unknown type": (["a: param seed: float = 0; Seed."], r"cannot be read\n.*float(.|\n)*integer, number"),
+    "a limit of words": (["a: param seed: text from 1 = x; Seed."], r"cannot be read\n.*text from 1"),
+    "a limit that is none": (["a: param seed: number to nan = 0; Seed."], r"cannot be read\n.*nan"),
     "default beyond the limits": (
         ["a: param seed: integer from 1 = 0; Seed."],
         r"'seed' has a wrong value\n.*0",
@@ -115,11 +109,11 @@ def test_a_folder_that_cannot_be_used_changes_nothing(store: Store, folder: Path
 def test_headers_that_say_too_little_or_too_much(store: Store, folder: Path) -> None:
     write_job(folder, "a", "SELECT 1 AS one", materialized="index")
     with pytest.raises(
-        UserError, match=r"(?s)lacks `-- materialized.*table, view, masked_answers, attacked_answers"
+        UserError, match=r"(?s)needs `-- materialized.*table, view, masked_answers, attacked_answers"
     ):
         build(store, folder=folder)
     write_job(folder, "a", "SELECT 1 AS one", "target: both")
-    with pytest.raises(UserError, match=r"(?s)a job's target is unknown.*both.*gold, predicted"):
+    with pytest.raises(UserError, match=r"(?s)needs `-- target.*both.*gold, predicted"):
         build(store, folder=folder)
     write_job(folder, "a", "SELECT $one AS one", "param one: integer = 1; One.", materialized="view")
     with pytest.raises(UserError, match="a view takes no parameters"):
@@ -253,8 +247,7 @@ def test_runs_of_different_architectures_are_compared_among_themselves(
     add_run(store, "second", n_heads=4)
     # The rows are the case's; passes need a model.
     assert build(store, "head_universality", runs=runs)["splits"].status == "built"
-    assert "runs are compared within one architecture only" in caplog.text
-    assert "n_heads 3; second: " in caplog.text
+    assert "head_universality compares only runs that agree in family, n_layers, n_heads" in caplog.text
 
 
 def test_a_run_without_the_target_that_a_job_reads_is_named(

@@ -16,7 +16,7 @@ from attattr_batch.runtime.executors import ChunkOutcome, Executor, Lost
 from attattr_batch.runtime.executors.local import LocalExecutor
 from attattr_batch.runtime.executors.outcomes import run_chunk
 from attattr_batch.store.database.connection import Store
-from attattr_batch.store.writing.runs import seal_pass
+from attattr_batch.store.writing.passes import seal_pass
 
 N = 16
 

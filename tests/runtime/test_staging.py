@@ -25,7 +25,7 @@ from attattr_batch.runtime.executors.local import LocalExecutor
 from attattr_batch.runtime.staging import ShardError, Stage, StagedWork, recover
 from attattr_batch.spec import WorkerPool
 from attattr_batch.store.database.connection import Store
-from attattr_batch.store.writing.runs import pending_example_ids, register_pass
+from attattr_batch.store.writing.passes import pending_ids, register_pass
 
 N = 12
 FACTS = ("predictions", "target_scores_dedup", "layer_scores_dedup", "head_scores_dedup", "edges_dedup")
@@ -56,7 +56,7 @@ def returned(tmp_path: Path) -> Store:
 def execute(store: Store, stage: Stage, work: ToyWork | None = None) -> Progress:
     """Runs what is pending, as a driver that starts does."""
     with store.read() as connection:
-        pending = pending_example_ids(connection, 1)
+        pending = pending_ids(connection, 1, range(N))
     left = recover(store, 1, stage, pending)
     wanted = [chunk for chunk in chunks(N, 4) if set(chunk.example_ids) <= set(left)]
     with closing(LocalExecutor(StagedWork(work or ToyWork(), stage))) as executor:

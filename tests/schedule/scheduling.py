@@ -1,16 +1,17 @@
-"""Schedules over a clock that the test sets, and work that only notes what it was asked for."""
+"""Schedules over a clock that the test sets, whose runs are only noted."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from attattr_batch.schedule.running import TickOutcome, run_due
-from attattr_batch.schedule.settings import Schedule
-from attattr_batch.schedule.state import State, TickRow, add_schedule
+from attattr_batch.schedule.running import run_due
+from attattr_batch.schedule.settings import Schedule, make_schedule
+from attattr_batch.schedule.state import State, TickOutcome, TickRow
 from attattr_batch.schedule.timing import stamp
 from attattr_batch.spec import RunSpec
 
@@ -32,8 +33,8 @@ class Clock:
 
 
 @dataclass
-class NotedWork:
-    """Notes names of runs.
+class NotedRuns:
+    """Notes the runs of ticks instead of executing them.
 
     Attributes:
         clock: Goes on by `seconds` during a tick.
@@ -49,7 +50,6 @@ class NotedWork:
     started: list[str] = field(default_factory=list)
     specs: list[RunSpec] = field(default_factory=list)
     previous: list[tuple[int, ...]] = field(default_factory=list)
-    notified: list[TickRow] = field(default_factory=list)
 
     def run(self, schedule: Schedule, specs: Sequence[RunSpec], previous: Sequence[int]) -> TickOutcome:
         self.started += [str(spec.name) for spec in specs]
@@ -60,18 +60,15 @@ class NotedWork:
             raise self.error
         return TickOutcome("noted", [len(self.started)], self.findings)
 
-    def notify(self, schedule: Schedule, tick: TickRow) -> None:
-        self.notified.append(tick)
-
 
 class Bench:
-    """A schedules file in a folder, with its clock and work."""
+    """A schedules file in a folder, with its clock and runs."""
 
     def __init__(self, folder: Path):
         self.folder = folder
         self.state = State(folder / "schedules.sqlite")
         self.clock = Clock()
-        self.work = NotedWork(self.clock)
+        self.runs = NotedRuns(self.clock)
 
     def add(
         self, name: str = "nightly", spec: str = "{task: sst2, model: bundled}", **values: Any
@@ -84,12 +81,21 @@ class Bench:
             "spec": path,
             "db": self.folder / "store.duckdb",
             "created_at": self.clock.now,
+            "notify_command": f"(cat; echo) >> '{self.folder / 'told'}'",
         }
-        return add_schedule(self.state, defaults | values)
+        schedule = make_schedule(defaults | values)
+        with self.state.transaction(create=True) as transaction:
+            transaction.add(schedule)
+        return schedule
 
     def run_due(self, only: str | None = None) -> list[TickRow]:
-        return run_due(self.state, self.work, self.clock, only)
+        return run_due(self.state, self.runs.run, self.clock, only)
 
     def statuses(self, name: str = "nightly") -> list[tuple[str, str]]:
         with self.state.transaction() as transaction:
             return [(stamp(row.tick)[:-3], row.status) for row in transaction.ticks(name)]
+
+    def told(self) -> list[dict[str, Any]]:
+        """The messages that schedules sent."""
+        path = self.folder / "told"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []

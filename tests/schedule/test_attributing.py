@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import socket
 from pathlib import Path
-from threading import Thread
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,8 +13,7 @@ from scheduling import Bench
 from attattr_batch.analysis.runner import JobRequest
 from attattr_batch.errors import StoreError
 from attattr_batch.schedule import attributing
-from attattr_batch.schedule.attributing import Attributing
-from attattr_batch.schedule.state import TickRow
+from attattr_batch.schedule.attributing import attribute
 from attattr_batch.spec import RunSpec, make_spec
 from attattr_batch.store.database.connection import Store
 
@@ -45,8 +42,8 @@ def test_jobs_of_a_tick_are_computed_where_its_runs_are(
     monkeypatch.setattr(attributing, "run_jobs", build)
     monkeypatch.setattr(attributing, "run_audits", lambda store: ([], []))
     schedule = Bench(tmp_path).add(jobs=("all",))
-    work = Attributing(lambda progress: None, address)
-    work.run(schedule, [spec(workers=8, address="head:6379", stage="s3://x/y"), spec(device="cpu")], [])
+    specs = [spec(workers=8, address="head:6379", stage="s3://x/y"), spec(device="cpu")]
+    attribute(schedule, specs, [], lambda progress: None, address)
     (request,) = asked
     assert list(request.runs) == ["7", "8"]
     assert request.machines == {7: ran[0].machine, 8: ran[1].machine}
@@ -84,7 +81,10 @@ def test_what_a_tick_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(attributing, "list_runs", lambda _: [SimpleNamespace(run_id=2)])
     schedule = Bench(tmp_path).add(jobs=("all",), max_accuracy_drop=0.02, min_rank_correlation=0.9)
     Store(schedule.db, create=True).migrate()
-    work = Attributing(lambda progress: None)
+
+    def findings(previous: int) -> list[str]:
+        return list(attribute(schedule, [spec()], [previous], lambda progress: None).findings)
+
     expected = [
         "run x: 2 examples quarantined",
         "run x: 3 rows missed the tolerance",
@@ -92,8 +92,8 @@ def test_what_a_tick_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         "job part: 1 examples quarantined",
         "audit bad: 7 offending rows",
     ]
-    assert list(work.run(schedule, [spec()], [1]).findings) == expected
-    *others, drift = work.run(schedule, [spec()], [2]).findings
+    assert findings(1) == expected
+    *others, drift = findings(2)
     assert others == expected
     assert drift == "drift: accuracy is 0.0300 below that of run 2, more than 0.02"
 
@@ -103,45 +103,4 @@ def test_what_a_tick_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     for name in ("diff_runs", "run_jobs"):
         with monkeypatch.context() as patch, pytest.raises(StoreError, match="is locked"):
             patch.setattr(attributing, name, locked)
-            work.run(schedule, [spec()], [2])
-
-
-def test_a_webhook_that_is_away_and_a_command_that_fails_are_logged(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    bench = Bench(tmp_path)
-    schedule = bench.add(notify_url="http://127.0.0.1:1/", notify_command="exit 3")
-    tick = TickRow("nightly", bench.clock.now, "failed", outcome={"message": "m"})
-    Attributing(lambda progress: None).notify(schedule, tick)
-    assert "the webhook http://127.0.0.1:1/ could not be told" in caplog.text
-    assert "'exit 3' ended with exit code 3" in caplog.text
-
-
-def test_a_webhook_that_answers_no_http_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    def answer(listening: socket.socket) -> None:
-        connection, _ = listening.accept()
-        with connection:
-            connection.recv(10_000)
-            connection.sendall(b"garbage\r\n\r\n")
-
-    bench = Bench(tmp_path)
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        port = listening.getsockname()[1]
-        server = Thread(target=answer, args=(listening,), daemon=True)
-        server.start()
-        schedule = bench.add(notify_url=f"http://127.0.0.1:{port}/")
-        tick = TickRow("nightly", bench.clock.now, "failed", outcome={"message": "m"})
-        Attributing(lambda progress: None).notify(schedule, tick)
-        server.join()
-    assert f"the webhook http://127.0.0.1:{port}/ could not be told: garbage" in caplog.text
-
-
-@pytest.mark.parametrize("url", ["http://127.0.0.1:1/a b", "http://[::1/", "http://a..b/"])
-def test_a_webhook_that_an_earlier_release_took_is_logged(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, url: str
-) -> None:
-    bench = Bench(tmp_path)
-    schedule = bench.add().model_copy(update={"notify_url": url})
-    tick = TickRow("nightly", bench.clock.now, "failed", outcome={"message": "m"})
-    Attributing(lambda progress: None).notify(schedule, tick)
-    assert f"the webhook {url} could not be told" in caplog.text
+            findings(2)

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from attattr_batch.errors import UserError
-from attattr_batch.schedule.timing import check_cron, find_zone, jitter, parse_stamp, stamp, ticks_after
+from attattr_batch.schedule.timing import check_cron, find_zone, parse_stamp, stamp, ticks_after
 
 START, END = datetime(2026, 1, 1, tzinfo=UTC), datetime(2028, 1, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -125,14 +125,6 @@ def test_a_bad_expression_is_refused(cron: str) -> None:
 def test_an_unknown_zone_is_refused_with_the_nearest() -> None:
     with pytest.raises(UserError, match=r"unknown time zone(.|\n)*did you mean 'Europe/Berlin'"):
         find_zone("Europe/Berlni")
-
-
-def test_jitter_is_fixed_by_the_name_and_spreads() -> None:
-    drawn = [jitter(f"schedule-{number}", 600) for number in range(200)]
-    assert drawn == [jitter(f"schedule-{number}", 600) for number in range(200)]
-    assert all(timedelta(0) <= one < timedelta(seconds=600) for one in drawn)
-    assert len(set(drawn)) > 100
-    assert jitter("any", 0) == timedelta(0)
 
 
 def test_a_stamp_is_read_back() -> None:

@@ -18,8 +18,9 @@ from attattr_batch.files import data_folder
 from attattr_batch.store.database.connection import Store
 from attattr_batch.store.database.sqlfile import load_folder
 from attattr_batch.store.database.tables import metadata
-from attattr_batch.store.writing.ingest import ChunkFacts, CommitResult, commit_chunk
-from attattr_batch.store.writing.runs import RunRecord, register_pass, register_run, seal_pass
+from attattr_batch.store.writing.ingest import ChunkFacts, commit_chunk
+from attattr_batch.store.writing.passes import register_pass, seal_pass
+from attattr_batch.store.writing.runs import register_run
 
 Tables = dict[str, pa.Table]
 
@@ -50,8 +51,9 @@ def predicted_of(example_id: int) -> int:
     return 1 - gold_of(example_id) if example_id % 4 == 3 else gold_of(example_id)
 
 
-def record(name: str = "first", **changes: Any) -> RunRecord:
-    values: dict[str, Any] = {
+def record(name: str = "first", **changes: Any) -> dict[str, Any]:
+    """Values of a run by column of `runs`."""
+    values = {
         "name": name,
         "run_key": f"{name:0<64}",
         "labels": ["negative", "positive"],
@@ -72,7 +74,7 @@ def record(name: str = "first", **changes: Any) -> RunRecord:
         "identity": {"task": "sst2"},
         "provenance": {"device": "cpu"},
     }
-    return RunRecord(**(values | changes))
+    return values | changes
 
 
 def run_tables(example_ids: Sequence[int]) -> dict[str, pa.Table]:
@@ -224,7 +226,7 @@ def chunk(pass_id: int, example_ids: Sequence[int], target: str = "both", **chan
     return ChunkFacts(**(values | changes))
 
 
-def commit(store: Store, pass_id: int, example_ids: Sequence[int], target: str = "both") -> CommitResult:
+def commit(store: Store, pass_id: int, example_ids: Sequence[int], target: str = "both") -> list[int]:
     return commit_chunk(store, chunk(pass_id, example_ids, target))
 
 

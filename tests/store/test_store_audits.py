@@ -14,8 +14,7 @@ from attattr_batch.errors import UserError
 from attattr_batch.files import data_folder
 from attattr_batch.store.database.connection import Store
 from attattr_batch.store.database.sqlfile import load_folder
-from attattr_batch.store.writing.ingest import Failure, record_failures
-from attattr_batch.store.writing.runs import seal_pass
+from attattr_batch.store.writing.passes import QuarantinedExample, quarantine_examples, seal_pass
 
 # Audits of jobs' tables, which a store need not have, are tested in tests/jobs.
 JOBS = {job.name for job in load_folder(data_folder("jobs") / "sql")}
@@ -214,7 +213,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     one = new_store(tmp_path_factory.mktemp("audits"))
     _, first = register(one, 7, "first")
     commit(one, first, range(6))
-    record_failures(one, first, [Failure(example_id=6, error="E", message="m")])
+    quarantine_examples(one, first, [QuarantinedExample(example_id=6, error="E", message="m")])
     seal_pass(one, first)
     _, second = register(one, 8, "second", targets="gold")
     commit(one, second, range(2), "gold")

@@ -26,7 +26,7 @@ from attattr_batch.errors import BadFactsError
 from attattr_batch.store.database.connection import Store
 from attattr_batch.store.database.tables import query_name, tables_written_by
 from attattr_batch.store.writing.ingest import commit_chunk
-from attattr_batch.store.writing.runs import register_pass
+from attattr_batch.store.writing.passes import register_pass
 
 
 @pytest.fixture
@@ -160,4 +160,4 @@ def test_every_table_of_facts_is_checked_here() -> None:
     """A new table of facts must be added to these tests; answers that jobs order have tests of their own."""
     ordered = {"masked_answers", "attacked_answers"}
     assert {query_name(table) for table in tables_written_by("chunk").values()} - ordered == set(facts([0]))
-    assert record().targets == "both"
+    assert record()["targets"] == "both"

@@ -6,7 +6,6 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 from fabricate import INTEGRITY, commit, filled_store, new_store, register, rows
@@ -14,7 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
 from attattr_batch.errors import StoreError
-from attattr_batch.store import connection, opening, turns
+from attattr_batch.store.database import turns
 from attattr_batch.store.database.connection import Store
 
 HERE = Path(__file__).resolve().parent
@@ -171,7 +170,6 @@ import resource, sys
 from pathlib import Path
 from fabricate import commit, register
 from attattr_batch.errors import StoreError
-from attattr_batch.store import connection, opening, turns
 from attattr_batch.store.database.connection import Store
 store = Store(sys.argv[1])
 _, pass_id = register(store, 200)
@@ -235,21 +233,3 @@ def test_a_thread_that_opens_the_file_as_well_does_not_open_it_to_other_processe
             done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
             assert "Could not set lock on file" in done.stderr
     assert rows(store, "SELECT count(*) FROM ledger") == [(8,)]
-
-
-def test_one_deadline_for_all_that_reading_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    store = Store(filled_store(tmp_path).path, timeout_s=50.0)
-    monkeypatch.setattr(connection, "_views_checked", set())
-    opened, now = [], [0.0]
-    open_duckdb = opening.open_duckdb
-
-    def slow(path: Path, *, timeout_s: float, **options: Any) -> Any:
-        opened.append(timeout_s)
-        now[0] += 20.0
-        return open_duckdb(path, timeout_s=5.0, **options)
-
-    monkeypatch.setattr(connection, "open_duckdb", slow)
-    monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    with store.read():
-        pass
-    assert opened == [50.0, 30.0]

@@ -12,7 +12,7 @@ from pathlib import Path
 from fabricate import INTEGRITY, commit, filled_store, new_store, register, rows
 
 from attattr_batch.store.reading.export import export_run
-from attattr_batch.store.writing.runs import seal_pass
+from attattr_batch.store.writing.passes import seal_pass
 
 HERE = Path(__file__).resolve().parent
 ENVIRONMENT = os.environ | {"PYTHONPATH": f"{HERE.parents[1]}{os.pathsep}{HERE}"}
@@ -22,10 +22,10 @@ WORKER = """
 import sys
 from fabricate import commit
 from attattr_batch.store.database.connection import Store
-from attattr_batch.store.writing.runs import pending_example_ids
+from attattr_batch.store.writing.passes import pending_ids
 store = Store(sys.argv[1])
 with store.read() as connection:
-    pending = pending_example_ids(connection, 1)
+    pending = pending_ids(connection, 1, range(48))
 print("ready", flush=True)
 for start in range(0, len(pending), 3):
     commit(store, 1, pending[start : start + 3])

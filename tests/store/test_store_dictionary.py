@@ -3,8 +3,9 @@ from __future__ import annotations
 import pytest
 
 from attattr_batch.errors import UserError
-from attattr_batch.store import dictionary, migrate
+from attattr_batch.store.database import migrate
 from attattr_batch.store.database.tables import arrow_schema, metadata, query_name, tables_written_by
+from attattr_batch.store.reading import data_dictionary as dictionary
 
 CONTRACT = {
     "runs": "run_id name run_key labels task split model n_layers n_heads n_examples targets quadrature dtype"

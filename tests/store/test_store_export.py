@@ -15,7 +15,7 @@ from attattr_batch.store.database.opening import log_of
 from attattr_batch.store.database.tables import metadata
 from attattr_batch.store.reading.export import export_run
 from attattr_batch.store.reading.snapshot import snapshot
-from attattr_batch.store.writing.runs import seal_pass
+from attattr_batch.store.writing.passes import seal_pass
 
 FILES = [
     *("README.md", "attacked_answers.parquet", "edges.parquet", "examples.parquet", "quarantine.parquet"),
@@ -144,7 +144,7 @@ def test_forms_replace_each_other(tmp_path: Path) -> None:
     export_run(store, "first", tmp_path / "out")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == FILES
     (tmp_path / "out" / "pictures").mkdir()
-    with pytest.raises(StoreError, match="holds other things"):
+    with pytest.raises(UserError, match="holds other things"):
         export_run(store, "first", tmp_path / "out", "datasets")
 
 
@@ -162,56 +162,41 @@ def test_an_earlier_export_is_replaced(tmp_path: Path) -> None:
     assert [path.name for path in export_run(store, "first", tmp_path / "out")] == FILES
 
 
-def test_a_replaced_export_of_another_run_or_form_is_named(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    store, folder = filled_store(tmp_path), tmp_path / "out"
-    register(store, 4, "second")
-    export_run(store, "first", folder)
-    export_run(store, "first", folder)
-    assert caplog.messages == []
-    export_run(store, "second", folder)
-    export_run(store, "second", folder, "datasets")
-    export_run(store, "second", folder, "datasets")
-    export_run(store, "first", folder)
-    assert caplog.messages == [
-        f"replaced what was in {folder}: the export of run {export}"
-        for export in ("first as parquet", "second as parquet", "second as datasets")
-    ]
-
-
+@pytest.mark.parametrize("content", ["{}", "[]", "no JSON"])
 @pytest.mark.parametrize("present", ["thesis.tex", "data.parquet", "run.json"])
-def test_a_folder_with_other_things_is_left_alone(tmp_path: Path, present: str) -> None:
+def test_a_folder_with_other_things_is_left_alone(tmp_path: Path, present: str, content: str) -> None:
     folder = tmp_path / "out"
     folder.mkdir()
-    (folder / present).write_text("{}")
-    with pytest.raises(StoreError, match="holds other things") as caught:
+    (folder / present).write_text(content)
+    with pytest.raises(UserError, match="holds other things") as caught:
         export_run(filled_store(tmp_path), "first", folder)
     assert present in str(caught.value)
     assert [path.name for path in folder.iterdir()] == [present]
 
 
-def test_a_folder_whose_marker_cannot_be_read(tmp_path: Path) -> None:
-    (tmp_path / "out" / "run.json").mkdir(parents=True)
-    with pytest.raises(StoreError, match="cannot be written"):
-        export_run(filled_store(tmp_path), "first", tmp_path / "out")
-
-
-def test_foreign_files_beside_an_export_are_left_alone(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["notes.txt", "mine.parquet"])
+def test_foreign_files_beside_an_export_are_left_alone(tmp_path: Path, name: str) -> None:
     store = filled_store(tmp_path)
     export_run(store, "first", tmp_path / "out")
-    (tmp_path / "out" / "notes.txt").write_text("mine")
-    with pytest.raises(StoreError, match="holds other things"):
+    (tmp_path / "out" / name).write_text("mine")
+    with pytest.raises(UserError, match="holds other things"):
         export_run(store, "first", tmp_path / "out")
+    assert (tmp_path / "out" / name).read_text() == "mine"
+
+
+def test_an_export_into_an_empty_folder(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    export_run(filled_store(tmp_path), "first", tmp_path / "out")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["attattr.duckdb", "out"]
 
 
 def test_an_export_into_a_file_or_of_no_run(tmp_path: Path) -> None:
     store = filled_store(tmp_path)
-    with pytest.raises(StoreError, match="needs a folder"):
+    with pytest.raises(UserError, match="Not a directory"):
         export_run(store, "first", store.path)
     with pytest.raises(UserError, match="no such run"):
         export_run(store, "fisrt", tmp_path / "out")
-    assert not (tmp_path / "out").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["attattr.duckdb"]
 
 
 def test_a_failed_export_leaves_no_half(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -221,9 +206,9 @@ def test_a_failed_export_leaves_no_half(tmp_path: Path, monkeypatch: pytest.Monk
         raise OSError("No space left on device")
 
     monkeypatch.setattr("attattr_batch.store.reading.export._run_document", fail)
-    with pytest.raises(StoreError, match="cannot be written"):
+    with pytest.raises(UserError, match="cannot be written"):
         export_run(store, "first", tmp_path / "out")
-    assert list((tmp_path / "out").iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["attattr.duckdb"]
 
 
 def structure(path: Path) -> list[tuple[object, ...]]:
@@ -246,11 +231,11 @@ def test_a_snapshot_is_the_same_store(tmp_path: Path) -> None:
 
 
 def test_a_snapshot_works_as_a_store(tmp_path: Path) -> None:
-    """Keys survive: a chunk committed before is a duplicate in the copy too."""
+    """Keys survive: what was committed before is not newly committed in the copy either."""
     copy = Store(snapshot(filled_store(tmp_path), tmp_path / "copy.duckdb"))
-    assert commit(copy, 1, [0, 1]).duplicates == (0, 1)
+    assert commit(copy, 1, [0, 1]) == []
     _, pass_id = register(copy, 2, "second")
-    assert commit(copy, pass_id, [0, 1]).committed == (0, 1)
+    assert commit(copy, pass_id, [0, 1]) == [0, 1]
 
 
 def test_a_snapshot_holds_what_is_only_in_the_log(tmp_path: Path) -> None:
@@ -299,8 +284,6 @@ def test_a_snapshot_replaces_nothing_else(tmp_path: Path) -> None:
         snapshot(store, tmp_path / "thesis.tex")
     assert "not a DuckDB database" in str(caught.value)
     assert (tmp_path / "thesis.tex").read_text() == "mine"
-    snapshot(store, tmp_path / "thesis.tex", overwrite=True)
-    assert rows(Store(tmp_path / "thesis.tex"), "SELECT count(*) FROM ledger") == [(8,)]
 
 
 @pytest.mark.parametrize("link", [False, True])
@@ -310,15 +293,15 @@ def test_a_snapshot_onto_itself(tmp_path: Path, link: bool) -> None:
     if link:
         target.hardlink_to(store.path)
     with pytest.raises(StoreError, match="cannot replace the store"):
-        snapshot(store, target, overwrite=True)
+        snapshot(store, target)
     assert rows(store, "SELECT count(*) FROM ledger") == [(8,)]
 
 
 def test_a_snapshot_elsewhere_than_into_a_file(tmp_path: Path) -> None:
     store = filled_store(tmp_path)
-    with pytest.raises(StoreError, match="snapshot is a file"):
+    with pytest.raises(StoreError, match="a file in a folder that exists"):
         snapshot(store, tmp_path)
-    with pytest.raises(StoreError, match="folder for the snapshot does not exist"):
+    with pytest.raises(StoreError, match="a file in a folder that exists"):
         snapshot(store, tmp_path / "no" / "x.duckdb")
     with pytest.raises(StoreError, match="no database yet"):
         snapshot(Store(tmp_path / "nothing.duckdb"), tmp_path / "x.duckdb")

@@ -27,13 +27,8 @@ from sqlalchemy import Connection
 from attattr_batch.errors import BadFactsError
 from attattr_batch.store.database.connection import Store, arrow_rows, raw
 from attattr_batch.store.database.tables import tables_written_by
-from attattr_batch.store.writing.ingest import (
-    CommitResult,
-    Failure,
-    commit_chunk,
-    commit_chunks,
-    record_failures,
-)
+from attattr_batch.store.writing.ingest import commit_chunk, commit_chunks
+from attattr_batch.store.writing.passes import QuarantinedExample, quarantine_examples
 from attattr_batch.store.writing.rows import insert_rows
 
 
@@ -44,8 +39,7 @@ def store(tmp_path: Path) -> Store:
 
 
 def test_a_chunk_is_stored_as_given(store: Store) -> None:
-    result = commit(store, 1, [3, 0])
-    assert result == CommitResult(committed=(0, 3), duplicates=())
+    assert commit(store, 1, [3, 0]) == [0, 3]
     for name, table in facts([0, 3]).items():
         physical = tables_written_by("chunk")[name]
         columns = [column.name for column in physical.columns if column.name != "run_id"]
@@ -96,22 +90,22 @@ def test_a_run_of_one_target_answers_for_that_alone(tmp_path: Path, target: str)
 def test_a_chunk_handed_in_twice_counts_once(store: Store) -> None:
     commit(store, 1, [0, 1, 2])
     before = contents(store)
-    assert commit(store, 1, [0, 1, 2]) == CommitResult(committed=(), duplicates=(0, 1, 2))
+    assert commit(store, 1, [0, 1, 2]) == []
     assert contents(store) == before
 
 
 def test_overlapping_chunks_store_each_example_once(store: Store) -> None:
     commit(store, 1, [0, 1, 2, 3])
-    assert commit(store, 1, [2, 3, 4, 5]) == CommitResult(committed=(4, 5), duplicates=(2, 3))
-    assert commit(store, 1, [7, 6, 5]) == CommitResult(committed=(6, 7), duplicates=(5,))
+    assert commit(store, 1, [2, 3, 4, 5]) == [4, 5]
+    assert commit(store, 1, [7, 6, 5]) == [6, 7]
     assert rows(store, f"SELECT committed, ok FROM {INTEGRITY}") == [(8, True)]
     assert rows(store, "SELECT DISTINCT run_id FROM edges_dedup") == [(1,)]
 
 
 def test_the_same_example_in_two_runs_is_two_examples(store: Store) -> None:
     _, second = register(store, 8, "second")
-    assert commit(store, 1, [0]).committed == (0,)
-    assert commit(store, second, [0]).committed == (0,)
+    assert commit(store, 1, [0]) == [0]
+    assert commit(store, second, [0]) == [0]
     assert rows(store, f"SELECT run_id, committed, ok FROM {INTEGRITY} ORDER BY 1") == [
         (1, 1, True),
         (2, 1, True),
@@ -161,7 +155,7 @@ def test_a_crash_between_two_statements_leaves_nothing(
         commit(store, 1, [1, 2])
     assert contents(store) == before
     monkeypatch.undo()
-    assert commit(store, 1, [1, 2]).committed == (1, 2)
+    assert commit(store, 1, [1, 2]) == [1, 2]
     assert rows(store, f"SELECT ok FROM {INTEGRITY}") == [(True,)]
 
 
@@ -184,9 +178,9 @@ def test_chunks_are_committed_together_in_one_transaction(
     commit(store, 1, [2])
     results = commit_chunks(store, [chunk(1, [0, 1]), chunk(1, [3, 2]), chunk(1, [5])])
     assert results == [
-        CommitResult((0, 1), ()),
-        CommitResult((3,), (2,)),
-        CommitResult((5,), ()),
+        [0, 1],
+        [3],
+        [5],
     ]
     assert len(opened) == 2
     (store.path.parent / "other").mkdir()
@@ -213,10 +207,10 @@ def test_a_chunk_with_bad_facts_does_not_hold_up_those_beside_it(store: Store) -
             chunk(1, [6], tables=other_tables),
         ],
     )
-    assert results[0] == CommitResult((0, 1), ())
+    assert results[0] == [0, 1]
     assert isinstance(results[1], BadFactsError)
     assert results[1].example_ids == (2,)
-    assert results[2:] == [CommitResult((4,), (1,)), CommitResult((6,), ())]
+    assert results[2:] == [[4], [6]]
     assert rows(store, "SELECT example_id FROM ledger ORDER BY 1") == [(0,), (1,), (4,), (6,)]
     assert rows(store, f"SELECT committed, ok FROM {INTEGRITY}") == [(4, True)]
 
@@ -244,14 +238,18 @@ def test_unlabelled_examples_need_no_gold(tmp_path: Path) -> None:
     tables = facts([0, 1], "predicted")
     for column in ("gold", "prob_gold"):
         tables["predictions"] = tables["predictions"].drop_columns(column)
-    assert commit_chunk(store, chunk(pass_id, [0, 1], tables=tables)).committed == (0, 1)
+    assert commit_chunk(store, chunk(pass_id, [0, 1], tables=tables)) == [0, 1]
     assert rows(store, "SELECT count(*), count(gold) FROM predictions") == [(2, 0)]
 
 
 def test_failures_are_kept_updated_and_forgotten(store: Store) -> None:
-    first = Failure(example_id=2, error="ValueError", message="too long", detail="Traceback ...")
-    record_failures(store, 1, [first, Failure(example_id=5, error="MemoryError", message="no memory")])
-    record_failures(store, 1, [Failure(example_id=2, error="ValueError", message="still", attempts=3)])
+    first = QuarantinedExample(example_id=2, error="ValueError", message="too long", detail="Traceback ...")
+    quarantine_examples(
+        store, 1, [first, QuarantinedExample(example_id=5, error="MemoryError", message="no memory")]
+    )
+    quarantine_examples(
+        store, 1, [QuarantinedExample(example_id=2, error="ValueError", message="still", attempts=3)]
+    )
     found = "SELECT example_id, run_id, error, message, detail, attempts FROM quarantine ORDER BY 1"
     assert rows(store, found) == [
         (2, 1, "ValueError", "still", "", 3),
@@ -264,14 +262,16 @@ def test_failures_are_kept_updated_and_forgotten(store: Store) -> None:
 def test_a_committed_example_is_not_quarantined(store: Store) -> None:
     """A slow duplicate that fails must not hide a success."""
     commit(store, 1, [2])
-    record_failures(store, 1, [Failure(example_id=2, error="ValueError", message="late")])
+    quarantine_examples(store, 1, [QuarantinedExample(example_id=2, error="ValueError", message="late")])
     assert rows(store, "SELECT count(*) FROM quarantine") == [(0,)]
 
 
 def test_failing_again_after_a_retry(store: Store) -> None:
     for attempt in (1, 2, 3):
-        record_failures(store, 1, [Failure(example_id=2, error="E", message="m", attempts=attempt)])
+        quarantine_examples(
+            store, 1, [QuarantinedExample(example_id=2, error="E", message="m", attempts=attempt)]
+        )
         with store.write() as connection:
             connection.exec_driver_sql("DELETE FROM quarantine")
-    record_failures(store, 1, [Failure(example_id=2, error="E", message="m", attempts=4)])
+    quarantine_examples(store, 1, [QuarantinedExample(example_id=2, error="E", message="m", attempts=4)])
     assert rows(store, "SELECT attempts FROM quarantine") == [(4,)]

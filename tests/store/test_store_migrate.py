@@ -21,8 +21,8 @@ from attattr_batch.files import data_folder
 from attattr_batch.store.database import migrate
 from attattr_batch.store.database.connection import Store
 from attattr_batch.store.database.tables import metadata
-from attattr_batch.store.writing.builds import JobRun, log_job
-from attattr_batch.store.writing.ingest import Failure, record_failures
+from attattr_batch.store.writing.builds import JobRun, log_job, record_builds
+from attattr_batch.store.writing.passes import QuarantinedExample, quarantine_examples
 
 HEAD = migrate.SCHEMA_VERSION
 NEXT = f"{int(HEAD) + 1:04}"
@@ -115,6 +115,9 @@ def test_an_older_file_is_migrated_by_the_next_writer(tmp_path: Path, newer_prog
 
 # What turns a store of today back into one of schema 0004, and one of those into one of 0002.
 TO_0004 = (
+    "ALTER TABLE job_runs ADD COLUMN query_key TEXT",
+    "DROP TABLE job_builds",
+    "ALTER TABLE runs DROP COLUMN seals",
     *(
         f"ALTER TABLE {table} RENAME COLUMN {after} TO {before}"
         for table, columns in {
@@ -180,9 +183,11 @@ def test_an_older_store_is_copied_as_it_is_and_migrated_by_jobs(tmp_path: Path) 
 def test_renamed_columns_keep_what_they_held(tmp_path: Path) -> None:
     store = filled_store(tmp_path)
     _, pass_id = register(store, 4, "second", targets="gold", fixed_nodes=5)
-    record_failures(store, pass_id, [Failure(example_id=3, error="ValueError", message="no")])
+    quarantine_examples(store, pass_id, [QuarantinedExample(example_id=3, error="ValueError", message="no")])
     with store.write() as connection:
-        log_job(connection, JobRun("splits", {}, ["first"], datetime.now(UTC), "key"), rows=8)
+        log_job(connection, JobRun("splits", {}, ["first"], datetime.now(UTC)), rows=8)
+        record_builds(connection, "splits", {}, {1: ""})
+    execute(store, "UPDATE runs SET seals = NULL")
     before = contents(store)
     older(store, *TO_0004)
     store.migrate()

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 from fabricate import commit, execute, filled_store, register, registered_store, rows
 
-from attattr_batch.store.database.connection import Store, _views_checked, raw
+from attattr_batch.store.database.connection import Store, raw
 from attattr_batch.store.database.tables import metadata
+from attattr_batch.store.reading.console import query
 from attattr_batch.store.writing.builds import JobRun, log_job
-from attattr_batch.store.writing.ingest import Failure, record_failures
+from attattr_batch.store.writing.passes import QuarantinedExample, quarantine_examples
 
 STORED = ["head_scores", "layer_scores", "target_scores", "edges", "layer_edges"]
 
@@ -91,7 +92,7 @@ def test_progress(tmp_path: Path) -> None:
     commit(store, 1, [0, 1, 2])
     assert rows(store, query)[0][2:] == (3, 0, 8, 0.375, None)
     commit(store, 1, [3, 4])
-    record_failures(store, 1, [Failure(example_id=7, error="E", message="m")])
+    quarantine_examples(store, 1, [QuarantinedExample(example_id=7, error="E", message="m")])
     execute(
         store,
         "UPDATE ledger SET committed_at = TIMESTAMPTZ '2026-01-01 00:00:00+00' WHERE example_id < 3",
@@ -103,7 +104,7 @@ def test_progress(tmp_path: Path) -> None:
 def test_quarantined_names_run_pass_and_reason(tmp_path: Path) -> None:
     store = filled_store(tmp_path)
     _, pass_id = register(store, 4, "second")
-    record_failures(store, pass_id, [Failure(example_id=3, error="E", message="m")])
+    quarantine_examples(store, pass_id, [QuarantinedExample(example_id=3, error="E", message="m")])
     query = "SELECT run, pass, example_id, error, message FROM quarantined"
     assert rows(store, query) == [("second", "attribute", 3, "E", "m")]
 
@@ -113,22 +114,30 @@ def test_built_jobs_has_the_latest_build_that_did_not_fail(tmp_path: Path) -> No
     started = datetime(2026, 1, 1, tzinfo=UTC)
     with store.write() as connection:
         for value, error in ((1, None), (2, None), (3, "broken")):
-            log_job(
-                connection, JobRun("splits", {"seed": value}, ["first"], started, ""), rows=8, error=error
-            )
-        log_job(connection, JobRun("never", {}, ["first"], started, ""), error="broken")
+            log_job(connection, JobRun("splits", {"seed": value}, ["first"], started), rows=8, error=error)
+        log_job(connection, JobRun("never", {}, ["first"], started), error="broken")
     assert rows(store, "SELECT job, params, runs, rows FROM built_jobs") == [
         ("splits", '{"seed": 2}', '["first"]', 8)
     ]
 
 
-def test_a_reader_brings_the_views_of_an_earlier_release_up_to_date(tmp_path: Path) -> None:
-    store = filled_store(tmp_path)
-    with store.write() as connection:
-        connection.exec_driver_sql("DROP VIEW run_summary")
-        connection.exec_driver_sql("UPDATE meta SET value = 'old' WHERE key = 'views_and_comments'")
-    _views_checked.clear()
-    assert rows(store, "SELECT committed, accuracy FROM run_summary") == [(8, 0.75)]
+def test_readers_have_this_releases_views_and_the_next_writer_writes_them(tmp_path: Path) -> None:
+    store, definition = filled_store(tmp_path), "SELECT sql FROM duckdb_views() WHERE view_name = 'progress'"
+    ours = rows(store, definition)
+    execute(
+        store,
+        "DROP VIEW run_summary",
+        "CREATE OR REPLACE VIEW progress AS SELECT 'earlier' AS run",
+        "UPDATE meta SET value = 'earlier' WHERE key = 'views_and_comments'",
+    )
+    before = store.path.read_bytes()
+    for _ in range(2):
+        assert rows(store, "SELECT committed, accuracy FROM run_summary") == [(8, 0.75)]
+        assert rows(store, "SELECT run FROM progress") == [("first",)]
+        assert query(store.path, "SELECT run FROM progress").rows == [("first",)]
+    assert store.path.read_bytes() == before
+    store.migrate()
+    assert rows(store, definition) == ours
 
 
 def test_runs_shares_no_column_with_another_table_but_keys(tmp_path: Path) -> None:

@@ -252,7 +252,7 @@ class RayExecutor:
         # An answer on another machine counts without being fetched first.
         _, hanging = self._ray.wait(overdue, num_returns=len(overdue), timeout=0, fetch_local=False)
         for reference in hanging:
-            self._kill(late[reference])
+            self._kill(self._waiting[reference])
 
     def _mind_the_wait(self) -> None:
         """Says that every worker waits for a machine, and gives up if none ever had one."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,15 +15,13 @@ from sqlalchemy import Connection, create_engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
-from attattr_batch.errors import StoreError, UserError
+from attattr_batch.errors import UserError
 from attattr_batch.store.database import migrate
-from attattr_batch.store.database.interrupts import keyboard_interrupts
 from attattr_batch.store.database.opening import (
+    HeldError,
     concerns_file,
     default_timeout_s,
     explain,
-    identity,
-    is_lock_error,
     open_duckdb,
 )
 
@@ -34,12 +31,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Files, whatever their paths: those whose views are known to be this release's, and those that keep others,
-# which every reader has to pass over.
-_views_checked: set[tuple[int, int]] = set()
-_views_passed_over: set[tuple[int, int]] = set()
-
 _PATIENT_S = 600.0  # a long query or export holds the file
+_INTERRUPTED = ("Query interrupted", "failed: KeyboardInterrupt: ")
 
 
 class Store:
@@ -61,6 +54,8 @@ class Store:
     def read(self, *, folder: Path | None = None) -> Iterator[Connection]:
         """Opens the file for reading and gives a connection in one transaction (one consistent state).
 
+        Views of this release answer as this release defines them, whatever the file has under their names.
+
         Args:
             folder: Absolute path of a folder in which statements may write files; they reach no other.
 
@@ -68,16 +63,18 @@ class Store:
             StoreError: the file is missing, held too long by another process, no store of ours, or of a
                 schema that this version does not read; or a query or a view reaches for other files.
         """
-        started = time.monotonic()
-        self._check_views()
-        with self._rest(started)._open(read_only=True, folder=folder) as connection:
-            migrate.check_readable(connection, self.path)
+        with self._open(read_only=True, folder=folder) as connection:
+            migrate.check_ours(connection, self.path)
             with connection.begin():
-                passed_over = identity(self.path) in _views_passed_over
-                # The same file may have been overwritten by an earlier release's.
-                if passed_over or migrate.views_are_earlier(connection):
-                    migrate.hide_views(connection)
+                migrate.hide_other_views(connection, self.path)
                 yield connection
+
+    @contextmanager
+    def read_earlier(self, *, folder: Path | None = None) -> Iterator[Connection]:
+        """As `read`, but of an earlier release's schema too, with its own views, and in no transaction."""
+        with self._open(read_only=True, folder=folder) as connection:
+            migrate.check_ours(connection, self.path, earlier=True)
+            yield connection
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
@@ -89,29 +86,17 @@ class Store:
             StoreError: as for `read`; or the file or its folder is read-only, or the disk is full.
         """
         with self._open(read_only=False) as connection:
-            known = identity(self.path)
-            migrate.bring_up_to_date(connection, self.path, views_checked=known in _views_checked)
-            if known is not None:
-                _views_checked.add(known)
+            migrate.bring_up_to_date(connection, self.path)
             with connection.begin():
                 yield connection
 
     def migrate(self) -> None:
-        """Brings tables and views to this version (every `write()` does so too); a no-op when they are."""
+        """Brings tables and views to this version, as every `write()` does; a no-op when they are."""
         with self.write():
             pass
 
-    def check_ours(self) -> None:
-        """Checks that the file is a store, of this release or an earlier one.
-
-        Raises:
-            StoreError: it is not, or it cannot be read.
-        """
-        with self._open(read_only=True) as connection:
-            migrate.check_ours(connection, self.path)
-
     def patient(self) -> Store:
-        """The same store for one who has worked for hours: it waits at least ten minutes for the file."""
+        """The same store for work of hours, which waits at least ten minutes for the file."""
         return Store(self.path, timeout_s=max(self.timeout_s, _PATIENT_S))
 
     def checkpoint(self) -> None:
@@ -123,34 +108,8 @@ class Store:
         try:
             with self._open(read_only=False) as connection:
                 raw(connection).execute("CHECKPOINT")
-        except StoreError as error:
-            if error.__cause__ is None or not is_lock_error(error.__cause__):
-                raise
-            # What was committed is safe in the log, and whoever committed it has more to say.
+        except HeldError as error:  # what was committed is safe in the log
             log.debug("no checkpoint: %s", error)
-
-    def _check_views(self) -> None:
-        """Sees to it, once for a file, that its views are this release's, whoever wrote it."""
-        started, known = time.monotonic(), identity(self.path)
-        if known in _views_checked:
-            return
-        with self._open(read_only=True) as connection:
-            migrate.check_readable(connection, self.path)
-            others = migrate.other_views(connection, self.path)
-        if others:
-            try:
-                self._rest(started).migrate()
-            except StoreError as error:  # a read-only archive, say
-                log.warning("views of the store that are not this release's are passed over: %s", error)
-                if known is not None:
-                    _views_passed_over.add(known)
-        if known is not None:
-            _views_checked.add(known)
-
-    def _rest(self, started: float) -> Store:
-        """The same store for one who has waited since `started`, by `time.monotonic()`."""
-        left_s = max(self.timeout_s - (time.monotonic() - started), 0.0)
-        return Store(self.path, timeout_s=left_s, create=self.create)
 
     @contextmanager
     def _open(self, *, read_only: bool, folder: Path | None = None) -> Iterator[Connection]:
@@ -167,17 +126,16 @@ class Store:
                 opened.execute("PRAGMA disable_checkpoint_on_shutdown")
             return ConnectionWrapper(opened)
 
-        # Nothing is rolled back at the end but by `begin`: the connection is closed, and a Ctrl-C that falls
-        # into SQLAlchemy's own rolling back would be logged and forgotten.
+        # Only `begin` rolls back: SQLAlchemy's own rolling back at the end would log and forget a Ctrl-C.
         engine = create_engine("duckdb://", creator=creator, poolclass=NullPool, pool_reset_on_return=None)
         try:
-            with keyboard_interrupts(), engine.connect() as connection:
+            with engine.connect() as connection:
                 yield connection
-        except (DBAPIError, duckdb.Error) as error:
+        except Exception as error:
+            if _is_interrupt(error):
+                raise KeyboardInterrupt from error
             original = error.orig if isinstance(error, DBAPIError) else error
-            if isinstance(original, duckdb.PermissionException):
-                raise _out_of_reach(original, self.path) from error
-            if isinstance(original, duckdb.Error) and concerns_file(original, self.path):
+            if isinstance(original, duckdb.Error) and concerns_file(original):
                 raise explain(original, self.path) from error
             raise
         finally:
@@ -186,13 +144,18 @@ class Store:
                 opened.close()
 
 
-def _out_of_reach(error: duckdb.PermissionException, path: Path) -> StoreError:
-    return StoreError(
-        "a query, or a view in the database, reaches for what is not in the database, and none may",
-        got=f"{path}: {str(error).partition(chr(10))[0]}",
-        hint="read files of your own beside the store, not through it; a view that you do not know says that"
-        " the database is not to be trusted",
-    )
+def _is_interrupt(error: BaseException | None) -> bool:
+    """Whether an error comes of a Ctrl-C.
+
+    DuckDB makes errors of its own of a Ctrl-C during a statement, or while it reads Arrow data, and what that
+    breaks may complain in turn.
+    """
+    while error is not None:
+        message = str(error) if isinstance(error, RuntimeError | duckdb.Error) else ""
+        if isinstance(error, KeyboardInterrupt) or any(fragment in message for fragment in _INTERRUPTED):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def raw(connection: Connection) -> DuckDBPyConnection:
@@ -202,7 +165,7 @@ def raw(connection: Connection) -> DuckDBPyConnection:
 
 @contextmanager
 def statement_errors() -> Iterator[None]:
-    """Around the reading of a store: what DuckDB finds wrong with a statement is its writer's to mend."""
+    """Around the reading of a store: turns what DuckDB finds wrong with a statement into a UserError."""
     try:
         yield
     except duckdb.Error as error:
@@ -223,6 +186,6 @@ def arrow_rows(connection: Connection, name: str, rows: pa.Table) -> Iterator[No
     duck = raw(connection)
     duck.register(name, rows)
     yield
-    # After an error it stays, as long as the connection: in a transaction that was broken off DuckDB refuses
-    # this too, and its complaint would hide what happened.
+    # After an error the name stays until the connection closes: in a broken transaction DuckDB refuses to
+    # remove it, and that complaint would hide what happened.
     duck.unregister(name)

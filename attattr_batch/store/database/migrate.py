@@ -1,7 +1,7 @@
 """Brings a database file to this version's tables, views and comments.
 
 Tables change through Alembic migrations (schema/versions). Views and comments hold no data: they are written
-anew whenever their text differs from what the file was last given.
+anew whenever a file does not have them as this release defines them.
 
 To change a table: change tables.py, write the next schema/versions/NNNN_*.py by hand, raise `SCHEMA_VERSION`,
 regenerate the data dictionary. tests/store/test_store_migrate.py says what the migration still lacks.
@@ -9,26 +9,26 @@ regenerate the data dictionary. tests/store/test_store_migrate.py says what the 
 
 from __future__ import annotations
 
-import enum
 import functools
 import hashlib
 import json
-import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, create_engine, select, text
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import ProgrammingError
 
 from attattr_batch.errors import StoreError
 from attattr_batch.files import data_folder
-from attattr_batch.store.database.sqlfile import SqlFile, load_folder
-from attattr_batch.store.database.tables import metadata
+from attattr_batch.store.database.opening import identity
+from attattr_batch.store.database.sqlfile import SqlFile, literal, load_folder
+from attattr_batch.store.database.tables import job_runs, meta, metadata
 
-log = logging.getLogger(__name__)
-
-SCHEMA_VERSION = "0005"
+SCHEMA_VERSION = "0006"
 """Newest migration in schema/versions; what this program reads and writes."""
 
 VERSION_TABLE = "attattr_schema"
@@ -37,40 +37,26 @@ VERSION_TABLE = "attattr_schema"
 _HASH_KEY, _NAMES_KEY = "views_and_comments", "views"
 """Keys in `meta`: the hash of the views and comments that the file was last given, and the views' names."""
 
+# Files whose views are known to be this release's: listing them takes 25 ms on a freshly opened file.
+_compared: set[tuple[int, int]] = set()
 
-class SchemaState(enum.Enum):
-    """How a database file relates to this program."""
-
-    BLANK = "no tables"
-    FOREIGN = "tables, but none of ours"
-    OLDER = "an older schema"
-    CURRENT = "this version's schema"
-    NEWER = "a newer schema"
+_TABLES = "SELECT count(*) FROM duckdb_tables() WHERE database_name = current_database()"
+_VIEWS = (
+    "SELECT lower(view_name), sql FROM duckdb_views()"
+    " WHERE database_name = current_database() AND NOT internal"
+)
 
 
-def schema_state(connection: Connection) -> tuple[SchemaState, str | None]:
-    """Says how the open file relates to this program, and its schema version if it has one.
+def check_ours(connection: Connection, path: Path, *, earlier: bool = False) -> None:
+    """Checks that the open file has exactly this release's schema, or, with `earlier`, one before it.
 
-    Call it outside a transaction: the first question may fail, which would abort that transaction.
+    Raises:
+        StoreError: it has not.
     """
-    # Listing the tables takes 30 ms on a freshly opened file: ask only a file that lacks ours.
-    try:
-        with connection.begin():
-            version = connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar_one()
-    except ProgrammingError:
-        tables = "SELECT count(*) FROM duckdb_tables() WHERE database_name = current_database()"
-        with connection.begin():
-            blank = connection.execute(text(tables)).scalar_one() == 0
-        return (SchemaState.BLANK if blank else SchemaState.FOREIGN), None
-    if version == SCHEMA_VERSION:
-        return SchemaState.CURRENT, version
-    return (SchemaState.OLDER if version < SCHEMA_VERSION else SchemaState.NEWER), version
-
-
-def check_readable(connection: Connection, path: Path) -> None:
-    """Raises StoreError unless the open file has exactly this version's schema."""
-    state, version = check_ours(connection, path)
-    if state is SchemaState.OLDER:
+    version = _schema_version(connection, path)
+    if version is None:
+        raise StoreError("the database is empty", got=path, hint="`attattr run` fills it")
+    if version < SCHEMA_VERSION and not earlier:
         raise StoreError(
             "the database was written by an older version of attattr_batch",
             got=f"{path}, schema {version}",
@@ -79,62 +65,7 @@ def check_readable(connection: Connection, path: Path) -> None:
         )
 
 
-def check_ours(connection: Connection, path: Path) -> tuple[SchemaState, str | None]:
-    """Raises StoreError unless the open file is a store of this version or an earlier one; says which."""
-    state, version = schema_state(connection)
-    _refuse_unusable(state, version, path)
-    if state is SchemaState.BLANK:
-        raise StoreError("the database is empty", got=path, hint="`attattr run` fills it")
-    return state, version
-
-
-def other_views(connection: Connection, path: Path) -> list[str]:
-    """Names of this release's views that the file lacks or defines in another way.
-
-    What the file says of itself does not count, for whoever writes the file writes that too.
-
-    Raises:
-        StoreError: a view stands where a table of ours belongs, or tables that our views read are not there.
-    """
-    query = text(
-        "SELECT database_name = 'temp', lower(view_name), sql FROM duckdb_views() WHERE NOT internal"
-    )
-    with connection.begin() as transaction:
-        hide_views(connection)
-        found = connection.execute(query).all()
-        transaction.rollback()
-    stored = {name: sql for temporary, name, sql in found if not temporary}
-    if misplaced := sorted(metadata.tables.keys() & stored.keys()):
-        got = f"{path}: {', '.join(misplaced)}"
-        raise StoreError(
-            "the file has views where a store has tables", got=got, hint="do not trust this file"
-        )
-    ours = {
-        name: sql.replace("CREATE TEMP VIEW", "CREATE VIEW", 1) for temporary, name, sql in found if temporary
-    }
-    return sorted(name for name, sql in ours.items() if stored.get(name) != sql)
-
-
-def views_are_earlier(connection: Connection) -> bool:
-    """Whether the file says, in a transaction, that its views and comments are not this release's."""
-    return _stored(connection, _HASH_KEY) != _wanted_hash()
-
-
-def hide_views(connection: Connection) -> None:
-    """Puts this release's views before those of the file, for this connection alone.
-
-    Raises:
-        StoreError: the file lacks what they read.
-    """
-    try:
-        for view in view_files():
-            connection.exec_driver_sql(f"CREATE TEMP VIEW {view.name} AS\n{view.query}")
-    except ProgrammingError as error:
-        got = " ".join(str(error.orig).split())
-        raise StoreError("the file has not the tables that it says it has", got=got) from error
-
-
-def bring_up_to_date(connection: Connection, path: Path, *, views_checked: bool) -> None:
+def bring_up_to_date(connection: Connection, path: Path) -> None:
     """Migrates a blank or older file to this version and refreshes views and comments; usually a no-op.
 
     The migration is one transaction, followed by a checkpoint.
@@ -142,27 +73,54 @@ def bring_up_to_date(connection: Connection, path: Path, *, views_checked: bool)
     Args:
         connection: Outside a transaction.
         path: The file.
-        views_checked: Whether the file's views are known to be what it says that they are.
 
     Raises:
         StoreError: the file is not ours, or newer than this program.
     """
-    state, version = schema_state(connection)
-    _refuse_unusable(state, version, path)
-    current = state is SchemaState.CURRENT
+    version = _schema_version(connection, path)
     with connection.begin():
-        current_views = current and _stored(connection, _HASH_KEY) == _wanted_hash()
-    if current_views and not views_checked and (others := other_views(connection, path)):
-        log.warning("written anew: views that are not what this release makes: %s", ", ".join(others))
-        current_views = False
-    if current_views:
-        return
-    with connection.begin():
-        if not current:
+        if version == SCHEMA_VERSION and not _differs(connection, path):
+            return
+        if version != SCHEMA_VERSION:
             command.upgrade(_alembic_config(connection), "head")
         _refresh(connection)
     with connection.begin():
         connection.exec_driver_sql("CHECKPOINT")
+
+
+def own_views(connection: Connection, path: Path) -> list[str]:
+    """Statements that put this release's views before the file's for one connection; none if they are equal.
+
+    Raises:
+        StoreError: a view stands where a table of ours belongs.
+    """
+    if not _differs(connection, path):
+        return []
+    return [f"CREATE TEMP VIEW {view.name} AS\n{view.query}" for view in view_files()]
+
+
+def hide_other_views(connection: Connection, path: Path) -> None:
+    """Puts this release's views before those of the file, for this connection alone, if they differ.
+
+    Raises:
+        StoreError: the file lacks what they read, or a view stands where a table of ours belongs.
+    """
+    try:
+        for statement in own_views(connection, path):
+            connection.exec_driver_sql(statement)
+    except ProgrammingError as error:
+        got = " ".join(str(error.orig).split())
+        raise StoreError("the file has not the tables that it says it has", got=got) from error
+
+
+@contextmanager
+def blank_database() -> Iterator[Connection]:
+    """A connection to a database in memory with this release's tables and views."""
+    with create_engine("duckdb://").begin() as connection:
+        metadata.create_all(connection)
+        for view in view_files():
+            connection.exec_driver_sql(f"CREATE VIEW {view.name} AS\n{view.query}")
+        yield connection
 
 
 def view_files() -> list[SqlFile]:
@@ -172,24 +130,73 @@ def view_files() -> list[SqlFile]:
 
 @functools.cache
 def _load_views(folder: Path) -> list[SqlFile]:
-    # Kept: every transaction compares their hash with the file's.
+    # Kept: every transaction compares them with the file's.
     return load_folder(folder)
 
 
-def _refuse_unusable(state: SchemaState, version: str | None, path: Path) -> None:
-    if state is SchemaState.FOREIGN:
+@functools.cache
+def _stored_definitions(folder: Path) -> dict[str, str]:
+    """SQL of the views of a folder as DuckDB keeps it, by name."""
+    with blank_database() as connection:
+        return _views(connection)
+
+
+def _views(connection: Connection) -> dict[str, str]:
+    return {name: sql for name, sql in connection.execute(text(_VIEWS)).all()}
+
+
+def _differs(connection: Connection, path: Path) -> bool:
+    """Whether the file lacks views of this release, or defines them or says what things mean in another way.
+
+    Raises:
+        StoreError: a view stands where a table of ours belongs.
+    """
+    if _meta(connection, _HASH_KEY) != _wanted_hash():
+        return True
+    known = identity(path)
+    if known in _compared:
+        return False
+    # Whoever writes the views into a file can write the hash too, so the views themselves are compared.
+    found = _views(connection)
+    if misplaced := sorted(metadata.tables.keys() & found.keys()):
+        what = "the file has views where a store has tables"
+        raise StoreError(what, got=", ".join(misplaced), hint="do not trust this file")
+    if not _stored_definitions(data_folder("schema") / "views").items() <= found.items():
+        return True
+    if known is not None:
+        _compared.add(known)
+    return False
+
+
+def _schema_version(connection: Connection, path: Path) -> str | None:
+    """The schema of the open file: this release's or an earlier one; None for a blank file.
+
+    Call it outside a transaction: the first question may fail, which would abort that transaction.
+
+    Raises:
+        StoreError: the file is not ours, or newer than this program.
+    """
+    # Listing the tables takes 30 ms on a freshly opened file: ask only a file that lacks ours.
+    try:
+        with connection.begin():
+            version = str(connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar_one())
+    except ProgrammingError as error:
+        with connection.begin():
+            if connection.execute(text(_TABLES)).scalar_one() == 0:
+                return None
         raise StoreError(
             "the file is a DuckDB database, but not one of attattr_batch",
             got=path,
             hint="give another path with --db; this file is left as it is",
-        )
-    if state is SchemaState.NEWER:
+        ) from error
+    if version > SCHEMA_VERSION:
         raise StoreError(
             "the database was written by a newer version of attattr_batch",
             got=f"{path}, schema {version}",
             allowed=f"schema up to {SCHEMA_VERSION}",
             hint="upgrade attattr_batch, or give another path with --db",
         )
+    return version
 
 
 def _alembic_config(connection: Connection) -> Config:
@@ -199,9 +206,8 @@ def _alembic_config(connection: Connection) -> Config:
     return config
 
 
-def _stored(connection: Connection, key: str) -> str | None:
-    query = text("SELECT value FROM meta WHERE key = :key")
-    return connection.execute(query, {"key": key}).scalar_one_or_none()
+def _meta(connection: Connection, key: str) -> str | None:
+    return connection.execute(select(meta.c.value).where(meta.c.key == key)).scalar_one_or_none()
 
 
 def _wanted_hash() -> str:
@@ -211,18 +217,14 @@ def _wanted_hash() -> str:
 def _statements() -> list[str]:
     comments = []
     for table in metadata.tables.values():
-        comments.append(f"COMMENT ON TABLE {table.name} IS {_literal(table.comment)}")
+        comments.append(f"COMMENT ON TABLE {table.name} IS {literal(table.comment)}")
         for column in table.columns:
-            comments.append(f'COMMENT ON COLUMN {table.name}."{column.name}" IS {_literal(column.comment)}')
+            comments.append(f'COMMENT ON COLUMN {table.name}."{column.name}" IS {literal(column.comment)}')
     views = []
     for view in view_files():
         views.append(f"CREATE OR REPLACE VIEW {view.name} AS\n{view.query}")
-        views.append(f"COMMENT ON VIEW {view.name} IS {_literal(view.description)}")
+        views.append(f"COMMENT ON VIEW {view.name} IS {literal(view.description)}")
     return comments + views
-
-
-def _literal(value: str | None) -> str:
-    return "'" + (value or "").replace("'", "''") + "'"
 
 
 def _refresh(connection: Connection) -> None:
@@ -231,16 +233,15 @@ def _refresh(connection: Connection) -> None:
             connection.exec_driver_sql(statement)
     except ProgrammingError as error:
         raise StoreError("the views cannot be written", got=" ".join(str(error.orig).split())) from error
-    values = {_HASH_KEY: _wanted_hash(), _NAMES_KEY: json.dumps([view.name for view in view_files()])}
-    for key, value in values.items():
-        insert = text("INSERT OR REPLACE INTO meta VALUES (:key, :value)")
-        connection.execute(insert, {"key": key, "value": value})
+    names = json.dumps([view.name for view in view_files()])
+    for key, value in ((_HASH_KEY, _wanted_hash()), (_NAMES_KEY, names)):
+        row = insert(meta).values(key=key, value=value)
+        connection.execute(row.on_conflict_do_update(index_elements=["key"], set_={"value": value}))
 
 
 def _outdated(connection: Connection) -> list[str]:
     """Views that an earlier release made and this one does not know; views that others made stay."""
-    made = set(json.loads(_stored(connection, _NAMES_KEY) or "[]"))
+    made = set(json.loads(_meta(connection, _NAMES_KEY) or "[]"))
     made -= {view.name for view in view_files()}
-    made -= set(connection.execute(text("SELECT DISTINCT job FROM job_runs")).scalars())
-    present = connection.execute(text("SELECT view_name FROM duckdb_views() WHERE NOT internal")).scalars()
-    return sorted(made.intersection(present))
+    made -= set(connection.execute(select(job_runs.c.job).distinct()).scalars())
+    return sorted(made & _views(connection).keys())

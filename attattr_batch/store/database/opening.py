@@ -1,8 +1,8 @@
-"""The one place that opens database files, and the one that says in plain words why one cannot be used.
+"""Opens database files, and says in plain words why one cannot be used.
 
 DuckDB lets one process write or many read. Everyone therefore opens the file for a moment only, and tries
-again for a while when somebody else has it. Of other packages this module needs DuckDB alone: the console's
-child imports it.
+again for a while when somebody else has it. The console's child process imports this module, so of other
+packages it imports DuckDB alone.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from attattr_batch.errors import StoreError, UserError
 from attattr_batch.store.database.turns import Sign, give_way, pause
 
 STORAGE_VERSION = "v1.5.0"
-"""File format of new stores: DuckDB 1.5 can still read them."""
+"""File format of new stores: DuckDB 1.5 and later read it."""
 
 _TIMEOUT_VARIABLE = "ATTATTR_LOCK_TIMEOUT"
 _TIMEOUT_S = 30.0
@@ -42,6 +41,10 @@ _looking = threading.Lock()
 
 _HELD_BY_OTHER = "Could not set lock on file"
 _HELD_BY_US = "with a different configuration than existing connections"
+
+
+class HeldError(StoreError):
+    """Somebody else has the file open; waiting may help."""
 
 
 def default_timeout_s() -> float:
@@ -68,23 +71,22 @@ def open_duckdb(
     read_only: bool,
     timeout_s: float,
     settings: dict[str, Any] | None = None,
-    files: Sequence[Path] = (),
     folder: Path | None = None,
 ) -> duckdb.DuckDBPyConnection:
     """Opens a database file, waiting up to `timeout_s` seconds while another process holds it.
 
-    Whoever made the file may have put a view into it that reads other files. No statement can therefore reach
-    anything beside the database but what is given here, nor load an extension.
+    Whoever made the file may have put a view into it that reads other files. File system, network and
+    extensions are therefore shut: no statement reaches anything but the database and `folder`.
 
     Args:
         path: The file; created when missing and `read_only` is false.
         read_only: Whether to open for reading.
         timeout_s: How long to wait for a lock, in seconds.
         settings: DuckDB settings beyond the usual ones.
-        files: Absolute paths of databases that may be attached all the same.
-        folder: Absolute path of a folder in which files may be written and read all the same.
+        folder: Absolute path of a folder in which statements may read and write files.
 
     Raises:
+        HeldError: somebody else had the file all the time.
         StoreError: the file cannot be opened; says why and what to do.
     """
     if path.is_dir():
@@ -100,13 +102,9 @@ def open_duckdb(
             try:
                 if not (read_only or path.exists()):
                     _make_blank(path, {**config, **_SHUT})
-                if not files and folder is None:
-                    return duckdb.connect(str(path), read_only=read_only, config={**config, **_SHUT})
-                connection = duckdb.connect(str(path), read_only=read_only, config=config)
-                _shut_all_but(connection, files, folder)
-                return connection
+                return _connect(path, read_only, config, folder)
             except duckdb.Error as error:
-                if not is_lock_error(error):
+                if not (_HELD_BY_OTHER in str(error) or _HELD_BY_US in str(error)):
                     raise explain(error, path) from error
                 if time.monotonic() >= deadline:
                     raise _held(error, path, timeout_s) from error
@@ -117,18 +115,20 @@ def open_duckdb(
         sign.remove()
 
 
-def _shut_all_but(connection: duckdb.DuckDBPyConnection, files: Sequence[Path], folder: Path | None) -> None:
-    """Shuts file system and network for all but databases to attach (with their logs) and a folder."""
-    logs = ("", ".wal", ".wal.checkpoint", ".wal.recovery")
-    allowed = [f"{file}{log}" for file in files for log in logs]
-    # DuckDB takes these before it is shut only, so not among the settings that it is opened with.
-    connection.execute("SET allowed_paths = ?", [allowed])
-    connection.execute("SET allowed_directories = ?", [[] if folder is None else [str(folder)]])
+def _connect(
+    path: Path, read_only: bool, config: dict[str, Any], folder: Path | None
+) -> duckdb.DuckDBPyConnection:
+    if folder is None:
+        return duckdb.connect(str(path), read_only=read_only, config={**config, **_SHUT})
+    connection = duckdb.connect(str(path), read_only=read_only, config=config)
+    # DuckDB takes the folder only while the file system is open, so not among the settings it is opened with.
+    connection.execute("SET allowed_directories = ?", [[str(folder)]])
     connection.execute("SET enable_external_access = false")
+    return connection
 
 
 def identity(path: Path) -> tuple[int, int] | None:
-    """Which file stands at a path, whatever it is called; None where there is none."""
+    """Device and inode of the file at a path: the same under every name. None where there is no file."""
     try:
         found = path.stat()
     except OSError:
@@ -139,14 +139,14 @@ def identity(path: Path) -> tuple[int, int] | None:
 def _is_other_file(path: Path) -> bool:
     """Whether a file is no DuckDB database.
 
-    DuckDB would take data it can read, such as CSV, for a view in a database in memory, and what is written
-    there would be lost.
+    DuckDB opens data that it can read, such as CSV, as a view in a database in memory: what is written there
+    would be lost.
     """
     known = identity(path)
     if known is None or not path.is_file():
         return False
-    # A file is looked into once, before anybody here opens it: closing it again ends whatever lock the
-    # process has on it, and another process could then write while one thread here reads.
+    # Look into a file only once, before this process opens it as a database: closing any descriptor of a file
+    # ends the process's locks on it, and another process could write while a thread here still reads.
     with _looking:
         if known in _databases:
             return False
@@ -163,17 +163,16 @@ def _is_other_file(path: Path) -> bool:
 
 def _make_blank(path: Path, config: dict[str, Any]) -> None:
     """Makes a database file whole or not at all: DuckDB, killed in its first write, leaves an empty file."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}.new")
-    # Left by a file that was deleted without it: beside the new one it would stop every opening.
-    log = log_of(path)
-    left = _inode(log)
+    aside, log = path.with_name(f".{path.name}.{os.getpid()}.new"), log_of(path)
+    # A log without its file (deleted by hand, say) would stop every opening of the new one.
+    left = identity(log)
     try:
         duckdb.connect(str(aside), config=config).close()
         os.link(aside, path)
-        if left is not None and left == _inode(log):
+        if left is not None and left == identity(log):
             log.unlink(missing_ok=True)
     except OSError:
-        pass  # another process was first, or links are unknown there: then the file is made in its place
+        pass  # another process was first, or the disk knows no links: then DuckDB makes the file in its place
     finally:
         aside.unlink(missing_ok=True)
 
@@ -183,29 +182,18 @@ def log_of(path: Path) -> Path:
     return path.with_name(path.name + ".wal")
 
 
-def _inode(path: Path) -> int | None:
-    try:
-        return path.stat().st_ino
-    except OSError:
-        return None
-
-
-def is_lock_error(error: BaseException) -> bool:
-    """Whether the file was refused because someone has it open, so that waiting may help."""
+def concerns_file(error: duckdb.Error) -> bool:
+    """Whether an error is about the file, its disk or what it may reach, and not about a statement."""
+    if isinstance(error, duckdb.IOException | duckdb.FatalException | duckdb.PermissionException):
+        return True
     message = str(error)
-    return isinstance(error, duckdb.Error) and (_HELD_BY_OTHER in message or _HELD_BY_US in message)
+    fragments = [fragment for known, _, _ in _EXPLANATIONS for fragment in known]
+    return "Corrupt database file" in message or (
+        "Failed to commit" in message and any(fragment in message for fragment in fragments)
+    )
 
 
-def concerns_file(error: duckdb.Error, path: Path) -> bool:
-    """Whether the database file or its disk failed, as opposed to a statement."""
-    message = str(error)
-    about_files = isinstance(error, duckdb.IOException | duckdb.FatalException)
-    about_files = about_files or "Failed to commit" in message or "Corrupt database file" in message
-    known = any(fragment in message for fragments, _, _ in _EXPLANATIONS for fragment in fragments)
-    return about_files and (known or str(path) in message)
-
-
-def explain(error: BaseException, path: Path) -> StoreError:
+def explain(error: Exception, path: Path) -> StoreError:
     """Turns DuckDB's error about a file into one that says what is wrong and what to do."""
     message = " ".join(str(error).split())
     for fragments, what, hint in _EXPLANATIONS:
@@ -216,6 +204,12 @@ def explain(error: BaseException, path: Path) -> StoreError:
 
 # (fragments of DuckDB's message, what is wrong, what to do); the first match wins.
 _EXPLANATIONS: tuple[tuple[tuple[str, ...], str, str], ...] = (
+    (
+        ("Permission Error",),
+        "a query, or a view in the database, reaches for what is not in the database, and none may",
+        "read your own files beside the store, not through it; a view that you do not know says that the"
+        " database is not to be trusted. {message}",
+    ),
     (
         ("No space left on device", "File too large", "Disk quota exceeded"),
         "the database cannot grow: the disk is full",
@@ -244,7 +238,7 @@ _EXPLANATIONS: tuple[tuple[tuple[str, ...], str, str], ...] = (
     (
         ("WAL does not match database file",),
         "the log beside the database belongs to another file, one that stood there before",
-        "move {path}.wal away; if the file came back from a copy, its own log should have come with it",
+        "move {path}.wal away; if the file is a copy, its own log should have come with it",
     ),
     (
         ("Could not read enough bytes", "Corrupt database file", "Failed to load checkpoint"),
@@ -259,15 +253,15 @@ _EXPLANATIONS: tuple[tuple[tuple[str, ...], str, str], ...] = (
 )
 
 
-def _held(error: BaseException, path: Path, timeout_s: float) -> StoreError:
+def _held(error: duckdb.Error, path: Path, timeout_s: float) -> HeldError:
     if _HELD_BY_US in str(error):
-        return StoreError(
+        return HeldError(
             "this program already has the database open in the other mode",
             got=path,
             hint="leave the `with store.read()` or `with store.write()` block before entering another",
         )
     holder = str(error).partition("Conflicting lock is held in ")[2].partition(". See also")[0]
-    return StoreError(
+    return HeldError(
         f"another process holds the database; waited {timeout_s:g} s",
         got=f"{path}, held by {holder or 'a process that DuckDB does not name'}",
         hint="wait for it or stop it (programs such as the DuckDB shell hold a file as long as they run)",
@@ -275,5 +269,5 @@ def _held(error: BaseException, path: Path, timeout_s: float) -> StoreError:
 
 
 def _free(path: Path) -> str:
-    folder = path.parent if os.path.isdir(path.parent) else Path(".")
+    folder = path.parent if path.parent.is_dir() else Path(".")
     return f"{shutil.disk_usage(folder).free / 2**20:.0f} MiB"

@@ -42,6 +42,9 @@ runs = table(
     c.column("provenance", c.TEXT, "Versions, machine, device: speed, not numbers (JSON).", volatile=True),
     c.column("created_at", c.TIME, "When the run was registered.", volatile=True),
     c.column("sealed_at", c.TIME, "When it was sealed; null while running.", nullable=True, volatile=True),
+    c.column(
+        "seals", c.ID, "How often it was sealed: again after `--retry-errors`; null if never.", nullable=True
+    ),
     key="run_id",
     written_by="store",
 )
@@ -137,9 +140,22 @@ job_runs = table(
     c.column("finished_at", c.TIME, "When it ended.", volatile=True),
     c.column("rows", c.ID, "Rows of the table afterwards; for a pass, answers stored.", nullable=True),
     c.column("error", c.TEXT, "Why it failed; null if it did not.", nullable=True),
-    c.column(
-        "query_key", c.TEXT, "Hash of the job's query; null in builds of an earlier release.", nullable=True
-    ),
     key="job_run_id",
+    written_by="store",
+)
+
+job_builds = table(
+    "job_builds",
+    "What each job's rows of each run were last built from.",
+    c.column("job", c.TEXT, "Name of the job (jobs/sql)."),
+    c.run_id(),
+    c.column(
+        "build_key",
+        c.TEXT,
+        "Hash of the job's query, its parameters, runs.seals and the build keys of the jobs it depends on;"
+        " another text if the job is to be built again.",
+    ),
+    c.column("params", c.TEXT, "Its parameters (JSON)."),
+    key="job run_id",
     written_by="store",
 )

@@ -129,3 +129,8 @@ def _parse_header(lines: list[str]) -> dict[str, str]:
         elif last is not None:
             fields[last] = f"{fields[last]} {line.removeprefix('--').strip()}".strip()
     return fields
+
+
+def literal(value: str | None) -> str:
+    """A text as SQL writes it, in quotes; for statements that take no parameters. None is an empty text."""
+    return "'" + (value or "").replace("'", "''") + "'"

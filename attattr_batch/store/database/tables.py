@@ -25,6 +25,7 @@ from attattr_batch.store.database.columns import metadata as metadata
 from attattr_batch.store.database.fact_tables import attacked_answers as attacked_answers
 from attattr_batch.store.database.fact_tables import masked_answers as masked_answers
 from attattr_batch.store.database.run_tables import examples as examples
+from attattr_batch.store.database.run_tables import job_builds as job_builds
 from attattr_batch.store.database.run_tables import job_runs as job_runs
 from attattr_batch.store.database.run_tables import ledger as ledger
 from attattr_batch.store.database.run_tables import meta as meta

@@ -1,7 +1,7 @@
 """Read-only SQL for people: each query runs in a locked child process.
 
 `read_only` alone would still let a query read any file of the machine and write some. The child therefore
-opens the database with every door shut (see `_console_child`), is limited in memory, and is killed at the
+opens the database with every door shut (see console_child.py), is limited in memory, and is killed at the
 deadline: inside one process, a query such as `repeat('x', 2e9)` cannot be stopped.
 """
 
@@ -22,6 +22,7 @@ import pyarrow as pa
 
 from attattr_batch.errors import UserError
 from attattr_batch.store.database.connection import Store
+from attattr_batch.store.database.migrate import own_views
 from attattr_batch.store.database.opening import default_timeout_s
 from attattr_batch.store.reading.console_child import REFUSED, TIMED_OUT
 
@@ -82,11 +83,14 @@ def query(
     """
     _check_unicode(sql)
     started = time.monotonic()
-    with Store(path, timeout_s=min(timeout_s, default_timeout_s())).read():
-        pass  # says in plain words when the file is not a store that this version reads
+    # Also says in plain words when the file is not a store that this version reads.
+    store = Store(path, timeout_s=min(timeout_s, default_timeout_s()))
+    with store.read() as connection:
+        views = own_views(connection, store.path)
     left_s = max(timeout_s - (time.monotonic() - started), 0.1)
     request = {
         "path": str(path),
+        "views": views,
         "sql": sql,
         "max_rows": max_rows,
         "timeout_s": left_s,

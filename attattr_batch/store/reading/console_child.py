@@ -72,6 +72,8 @@ def open_locked(path: Path, memory_mib: int, timeout_s: float) -> duckdb.DuckDBP
 def _run(request: dict[str, Any]) -> None:
     _check_statement(request["sql"])
     connection = open_locked(Path(request["path"]), request["memory_mib"], request["timeout_s"])
+    for statement in request["views"]:
+        connection.execute(statement)
     _limit_address_space(request["memory_mib"] * 2**20 + _SLACK_BYTES)
     _send(connection.sql(request["sql"]).to_arrow_reader(_BATCH_ROWS), request["max_rows"])
 

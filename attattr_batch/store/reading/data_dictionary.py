@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, Table, create_engine, text
+from collections.abc import Iterable
+
+from sqlalchemy import Connection, Table, text
 
 from attattr_batch.errors import UserError
-from attattr_batch.store.database.migrate import SCHEMA_VERSION, view_files
+from attattr_batch.store.database.migrate import SCHEMA_VERSION, blank_database, view_files
 from attattr_batch.store.database.sqlfile import SqlFile
 from attattr_batch.store.database.tables import DEDUP_SUFFIX, metadata, query_name
 
@@ -27,10 +29,7 @@ def dictionary_markdown() -> str:
     tables = sorted(metadata.tables.values(), key=lambda table: table.name)
     views = sorted(view_files(), key=lambda view: view.name)
     parts = [_INTRODUCTION.format(version=SCHEMA_VERSION, suffix=DEDUP_SUFFIX)]
-    with create_engine("duckdb://").begin() as connection:
-        metadata.create_all(connection)
-        for view in view_files():
-            connection.execute(text(f"CREATE VIEW {view.name} AS {view.query}"))
+    with blank_database() as connection:
         parts += ["## Views\n"] + [_view_section(connection, view) for view in views]
         parts += ["## Tables\n"] + [_table_section(connection, table) for table in tables]
     return "\n".join(parts)
@@ -39,11 +38,12 @@ def dictionary_markdown() -> str:
 def meaning(name: str, column: str) -> str:
     """What a column of a table or view (`name` as in queries) means.
 
-    A view's header comes first, then the table of that query name, then what other tables say of a column of
-    that name, where they agree; a table of which it is the key speaks of the things, and is asked last.
+    The first of these that says it: the view's header; the table of that query name; other tables with a
+    column of that name, where they agree. A table whose key the column is describes the thing itself (a run,
+    say), and is asked last.
 
     Raises:
-        UserError: nobody says, or tables say different things.
+        UserError: none says it, or tables say different things.
     """
     views = {view.name: view for view in view_files()}
     if name in views and column in views[name].columns:
@@ -58,7 +58,7 @@ def meaning(name: str, column: str) -> str:
     return said.pop()
 
 
-def markdown_table(rows: list[tuple[str, str, str]]) -> str:
+def markdown_table(rows: Iterable[tuple[str, str, str]]) -> str:
     """Markdown table of columns: name, type, meaning."""
     lines = ["| column | type | meaning |", "|---|---|---|"]
     lines += ["| " + " | ".join(cell.replace("|", r"\|") for cell in row) + " |" for row in rows]
@@ -67,7 +67,7 @@ def markdown_table(rows: list[tuple[str, str, str]]) -> str:
 
 def _view_section(connection: Connection, view: SqlFile) -> str:
     rows = [
-        (column, type_, meaning(view.name, column)) for column, type_, _ in _described(connection, view.name)
+        (column, type_, meaning(view.name, column)) for column, type_, _ in described(connection, view.name)
     ]
     grain = f"\n\nOne row per {view.fields['grain']}." if "grain" in view.fields else ""
     return f"### {view.name}\n\n{view.description}{grain}\n\n{markdown_table(rows)}"
@@ -77,13 +77,13 @@ def _table_section(connection: Connection, table: Table) -> str:
     note = f" Query the view `{query_name(table)}`." if table.name.endswith(DEDUP_SUFFIX) else ""
     rows = [
         (column, type_ + (", nullable" if nullable else ""), str(table.columns[column].comment))
-        for column, type_, nullable in _described(connection, table.name)
+        for column, type_, nullable in described(connection, table.name)
     ]
     key = ", ".join(table.info["key"])
     return f"### {table.name}\n\n{table.comment}{note}\n\nOne row per {key}.\n\n{markdown_table(rows)}"
 
 
-def _described(connection: Connection, name: str) -> list[tuple[str, str, bool]]:
+def described(connection: Connection, name: str) -> list[tuple[str, str, bool]]:
     """Name, type and nullability of every column of a table or view."""
     rows = connection.execute(text(f'SELECT column_name, column_type, "null" FROM (DESCRIBE {name})')).all()
     return [(column, type_, null == "YES") for column, type_, null in rows]

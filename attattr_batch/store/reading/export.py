@@ -1,14 +1,16 @@
-"""A run as Parquet files, equal byte for byte for equal contents, or as a folder of Hugging Face `datasets`.
+"""Writes a run as Parquet files or as a folder of Hugging Face `datasets`.
 
-Rows are ordered by their key, and columns that hold wall-clock or machine facts are left out. The run itself,
-with its times and provenance, goes to run.json.
+Equal contents give equal bytes: rows are ordered by their key, and columns of wall-clock or machine facts are
+left out. The run itself, with its times and provenance, goes to run.json.
 """
 
 from __future__ import annotations
 
 import json
-import logging
+import os
+import shutil
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,16 +19,19 @@ import duckdb
 from sqlalchemy import Connection, Row, text
 
 from attattr_batch.choices import ExportFormat
-from attattr_batch.errors import StoreError
+from attattr_batch.errors import UserError
 from attattr_batch.store.database.connection import Store, raw
 from attattr_batch.store.database.migrate import SCHEMA_VERSION
+from attattr_batch.store.database.sqlfile import literal
 from attattr_batch.store.database.tables import metadata, query_name, runs, vocabulary
 from attattr_batch.store.reading.data_dictionary import markdown_table, meaning
-from attattr_batch.store.reading.folder import FORMAT, MARKER, filled, read_marker
 from attattr_batch.store.reading.huggingface import write_dataset_dict
-from attattr_batch.store.writing.runs import RUN_COLUMNS, resolve_run, unfinished_runs
+from attattr_batch.store.writing.runs import JSON_COLUMNS, RUN_COLUMNS, resolve_run, unfinished_runs
 
-log = logging.getLogger(__name__)
+FORMAT = "attattr_batch export 2"
+"""What run.json gives as its `format`. With its list of `files` it tells an export from other folders."""
+
+_RUN_FILE = "run.json"
 
 _OPENED_BY = {
     "parquet": "One Parquet file a table.",
@@ -34,24 +39,29 @@ _OPENED_BY = {
     " table; columns of labels know their names.",
 }
 
+_COLUMNS = """
+SELECT table_name, column_name, data_type, coalesce(comment, '')
+FROM duckdb_columns()
+WHERE database_name = current_database() AND table_name IN (SELECT table_name FROM duckdb_tables())
+ORDER BY table_name, column_index
+"""
+
 
 @dataclass(frozen=True)
 class _Part:
-    """One Parquet file: what to select of a table or view, and in which order."""
+    """One table or view to export: its columns (name, type, meaning) and the order of its rows."""
 
     name: str
-    columns: tuple[str, ...]
-    order: tuple[str, ...]
+    columns: Sequence[tuple[str, str, str]]
+    order: Sequence[str]
 
     def query(self, run: Row[Any]) -> str:
-        """Its rows of a run: of a table of pairs, those with it on either side."""
-        about = [f"{column} = {run.run_id}" for column in RUN_COLUMNS if column in self.columns]
-        condition = " OR ".join(about)
+        """Selects its rows of a run; of a table of pairs of runs, those with the run on either side."""
+        names = [name for name, _, _ in self.columns]
+        condition = " OR ".join(f"{column} = {run.run_id}" for column in RUN_COLUMNS if column in names)
         if self.name == vocabulary.name:
-            condition = "tokenizer_key = '" + run.tokenizer_key.replace("'", "''") + "'"
-        columns = ", ".join(f'"{column}"' for column in self.columns)
-        order = ", ".join(f'"{column}"' for column in self.order)
-        return f"SELECT {columns} FROM {self.name} WHERE {condition} ORDER BY {order}"
+            condition = f"tokenizer_key = {literal(run.tokenizer_key)}"
+        return f"SELECT {_quoted(names)} FROM {self.name} WHERE {condition} ORDER BY {_quoted(self.order)}"
 
 
 def export_run(
@@ -62,125 +72,123 @@ def export_run(
     Args:
         store: The store.
         name_or_id: The run.
-        folder: Where to; made if missing. An earlier export there is replaced, also one of another run
-            or form, which is said in the log.
+        folder: Where to; made if missing. An earlier export there, of whichever run, is replaced as a whole.
         form: `parquet`: a Parquet file for each table; `datasets`: a folder for `datasets.load_from_disk`.
 
     Returns:
         What is in the folder: the tables, README.md with every column's meaning, run.json.
 
     Raises:
-        UserError: there is no such run.
-        StoreError: the folder holds other things, or it cannot be written.
+        UserError: there is no such run, the folder holds other things, or it cannot be written.
+        StoreError: the store cannot be read.
     """
     target = Path(folder).resolve()
-    with store.read(folder=target) as connection:
+    # Written beside its place and renamed, so that the folder holds a whole export at any moment.
+    aside = target.with_name(f".{target.name}.{os.getpid()}.unfinished")
+    with store.read(folder=aside) as connection:
         run = resolve_run(connection, name_or_id)
-        parts = _parts(connection)
         try:
-            other = _other_export(target, run, form)
-            with filled(target) as work:
-                _write_tables(connection, parts, run, work, form)
-                (work / "README.md").write_text(_readme(connection, parts, run, form), encoding="utf-8")
-                (work / MARKER).write_text(_run_document(run), encoding="utf-8")
+            _check_replaceable(target)
+            aside.mkdir(parents=True)
+            _write(connection, run, aside, form)
+            _put_in_place(aside, target)
+            return sorted(target.iterdir())
         except (OSError, duckdb.IOException) as error:
             got = f"{target}: {' '.join(str(error).split())}"
-            raise StoreError(
-                "the export cannot be written", got=got, hint="check the disk and the folder"
-            ) from error
-    if other is not None:
-        log.warning("replaced what was in %s: %s", target, other)
-    return sorted(target.iterdir())
+            hint = "check the disk and the folder"
+            raise UserError("the export cannot be written", got=got, hint=hint) from error
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
 
 
-def _other_export(folder: Path, run: Row[Any], form: ExportFormat) -> str | None:
-    """The export in a folder, in words, if it is of another run or form than is to come."""
-    marker = read_marker(folder / MARKER)
-    if marker is None:
-        return None
-    before, form_before = marker["run"], "datasets" if (folder / "dataset_dict.json").exists() else "parquet"
-    if (before.get("run_key"), form_before) == (run.run_key, form):
-        return None
-    return f"the export of run {before.get('name')} as {form_before}"
+def _check_replaceable(folder: Path) -> None:
+    """Checks that a folder is missing, empty, or holds an export and nothing else.
+
+    Raises:
+        UserError: it holds other things.
+        OSError: it is no folder, or cannot be read.
+    """
+    present = sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+    try:
+        document = json.loads((folder / _RUN_FILE).read_text(encoding="utf-8"))
+        ours = document["format"] == FORMAT and document["files"] == present
+    except (OSError, ValueError, KeyError, TypeError):  # not written by us
+        ours = False
+    if present and not ours:
+        got = f"{folder} holds {', '.join(present[:5])}"
+        raise UserError("the folder holds other things", got=got, hint="give a new or empty folder")
 
 
-def _write_tables(
-    connection: Connection, parts: list[_Part], run: Row[Any], work: Path, form: ExportFormat
-) -> None:
+def _put_in_place(aside: Path, target: Path) -> None:
+    earlier = aside.with_suffix(".earlier")
+    if target.exists():
+        os.replace(target, earlier)
+    os.replace(aside, target)
+    shutil.rmtree(earlier, ignore_errors=True)
+
+
+def _write(connection: Connection, run: Row[Any], folder: Path, form: ExportFormat) -> None:
+    parts = _parts(connection)
     if form == "parquet":
         for part in parts:
-            _write_part(connection, part, run, work)
-        return
-    with tempfile.TemporaryDirectory(dir=work) as scratch:
-        files = {part.name: _write_part(connection, part, run, Path(scratch)) for part in parts}
-        write_dataset_dict(files, run.labels, work)
+            _write_part(connection, part, run, folder)
+    else:
+        with tempfile.TemporaryDirectory(dir=folder) as scratch:
+            tables = {part.name: _write_part(connection, part, run, Path(scratch)) for part in parts}
+            write_dataset_dict(tables, run.labels, folder)
+    (folder / "README.md").write_text(_readme(connection, parts, run, form), encoding="utf-8")
+    files = sorted([*(path.name for path in folder.iterdir()), _RUN_FILE])
+    (folder / _RUN_FILE).write_text(_run_document(run, files), encoding="utf-8")
 
 
 def _parts(connection: Connection) -> list[_Part]:
     """What there is to export: our tables (facts through their views), then tables that jobs made."""
+    described: dict[str, list[tuple[str, str, str]]] = {}
+    for table_name, column, type_, comment in connection.execute(text(_COLUMNS)).all():
+        described.setdefault(table_name, []).append((column, type_, comment))
     parts = []
     for table in metadata.tables.values():
         if ("run_id" in table.columns and table is not runs) or table is vocabulary:
-            columns = tuple(column.name for column in table.columns if not column.info["volatile"])
-            parts.append(_Part(query_name(table), columns, table.info["key"]))
-    ours = list(metadata.tables)
-    query = (
-        "SELECT table_name, list(column_name ORDER BY column_index) FROM duckdb_columns()"
-        " WHERE database_name = current_database() AND table_name IN (SELECT table_name FROM duckdb_tables())"
-        " GROUP BY table_name ORDER BY table_name"
-    )
-    for name, columns in connection.execute(text(query)).all():
-        if name not in ours and set(columns) & set(RUN_COLUMNS):
-            parts.append(_Part(name, tuple(columns), tuple(columns)))
+            types = {column: type_ for column, type_, _ in described[table.name]}
+            kept = [column.name for column in table.columns if not column.info["volatile"]]
+            name = query_name(table)
+            columns = [(column, types[column], meaning(name, column)) for column in kept]
+            parts.append(_Part(name, columns, table.info["key"]))
+    for name, columns in described.items():
+        names = [column for column, _, _ in columns]
+        if name not in metadata.tables and set(names) & set(RUN_COLUMNS):
+            parts.append(_Part(name, columns, names))
     return parts
 
 
 def _write_part(connection: Connection, part: _Part, run: Row[Any], folder: Path) -> Path:
     path = folder / f"{part.name}.parquet"
-    quoted = str(path).replace("'", "''")
-    copy = f"COPY ({part.query(run)}) TO '{quoted}' (FORMAT parquet, COMPRESSION zstd)"
+    copy = f"COPY ({part.query(run)}) TO {literal(str(path))} (FORMAT parquet, COMPRESSION zstd)"
     raw(connection).execute(copy).fetchall()
     return path
 
 
-_COMMENTS = (
-    "SELECT table_name, column_name, comment FROM duckdb_columns() WHERE database_name = current_database()"
-)
-
-
-def _readme(connection: Connection, parts: list[_Part], run: Row[Any], form: ExportFormat) -> str:
+def _readme(connection: Connection, parts: Sequence[_Part], run: Row[Any], form: ExportFormat) -> str:
     sections = [
         f"# Export of run {run.name}\n",
         f"{_OPENED_BY[form]} run.json holds the run: settings, identity, provenance, label names.\n",
     ]
-    sections += [
-        f"**When this was written, {line}.**\n" for line in unfinished_runs(connection, [run.run_id])
-    ]
-    ours = {query_name(table) for table in metadata.tables.values()}
-    comments = connection.execute(text(_COMMENTS)).all()
-    said = {(table, column): comment for table, column, comment in comments}
+    for line in unfinished_runs(connection, [run.run_id]):
+        sections.append(f"**When this was written, {line}.**\n")
     for part in parts:
-        described = connection.execute(
-            text(f"SELECT column_name, column_type FROM (DESCRIBE {part.name})")
-        ).all()
-        types = {column: type_ for column, type_ in described}
-        known = part.name in ours
-        rows = [
-            (
-                column,
-                types[column],
-                meaning(part.name, column) if known else said.get((part.name, column)) or "",
-            )
-            for column in part.columns
-        ]
         title = f"{part.name}.parquet" if form == "parquet" else part.name
-        sections.append(f"## {title}\n\nOrdered by {', '.join(part.order)}.\n\n{markdown_table(rows)}")
+        table = markdown_table(part.columns)
+        sections.append(f"## {title}\n\nOrdered by {', '.join(part.order)}.\n\n{table}")
     return "\n".join(sections)
 
 
-def _run_document(run: Row[Any]) -> str:
+def _run_document(run: Row[Any], files: Sequence[str]) -> str:
     values = dict(run._mapping)
-    for column in ("config", "identity", "provenance"):
+    for column in JSON_COLUMNS:
         values[column] = json.loads(values[column])
-    document = {"format": FORMAT, "schema_version": SCHEMA_VERSION, "run": values}
+    document = {"format": FORMAT, "schema_version": SCHEMA_VERSION, "files": files, "run": values}
     return json.dumps(document, indent=2, ensure_ascii=False, default=str) + "\n"
+
+
+def _quoted(names: Sequence[str]) -> str:
+    return ", ".join(f'"{name}"' for name in names)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,23 +19,23 @@ def write_dataset_dict(tables: Mapping[str, Path], labels: Sequence[str], folder
     """Writes tables as a `DatasetDict`, one split each; rows are never all in memory.
 
     Args:
-        tables: Parquet file by name of the split.
+        tables: Parquet file by name of the split; an Arrow file is written beside each.
         labels: Label names by id: integer columns that hold labels become `ClassLabel`.
         folder: Where to; exists.
 
     Raises:
         OSError: it cannot be written.
     """
-    # A second or two that no other export has to wait for.
+    # Imported here: it takes a second or two, which no other export has to wait for.
     from datasets import Dataset, DatasetDict, DatasetInfo
 
     from attattr_batch.data.user_files import no_progress_bars
 
-    with no_progress_bars(), tempfile.TemporaryDirectory(dir=folder) as scratch:
+    with no_progress_bars():
         splits = {}
         for name, path in tables.items():
             features = _features(pq.read_schema(path), labels)
-            rows = Path(scratch) / f"{name}.arrow"
+            rows = path.with_suffix(".arrow")
             _copy_as_arrow(path, rows, features.arrow_schema)
             splits[name] = Dataset.from_file(str(rows), info=DatasetInfo(features=features))
         # A table without rows would be saved without a file, and could not be loaded.

@@ -1,17 +1,31 @@
-"""The log of every build of a job, and what it says about the present ones."""
+"""Records what each job was last built from for each run, and logs every attempt to build one."""
 
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, delete, insert, select, update
 
-from attattr_batch.store.database.tables import job_runs, runs
+from attattr_batch.store.database.tables import job_builds, job_runs
 from attattr_batch.store.writing.runs import next_id
+
+
+@dataclass(frozen=True)
+class Build:
+    """What a job's rows of one run were built from.
+
+    Attributes:
+        key: Hash of all that they were built from; any other text where that is not known.
+        params: Values of the job's parameters.
+    """
+
+    key: str
+    params: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -22,43 +36,32 @@ class JobRun:
     params: Mapping[str, Any]
     runs: Sequence[str]
     started_at: datetime
-    query_key: str
 
 
-@dataclass(frozen=True)
-class Build:
-    """One build of a job that did not fail.
-
-    Attributes:
-        number: The later, the larger (`job_runs.job_run_id`).
-        params: Its parameters.
-        query_key: Hash of its query; None if that was not kept.
-        current: Whether the run has had the same examples since: none was tried again.
-    """
-
-    number: int
-    params: Mapping[str, Any]
-    query_key: str | None
-    current: bool = True
+def present_builds(connection: Connection) -> dict[tuple[str, int], Build]:
+    """The last build of each job for each run, by job and run id; failed attempts do not count."""
+    rows = connection.execute(select(job_builds)).all()
+    return {(row.job, row.run_id): Build(row.build_key, json.loads(row.params)) for row in rows}
 
 
-def past_builds(connection: Connection) -> dict[str, dict[str, list[Build]]]:
-    """The builds of each job for each run, by the job's name and the run's, the latest last.
+def record_builds(
+    connection: Connection, job: str, params: Mapping[str, Any], keys: Mapping[int, str]
+) -> None:
+    """Records a build of a job in place of the ones before; `keys` are its build keys by run id."""
+    connection.execute(delete(job_builds).where(job_builds.c.job == job, job_builds.c.run_id.in_(list(keys))))
+    values = {"job": job, "params": json.dumps(params, sort_keys=True)}
+    rows = [{**values, "run_id": run_id, "build_key": key} for run_id, key in keys.items()]
+    if rows:
+        connection.execute(insert(job_builds), rows)
 
-    Those for a run that was deleted are not of a later run of its name.
-    """
-    columns = select(runs.c.name, runs.c.created_at, runs.c.sealed_at)
-    registered = {run.name: run for run in connection.execute(columns)}
-    builds: dict[str, dict[str, list[Build]]] = {}
-    query = select(job_runs).where(job_runs.c.result == "built").order_by(job_runs.c.job_run_id)
-    for row in connection.execute(query).all():
-        for name in json.loads(row.runs):
-            run = registered.get(name)
-            if run is not None and run.created_at <= row.started_at:
-                current = run.sealed_at is not None and run.sealed_at <= row.started_at
-                build = Build(row.job_run_id, json.loads(row.params), row.query_key, current)
-                builds.setdefault(row.job, {}).setdefault(name, []).append(build)
-    return builds
+
+def forget_build_keys(connection: Connection, job: str, run_ids: Sequence[int]) -> None:
+    """Notes that a job's rows of these runs are no longer those of its last build."""
+    of_job = (job_builds.c.job == job, job_builds.c.run_id.in_(run_ids))
+    unknown = (
+        uuid.uuid4().hex
+    )  # another one each time: what is built from these rows must not look like before
+    connection.execute(update(job_builds).where(*of_job).values(build_key=unknown))
 
 
 def log_job(

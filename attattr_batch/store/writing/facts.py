@@ -1,15 +1,15 @@
-"""What the facts of an attribution pass must look like: one row for every key, no more and no less."""
+"""Checks a chunk's facts: an attribution pass gives exactly one row for every key."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
+from sqlalchemy import Row
 
 from attattr_batch.choices import Target
 from attattr_batch.errors import BadFactsError
@@ -18,26 +18,7 @@ from attattr_batch.store.writing.rows import examples_where
 _TARGETS = get_args(Target)
 
 
-@dataclass(frozen=True)
-class RunShape:
-    """What decides which rows a chunk must have.
-
-    Attributes:
-        run_id: The run.
-        kind: Kind of the pass.
-        n_layers: Layers of the model.
-        n_heads: Heads per layer.
-        target: Classes attributed: `gold`, `predicted` or `both`.
-    """
-
-    run_id: int
-    kind: str
-    n_layers: int
-    n_heads: int
-    target: str
-
-
-def check_attribution(tables: Mapping[str, pa.Table], example_ids: pa.Array, shape: RunShape) -> None:
+def check_attribution(tables: Mapping[str, pa.Table], example_ids: pa.Array, of_pass: Row[Any]) -> None:
     """Checks the rows of one chunk of an attribution pass, all tables together.
 
     Every example must have one prediction, and for each of its targets one `target_scores` row, one
@@ -47,7 +28,7 @@ def check_attribution(tables: Mapping[str, pa.Table], example_ids: pa.Array, sha
     Args:
         tables: Rows by query name, already cast to their tables' types.
         example_ids: The chunk's examples, int32, ascending.
-        shape: The run.
+        of_pass: The pass's row from `find_pass`: layers, heads and targets of its run.
 
     Raises:
         BadFactsError: says which table and which examples.
@@ -58,8 +39,8 @@ def check_attribution(tables: Mapping[str, pa.Table], example_ids: pa.Array, sha
     ids = example_ids.to_numpy(zero_copy_only=False)
     predictions = tables["predictions"]
     _check_keys("predictions", predictions, _numbers(predictions, "example_id"), ids, 1)
-    wanted = _wanted_targets(predictions, shape)
-    grid = (shape.n_layers, shape.n_heads)
+    wanted = _wanted_targets(predictions, of_pass.targets)
+    grid = (of_pass.n_layers, of_pass.n_heads)
     sizes = (1, grid[0], grid[0] * grid[1])  # rows for one (example, target), by level
     for level, name in enumerate(("target_scores", "layer_scores", "head_scores")):
         expected = (wanted[:, None] * sizes[level] + np.arange(sizes[level])).ravel()
@@ -74,7 +55,7 @@ def check_attribution(tables: Mapping[str, pa.Table], example_ids: pa.Array, sha
 
 
 def check_answers(tables: Mapping[str, pa.Table], example_ids: pa.Array) -> None:
-    """Checks that a chunk of an ordered pass answers each of its examples; how often, the order alone knows.
+    """Checks that a chunk of a requested pass answers each of its examples; how often, only the request says.
 
     Raises:
         BadFactsError: names the examples without an answer.
@@ -84,11 +65,11 @@ def check_answers(tables: Mapping[str, pa.Table], example_ids: pa.Array) -> None
         raise BadFactsError("examples without an answer", tuple(sorted(missing)))
 
 
-def _wanted_targets(predictions: pa.Table, shape: RunShape) -> NDArray[np.int64]:
+def _wanted_targets(predictions: pa.Table, target: str) -> NDArray[np.int64]:
     """Codes of the (example, target) pairs that must be there: example_id * 3 + index of the target."""
     ids = _numbers(predictions, "example_id")
-    if shape.target != "both":
-        return ids * len(_TARGETS) + _TARGETS.index(shape.target)
+    if target != "both":
+        return ids * len(_TARGETS) + _TARGETS.index(target)
     if predictions["gold"].null_count:
         raise BadFactsError(
             "predictions: no gold label in a run that attributes it",

@@ -10,22 +10,17 @@ import logging
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from sqlalchemy import Connection, Table, delete, select
+from sqlalchemy import Connection, Row, Table
 
-from attattr_batch.errors import BadFactsError, StoreError, unknown_name
+from attattr_batch.errors import BadFactsError, unknown_name
 from attattr_batch.store.database.connection import Store, arrow_rows, raw
-from attattr_batch.store.database.tables import (
-    arrow_schema,
-    ledger,
-    passes,
-    quarantine,
-    runs,
-    tables_written_by,
-)
-from attattr_batch.store.writing.facts import RunShape, check_answers, check_attribution
+from attattr_batch.store.database.tables import tables_written_by
+from attattr_batch.store.writing.facts import check_answers, check_attribution
+from attattr_batch.store.writing.passes import find_pass, quarantined_ids, release
 from attattr_batch.store.writing.rows import (
     check_rows,
     examples_where,
@@ -59,40 +54,11 @@ class ChunkFacts:
     seconds: float
 
 
-@dataclass(frozen=True)
-class CommitResult:
-    """What became of a chunk's examples.
-
-    Attributes:
-        committed: Ids committed now.
-        duplicates: Ids that were committed before; their rows were dropped.
-    """
-
-    committed: tuple[int, ...]
-    duplicates: tuple[int, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Failure:
-    """An example that failed every attempt.
-
-    Attributes:
-        example_id: The example.
-        error: Name of the error.
-        message: What went wrong, in one line.
-        detail: More for the developer, for example a traceback.
-        attempts: Attempts made.
-    """
-
-    example_id: int
-    error: str
-    message: str
-    detail: str = ""
-    attempts: int = 1
-
-
-def commit_chunk(store: Store, facts: ChunkFacts) -> CommitResult:
+def commit_chunk(store: Store, facts: ChunkFacts) -> list[int]:
     """Commits a chunk: when this returns, its examples are in the ledger and their facts on disk.
+
+    Returns:
+        The examples newly committed, ascending; rows of those committed before are dropped.
 
     Raises:
         BadFactsError: the rows must not be stored (wrong columns, values, counts or examples); nothing was
@@ -102,11 +68,12 @@ def commit_chunk(store: Store, facts: ChunkFacts) -> CommitResult:
     return _commit(store, [facts])[0]
 
 
-def commit_chunks(store: Store, chunks: Sequence[ChunkFacts]) -> list[CommitResult | BadFactsError]:
-    """Commits several chunks, in one transaction where that is possible: most of its cost is its own.
+def commit_chunks(store: Store, chunks: Sequence[ChunkFacts]) -> list[list[int] | BadFactsError]:
+    """Commits several chunks of a pass, in one transaction where possible: opening the file costs most.
 
     Returns:
-        What became of each chunk, in order; the error of one with bad facts, beside which the others stand.
+        For each chunk, in order, the examples newly committed, or the error if its facts are bad; a bad chunk
+        does not keep the others out.
 
     Raises:
         StoreError: as for `commit_chunk`.
@@ -116,7 +83,7 @@ def commit_chunks(store: Store, chunks: Sequence[ChunkFacts]) -> list[CommitResu
             return list(_commit(store, chunks))
         except BadFactsError:
             log.debug("committing %d chunks one by one: one has bad facts", len(chunks))
-    results: list[CommitResult | BadFactsError] = []
+    results: list[list[int] | BadFactsError] = []
     for facts in chunks:
         try:
             results.append(commit_chunk(store, facts))
@@ -125,36 +92,7 @@ def commit_chunks(store: Store, chunks: Sequence[ChunkFacts]) -> list[CommitResu
     return results
 
 
-def record_failures(store: Store, pass_id: int, failed: Sequence[Failure]) -> None:
-    """Quarantines examples; one that is committed already stays so, one that failed before is updated."""
-    with store.write() as connection:
-        run_id = _find_pass(connection, pass_id).run_id
-        done = set(
-            connection.execute(select(ledger.c.example_id).where(ledger.c.pass_id == pass_id)).scalars()
-        )
-        now = datetime.now(UTC)
-        rows = [
-            {"pass_id": pass_id, "run_id": run_id, "failed_at": now, **vars(failure)}
-            for failure in failed
-            if failure.example_id not in done
-        ]
-        with arrow_rows(connection, "failed_rows", pa.Table.from_pylist(rows, arrow_schema(quarantine))):
-            raw(connection).execute("INSERT OR REPLACE INTO quarantine BY NAME SELECT * FROM failed_rows")
-
-
-def _find_pass(connection: Connection, pass_id: int) -> RunShape:
-    query = (
-        select(passes.c.kind, runs.c.run_id, runs.c.n_layers, runs.c.n_heads, runs.c.targets)
-        .join(runs, runs.c.run_id == passes.c.run_id)
-        .where(passes.c.pass_id == pass_id)
-    )
-    row = connection.execute(query).one_or_none()
-    if row is None:
-        raise StoreError("the run was deleted while it was computed", got=f"pass {pass_id}")
-    return RunShape(row.run_id, row.kind, row.n_layers, row.n_heads, row.targets)
-
-
-def _commit(store: Store, chunks: Sequence[ChunkFacts]) -> list[CommitResult]:
+def _commit(store: Store, chunks: Sequence[ChunkFacts]) -> list[list[int]]:
     """Commits chunks of one pass in one transaction; bad facts in one undo all."""
     pass_id = chunks[0].pass_id
     if any(facts.pass_id != pass_id for facts in chunks):
@@ -163,21 +101,15 @@ def _commit(store: Store, chunks: Sequence[ChunkFacts]) -> list[CommitResult]:
     if len(set(example_ids)) != len(example_ids):
         raise BadFactsError("a chunk names an example twice, or two chunks do")
     with store.write() as connection:
-        shape = _find_pass(connection, pass_id)
-        tables = _check_tables(_joined(chunks), example_ids, shape)
-        committed = _claim(connection, chunks, shape.run_id)
-        if committed:
+        of_pass = find_pass(connection, pass_id)
+        tables = _check_tables(_joined(chunks), example_ids, of_pass)
+        new = _claim(connection, chunks, of_pass.run_id)
+        if new:
             for table, rows in tables.items():
-                whole = len(committed) == len(example_ids)
-                insert_rows(connection, table, rows if whole else _only(rows, committed))
-            _forget_failures(connection, pass_id, committed)
-    return [
-        CommitResult(
-            tuple(sorted(committed.intersection(facts.example_ids))),
-            tuple(sorted(set(facts.example_ids) - committed)),
-        )
-        for facts in chunks
-    ]
+                insert_rows(connection, table, rows if len(new) == len(example_ids) else _only(rows, new))
+            if released := quarantined_ids(connection, pass_id) & new:
+                release(connection, pass_id, released)
+    return [sorted(new.intersection(facts.example_ids)) for facts in chunks]
 
 
 def _joined(chunks: Sequence[ChunkFacts]) -> dict[str, pa.Table]:
@@ -191,7 +123,7 @@ def _joined(chunks: Sequence[ChunkFacts]) -> dict[str, pa.Table]:
 
 
 def _check_tables(
-    tables: Mapping[str, pa.Table], example_ids: Sequence[int], shape: RunShape
+    tables: Mapping[str, pa.Table], example_ids: Sequence[int], of_pass: Row[Any]
 ) -> dict[Table, pa.Table]:
     writable = tables_written_by("chunk")
     expected = pa.array(sorted(example_ids), pa.int32())
@@ -201,12 +133,12 @@ def _check_tables(
             raise BadFactsError(str(unknown_name("table of facts", name, writable)))
         if "run_id" in rows.column_names:
             raise BadFactsError(f"{name}: run_id is not the worker's to give")
-        checked[name] = check_rows(writable[name], with_constant(rows, "run_id", shape.run_id))
+        checked[name] = check_rows(writable[name], with_constant(rows, "run_id", of_pass.run_id))
         foreign = pc.invert(pc.is_in(checked[name]["example_id"], expected))
         if pc.any(foreign, min_count=0).as_py():
             raise BadFactsError(f"{name}: rows of other examples", examples_where(checked[name], foreign))
-    if shape.kind == "attribute":
-        check_attribution(checked, expected, shape)
+    if of_pass.kind == "attribute":
+        check_attribution(checked, expected, of_pass)
     else:
         check_answers(checked, expected)
     return {writable[name]: rows for name, rows in checked.items()}
@@ -234,10 +166,3 @@ def _claim(connection: Connection, chunks: Sequence[ChunkFacts], run_id: int) ->
 
 def _only(rows: pa.Table, example_ids: Set[int]) -> pa.Table:
     return rows.filter(pc.is_in(rows["example_id"], pa.array(sorted(example_ids), pa.int32())))
-
-
-def _forget_failures(connection: Connection, pass_id: int, example_ids: Set[int]) -> None:
-    of_pass = quarantine.c.pass_id == pass_id
-    quarantined = set(connection.execute(select(quarantine.c.example_id).where(of_pass)).scalars())
-    if forgiven := sorted(quarantined & example_ids):
-        connection.execute(delete(quarantine).where(of_pass, quarantine.c.example_id.in_(forgiven)))

@@ -1,4 +1,4 @@
-"""Arrow rows on their way into a table: checked against the table's columns, then inserted in bulk."""
+"""Checks Arrow rows against the columns of their table and inserts them in bulk."""
 
 from __future__ import annotations
 
