@@ -72,8 +72,10 @@ def tooltip(**columns: str | tuple[str, str]) -> list[alt.Tooltip]:
     shown = []
     for column, given in columns.items():
         number_format, title = given if isinstance(given, tuple) else (given, _TITLES.get(column, column))
-        kind = {"type": "quantitative", "format": number_format} if number_format else {"type": "nominal"}
-        shown.append(alt.Tooltip(field=column, title=title, **kind))
+        if number_format:
+            shown.append(alt.Tooltip(f"{column}:Q", title=title, format=number_format))
+        else:
+            shown.append(alt.Tooltip(f"{column}:N", title=title))
     return shown
 
 

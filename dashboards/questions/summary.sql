@@ -6,15 +6,15 @@ SELECT
     split,
     model,
     layers_x_heads AS "layers x heads",
+    status,
     n_examples AS examples,
     committed,
     quarantined,
-    labelled,
     accuracy,
-    truncated,
     worst_completeness_error AS "largest completeness error",
     uncertified,
-    status
+    truncated,
+    labelled
 FROM run_summary
 WHERE list_contains($runs, run_id)
 ORDER BY run_id

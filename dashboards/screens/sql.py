@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pyarrow as pa
 import streamlit as st
 from reading import messages, store_path
@@ -14,7 +17,11 @@ from attattr_batch.store.reading.console import QueryResult, query
 _MAX_ROWS = 1000
 _DEADLINE_S = 20.0
 _MEMORY_MIB = 1024
-_CHARTS = {"bars": st.bar_chart, "points": st.scatter_chart, "line": st.line_chart}
+_CHARTS: dict[str, Callable[..., Any]] = {
+    "bars": st.bar_chart,
+    "points": st.scatter_chart,
+    "line": st.line_chart,
+}
 
 
 def take_saved() -> None:

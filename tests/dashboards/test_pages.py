@@ -50,7 +50,8 @@ def charted(app: AppTest, field: str) -> list[dict[str, Any]]:
     """Rows of the chart whose data have a field."""
     found: list[dict[str, Any]] = []
     for chart in app.get("vega_lite_chart"):
-        rows = pa.ipc.open_stream(chart.proto.data.data).read_all()
+        data = chart.proto.data if chart.proto.data.data else chart.proto.datasets[0].data
+        rows = pa.ipc.open_stream(data.data).read_all()
         found += rows.to_pylist() if field in rows.column_names else []
     return found
 
