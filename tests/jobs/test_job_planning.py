@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from fabricate import add_run, execute, filled_store, rows
 from folders import build, write_job
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from attattr_batch.analysis.catalogue import Catalogue, Job
@@ -22,7 +22,8 @@ from attattr_batch.store.database.connection import Store
 from attattr_batch.store.database.migrate import VERSION_TABLE
 from attattr_batch.store.database.sqlfile import SqlFile
 from attattr_batch.store.writing.builds import Build
-from attattr_batch.store.writing.runs import delete_run, seal_pass
+from attattr_batch.store.writing.passes import seal_pass
+from attattr_batch.store.writing.runs import delete_run
 
 BEFORE = "0005"  # the schema before builds were recorded by content
 
@@ -328,7 +329,7 @@ def request(
     return [] if broken or stop < len(plan) else plan
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.tuples(*(st.sets(st.integers(0, max(0, one - 1)), max_size=2) for one in range(N_JOBS))),
     st.lists(events(), max_size=14),
