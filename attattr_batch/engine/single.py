@@ -95,7 +95,7 @@ def attribute_example(
 
 
 def _stacked(of_one_item: Sequence[Tensor]) -> NDArray[np.float32]:
-    return torch.cat(of_one_item).detach().float().cpu().numpy()
+    return torch.cat(list(of_one_item)).detach().float().cpu().numpy()
 
 
 @contextmanager

@@ -196,8 +196,8 @@ def test_a_worker_without_its_gpu_is_replaced_and_one_example_quarantined(
         driver = Driver(store, pass_id, executor, lambda progress: None)
         progress = driver.execute(chunks(40, 4), Progress(40, 0, 0))
     assert (progress.newly_committed, progress.quarantined) == (39, 1)
-    ((example_id, error, message),) = rows(store, "SELECT example_id, kind, message FROM quarantine")
-    assert (example_id, kind) == (9, "WorkerLost")
+    ((example_id, error, message),) = rows(store, "SELECT example_id, error, message FROM quarantine")
+    assert (example_id, error) == (9, "WorkerLost")
     assert message == "the GPU was lost by RuntimeError: CUDA error: device-side assert triggered"
     dead = len([actor for actor in ray.actors if actor.dead])
     assert 0 < dead == len(ray.placed) - 2, "ended, or its memory on the GPU would stay taken"

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 import pyarrow as pa
-from sqlalchemy import Connection, Row, Table, delete, func, insert, select, update
+from sqlalchemy import Connection, Table, delete, func, insert, select, update
 
 from attattr_batch.errors import StoreError
 from attattr_batch.store.database.connection import Store, arrow_rows, raw
@@ -58,7 +58,7 @@ def register_pass(
     return int(connection.execute(insert(passes).values(row).returning(passes.c.pass_id)).scalar_one())
 
 
-def find_pass(connection: Connection, pass_id: int) -> Row[Any]:
+def find_pass(connection: Connection, pass_id: int) -> Any:
     """The run, kind and shape of a pass: run_id, kind, n_layers, n_heads, targets.
 
     Raises:
