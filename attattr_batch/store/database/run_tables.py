@@ -32,7 +32,7 @@ runs = table(
     c.column("n_examples", c.ID, "Examples of the run."),
     c.column("targets", c.TEXT, "Classes attributed: `gold`, `predicted` or `both`."),
     c.column("quadrature", c.TEXT, "Rule of the integral over alpha: `adaptive` or a fixed rule's name."),
-    c.column("fixed_nodes", c.SMALL, "Nodes of a fixed rule; null for `adaptive`.", nullable=True),
+    c.optional("fixed_nodes", c.SMALL, "Nodes of a fixed rule; null for `adaptive`."),
     c.column("tolerance", DOUBLE(), "Largest accepted |completeness_error| of an `adaptive` run."),
     c.column("dtype", c.TEXT, "Number format of the replays (docs/attribution.md): `float32` or `bfloat16`."),
     c.column("status", c.TEXT, "`running`, or `sealed` once every example is committed or quarantined."),
@@ -42,9 +42,7 @@ runs = table(
     c.column("provenance", c.TEXT, "Versions, machine, device: speed, not numbers (JSON).", volatile=True),
     c.column("created_at", c.TIME, "When the run was registered.", volatile=True),
     c.column("sealed_at", c.TIME, "When it was sealed; null while running.", nullable=True, volatile=True),
-    c.column(
-        "seals", c.ID, "How often it was sealed: again after `--retry-errors`; null if never.", nullable=True
-    ),
+    c.optional("seals", c.ID, "How often it was sealed: again after `--retry-errors`; null if never."),
     key="run_id",
     written_by="store",
 )
@@ -100,8 +98,8 @@ examples = table(
     c.run_id(),
     c.example_id(),
     c.column("text_a", c.TEXT, "First (or only) text."),
-    c.column("text_b", c.TEXT, "Second text of a pair; null for single-text tasks.", nullable=True),
-    c.column("gold", c.SMALL, "Gold label id (index into runs.labels); null if unlabelled.", nullable=True),
+    c.optional("text_b", c.TEXT, "Second text of a pair; null for single-text tasks."),
+    c.optional("gold", c.SMALL, "Gold label id (index into runs.labels); null if unlabelled."),
     key="run_id example_id",
     written_by="register",
 )
@@ -113,7 +111,7 @@ tokens = table(
     c.example_id(),
     c.column("position", c.SMALL, "Position in the sequence, 0-based; query_pos and key_pos refer to it."),
     c.column("token_id", c.ID, "Token id (vocabulary.token_id under the run's tokenizer_key)."),
-    c.column("segment", c.SMALL, "0 = first text, 1 = second text, null = special token.", nullable=True),
+    c.optional("segment", c.SMALL, "0 = first text, 1 = second text, null = special token."),
     key="run_id example_id position",
     written_by="register",
 )
@@ -138,8 +136,8 @@ job_runs = table(
     c.column("result", c.TEXT, "`built` or `failed`."),
     c.column("started_at", c.TIME, "When it began.", volatile=True),
     c.column("finished_at", c.TIME, "When it ended.", volatile=True),
-    c.column("rows", c.ID, "Rows of the table afterwards; for a pass, answers stored.", nullable=True),
-    c.column("error", c.TEXT, "Why it failed; null if it did not.", nullable=True),
+    c.optional("rows", c.ID, "Rows of the table afterwards; for a pass, answers stored."),
+    c.optional("error", c.TEXT, "Why it failed; null if it did not."),
     key="job_run_id",
     written_by="store",
 )
