@@ -86,7 +86,7 @@ def has(*names: str) -> bool:
 
 def _names(store: Store) -> set[str]:
     with store.read() as connection:
-        return table_names(connection)
+        return set(table_names(connection))
 
 
 def tokens_of(store: Store, run_id: int, example_id: int) -> list[str]:
