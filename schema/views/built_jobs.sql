@@ -3,6 +3,7 @@
 --   earlier build (job_runs has them all).
 -- grain: job
 -- column job: The job that was built (jobs/sql).
+-- column finished_at: When the build ended.
 SELECT job, params, runs, rows, started_at, finished_at
 FROM job_runs
 WHERE result = 'built'
