@@ -13,10 +13,10 @@ import pyarrow as pa
 import streamlit as st
 
 from attattr_batch.analysis.examples import example_tokens
+from attattr_batch.analysis.questions import ask
 from attattr_batch.errors import AttattrError, UserError
 from attattr_batch.report.figures import figure_rows, find_figure
 from attattr_batch.report.palette import CRITERION_COLOURS
-from attattr_batch.report.questions import ask
 from attattr_batch.report.theme import Chart
 from attattr_batch.store.database.connection import Store
 from attattr_batch.store.writing.jobs import table_names

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from sqlalchemy import Connection, Row
 
 from attattr_batch.analysis.catalogue import Job, load_catalogue
+from attattr_batch.analysis.questions import ask, question
 from attattr_batch.errors import UserError, unknown_name
 from attattr_batch.report.curves import (
     accuracy_drift,
@@ -22,7 +23,6 @@ from attattr_batch.report.curves import (
 )
 from attattr_batch.report.heads import head_maps, universality_matrix, universality_scatter
 from attattr_batch.report.layers import completeness, distance_map, nodes_by_layer
-from attattr_batch.report.questions import ask, question
 from attattr_batch.report.theme import Chart
 from attattr_batch.store.database.sqlfile import SqlFile
 from attattr_batch.store.writing.jobs import table_names

@@ -18,11 +18,11 @@ import pyarrow as pa
 import vl_convert
 from sqlalchemy import Connection, Row
 
+from attattr_batch.analysis.questions import ask, question
 from attattr_batch.errors import UserError
 from attattr_batch.files import write_file
 from attattr_batch.markup import cell, escape
 from attattr_batch.report.figures import FIGURES, Figure, chosen_runs, figure_rows
-from attattr_batch.report.questions import ask, question
 from attattr_batch.report.reproduce import commands, run_spec_yaml
 from attattr_batch.report.theme import colour_config
 from attattr_batch.store.database.connection import Store

@@ -8,10 +8,10 @@ import pyarrow as pa
 import streamlit as st
 from reading import asked, choose_run, messages, rows, show_chart, tokens_of
 
+from attattr_batch.analysis.questions import question
 from attattr_batch.analysis.trees import attribution_tree
 from attattr_batch.choices import Variant
 from attattr_batch.report.heads import edge_map
-from attattr_batch.report.questions import question
 from attattr_batch.report.tree import tree_chart
 
 _LISTED = 200  # as in the question

@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 from reading import has, messages, rows, show_figure
 
-from attattr_batch.report.questions import question
+from attattr_batch.analysis.questions import question
 
 runs = [run["run_id"] for run in st.session_state["chosen"]]
 show_figure("triggers", runs)
