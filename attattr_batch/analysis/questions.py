@@ -17,7 +17,8 @@ from attattr_batch.store.writing.jobs import define_macros, query_rows
 def question(name: str) -> SqlFile:
     """The file of a question.
 
-    For example `figures/heads` is `dashboards/figures/heads.sql`; a name without a folder is in `jobs/questions`.
+    For example `figures/heads` is `dashboards/figures/heads.sql`. A name without a folder is in
+    `jobs/questions`.
     """
     folder = data_folder("dashboards") if "/" in name else data_folder("jobs") / "questions"
     return load_file(folder / f"{name}.sql")
