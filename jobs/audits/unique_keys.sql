@@ -1,9 +1,10 @@
 -- name: unique_keys
 -- description: Every key has one row; facts carry no index that would refuse a second one.
 -- grain: table_name and the key
--- In the large tables, first find the groups where setting one bit for each head, layer or position gives fewer bits than
--- rows: every duplicate is in such a group, and this takes a tenth of the memory of all keys at once.
-WITH suspicious_heads AS (
+WITH
+-- In the large tables, the groups are found first in which one bit for each head, layer or position gives fewer bits
+-- than rows. Every duplicate is in such a group, and this takes a tenth of the memory of all keys at once.
+suspicious_heads AS (
     SELECT run_id, example_id, layer
     FROM head_scores_dedup
     GROUP BY ALL

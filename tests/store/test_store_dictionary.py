@@ -45,10 +45,10 @@ def test_a_views_own_words_come_first() -> None:
 
 
 def test_no_meaning_is_guessed_where_tables_differ() -> None:
-    assert dictionary.meaning("quarantined", "kind") == "Name of the error."
+    assert dictionary.meaning("quarantined", "error") == "Name of the error."
     assert dictionary.meaning("built_jobs", "job").startswith("The job that was built")
     with pytest.raises(UserError, match="tables differ about the column"):
-        dictionary.meaning("head_summary", "kind")
+        dictionary.meaning("head_summary", "gold")
 
 
 def test_facts_have_no_key_and_small_types() -> None:
