@@ -208,7 +208,7 @@ def by_run(folder: Path, data: Path) -> None:
 
 def by_finetune(folder: Path, data: Path) -> None:
     shutil.copy(data / "SST-2" / "dev.tsv", data / "SST-2" / "train.tsv")
-    finetune_task(FinetuneSettings("sst2", str(folder), str(data), data / "tuned", 1, 1e-3, 4, 16, None, 0))
+    finetune_task(FinetuneSettings("sst2", str(folder), str(data), data / "tuned", 1.0, 1e-3, 4, 16, None, 0))
 
 
 def by_worker(folder: Path, data: Path) -> None:
