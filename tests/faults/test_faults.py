@@ -77,7 +77,7 @@ def test_a_console_child_that_is_killed(tmp_path: Path) -> None:
         while time.monotonic() < deadline:
             for child in psutil.Process().children():
                 with contextlib.suppress(psutil.Error):  # it may end, or wait to be reaped
-                    if "_console_child" in " ".join(child.cmdline()):
+                    if "console_child" in " ".join(child.cmdline()):
                         time.sleep(0.3)
                         child.kill()
                         return
