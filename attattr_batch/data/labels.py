@@ -90,12 +90,13 @@ def _dataset_id(label: str, ids: Mapping[str, int], dataset_labels: Sequence[str
 def _no_match(dataset_labels: Sequence[str], names: Sequence[str], found: Sequence[int | None]) -> UserError:
     matched = ["?" if index is None else dataset_labels[index] for index in found]
     got = ", ".join(f"{name} -> {label}" for name, label in zip(names, matched, strict=True))
+    example = ", ".join(f"{name}: {label}" for name, label in zip(names, dataset_labels, strict=True))
     return UserError(
         "cannot tell which output of the model stands for which label of the dataset",
         got=f"model labels: {got}",
         allowed=f"dataset labels: {', '.join(dataset_labels)}, each for one output",
         hint="write a `label_map` in the spec, model label (or output index) to dataset label, for example "
-        f"`label_map: {{{names[0]}: {dataset_labels[0]}}}` if that is true",
+        f"`label_map: {{{example}}}` if that is true",
     )
 
 

@@ -202,7 +202,7 @@ def test_paths_that_nobody_can_write(cli: Cli, data: Path, model: Path, option: 
 
 def test_labels_of_other_names(cli: Cli, data: Path, tmp_path: Path) -> None:
     message = refuses_model(cli, toy_model(tmp_path / "other", labels=("bad", "good")), data)
-    assert contains(message, "which output", "bad, good", "label_map", "{bad: negative, good: positive}")
+    assert contains(message, "which output", "bad -> ?", "{bad: negative, good: positive}")
 
 
 def test_no_tokenizer(cli: Cli, data: Path, changed: Path) -> None:
@@ -267,7 +267,7 @@ def test_no_data(cli: Cli, model: Path, data: Path, tmp_path: Path) -> None:
         (b"sentence\tlabel\na good film\t1\ncaf\xe9\t0\n", ("is not UTF-8", "line 3: byte 0xe9")),
         (b"text\tlabel\na good film\t1\n", ("lacks a column", "missing 'sentence'", "'text', 'label'")),
         (b"sentence\tlabel\n", ("the split has no rows", "dev.tsv")),
-        (b"", ("the TSV file is empty", "dev.tsv")),
+        (b"", ("file is empty", "dev.tsv")),
     ],
 )
 def test_broken_files(
