@@ -35,7 +35,7 @@ def test_unmatched_names_show_both_lists_and_the_way_out() -> None:
         match_labels(("negative", "positive"), {0: "bad", 1: "good"})
     message = str(caught.value)
     assert "bad -> ?, good -> ?" in message and "negative, positive" in message
-    assert "label_map: {bad: negative}" in message
+    assert "label_map: {bad: negative, good: positive}" in message
 
 
 @pytest.mark.parametrize("names", [{0: "x", 1: "y", 2: "z"}, {0: "LABEL_0", 1: "LABEL_1", 2: "LABEL_2"}])
