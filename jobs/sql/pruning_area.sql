@@ -21,7 +21,7 @@ WITH per_example AS (
         m.criterion,
         m.draw,
         m.example_id,
-        sum((m.predicted = p.gold)::INTEGER * if(m.step IN (0, 10), 0.05::DOUBLE, 0.1::DOUBLE)) AS area
+        sum((m.predicted = p.gold)::INTEGER * if(m.step IN (0, 10), 1, 2)) / 20 AS area
     FROM masked_answers AS m
     JOIN predictions AS p USING (run_id, example_id)
     JOIN selected_runs USING (run_id)
@@ -29,11 +29,14 @@ WITH per_example AS (
     GROUP BY ALL
 ),
 control AS (
-    SELECT run_id, example_id, avg(area) AS area FROM per_example WHERE criterion = 'random' GROUP BY ALL
+    SELECT run_id, example_id, exact_sum(area) / count(*) AS area
+    FROM per_example
+    WHERE criterion = 'random'
+    GROUP BY ALL
 ),
 draws AS (
-    SELECT run_id, min(area) AS lowest, max(area) AS highest, var_samp(area) AS variance, count(*) AS n
-    FROM (SELECT run_id, draw, avg(area) AS area FROM per_example WHERE criterion = 'random' GROUP BY ALL)
+    SELECT run_id, min(area) AS lowest, max(area) AS highest, exact_deviation(area) ** 2 AS variance, count(*) AS n
+    FROM (SELECT run_id, draw, exact_sum(area) / count(*) AS area FROM per_example WHERE criterion = 'random' GROUP BY ALL)
     GROUP BY run_id
 ),
 compared AS (
@@ -41,10 +44,10 @@ compared AS (
         e.run_id,
         e.criterion,
         e.criterion = 'random' AS is_control,
-        avg(e.area) AS area,
-        student(count(*) - 1) * stddev_samp(e.area) / sqrt(count(*)) AS half,
-        avg(e.area - c.area) AS over_random,
-        crossed_half(var_samp(e.area - c.area), count(*), any_value(d.variance), any_value(d.n)) AS over_random_half,
+        exact_sum(e.area) / count(*) AS area,
+        student(count(*) - 1) * exact_deviation(e.area) / sqrt(count(*)) AS half,
+        exact_sum(e.area - c.area) / count(*) AS over_random,
+        crossed_half(exact_deviation(e.area - c.area) ** 2, count(*), any_value(d.variance), any_value(d.n)) AS over_random_half,
         any_value(d.lowest) AS lowest,
         any_value(d.highest) AS highest,
         any_value(d.n) AS draws

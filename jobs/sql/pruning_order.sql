@@ -11,7 +11,7 @@
 -- column importance: Importance on the ranking rows (of the last two Taylor criteria over the L2 norm of its layer's).
 -- column ties: Heads with exactly this importance, this one included.
 WITH measured AS (
-    SELECT v.run_id, v.criterion, v.layer, v.head, avg(v.value) AS importance
+    SELECT v.run_id, v.criterion, v.layer, v.head, exact_sum(v.value) / count(*) AS importance
     FROM head_values AS v
     JOIN selected_runs USING (run_id)
     JOIN splits AS s ON s.run_id = v.run_id AND s.example_id = v.example_id
@@ -23,7 +23,7 @@ stated AS (
         * REPLACE (
             if(
                 is_by_layer(criterion),
-                coalesce(importance / nullif(sqrt(sum(importance ** 2) OVER (PARTITION BY run_id, criterion, layer)), 0), 0),
+                coalesce(importance / nullif(sqrt(exact_sum(importance ** 2) OVER (PARTITION BY run_id, criterion, layer)), 0), 0),
                 importance
             ) AS importance
         )
