@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from attattr_batch.runtime.executors.ray_session import _read_token_again
+
 MEMORY = 100 * 2**20
 """Bytes of a node's object store."""
 
@@ -18,11 +20,12 @@ MEMORY = 100 * 2**20
 @contextlib.contextmanager
 def cluster_of(head_cpus: int, **system_config: int) -> Iterator[Any]:
     """A `ray.cluster_utils.Cluster` of one head, whose workers find what this process can import."""
-    # Ray keeps the first mode and token it sees in a process; a cluster of ours has a token.
+    # A cluster of ours has a token. Ray keeps the first mode and token that it sees in a process.
     os.environ["RAY_AUTH_MODE"] = "token"
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     from ray.cluster_utils import Cluster
 
+    _read_token_again()
     head = {
         "num_cpus": head_cpus,
         "num_gpus": 0,
