@@ -6,6 +6,7 @@ What ends a run from outside (signals, full disks, a second driver) is tried in 
 from __future__ import annotations
 
 import json
+import logging
 import random
 import shutil
 import signal
@@ -29,11 +30,15 @@ SMALL_BATCHES = ["--batch-tokens", "128", "--name", "toy"]  # a dozen chunks
 
 
 class Interrupter:
-    """Interrupts this thread at its n-th function call or return: the same moment on every machine."""
+    """Interrupts this thread at its n-th function call or return: the same moment on every machine.
+
+    While `logging` holds its lock the interrupt waits. That lock would never be freed, which does not matter
+    to a command, because it ends, but other threads of these tests would wait for it for ever.
+    """
 
     def __init__(self, after: int):
         self.events = 0
-        self._after = after
+        self._left = after
 
     def __enter__(self) -> Interrupter:
         sys.setprofile(self._count)
@@ -44,7 +49,9 @@ class Interrupter:
 
     def _count(self, frame: FrameType, event: str, argument: object) -> None:
         self.events += 1
-        if self.events == self._after:
+        self._left -= self._left != 1 or not logging._lock._is_owned()  # type: ignore[attr-defined]
+        if self._left == 0:
+            self._left = -1
             raise KeyboardInterrupt
 
 
