@@ -83,7 +83,7 @@ def export_run(
         StoreError: the store cannot be read.
     """
     target = Path(folder).resolve()
-    # Written beside its place and renamed, so that the folder holds a whole export at any moment.
+    # Written beside its place and renamed, so that nobody ever finds half an export there.
     aside = target.with_name(f".{target.name}.{os.getpid()}.unfinished")
     with store.read(folder=aside) as connection:
         run = resolve_run(connection, name_or_id)
@@ -123,7 +123,12 @@ def _put_in_place(aside: Path, target: Path) -> None:
     earlier = aside.with_suffix(".earlier")
     if target.exists():
         os.replace(target, earlier)
-    os.replace(aside, target)
+    try:
+        os.replace(aside, target)
+    except OSError:
+        if earlier.exists():
+            os.replace(earlier, target)
+        raise
     shutil.rmtree(earlier, ignore_errors=True)
 
 
