@@ -35,22 +35,6 @@ def load_dataset_for(spec: DataSettings) -> Dataset:
     return dataset
 
 
-def local_files(spec: DataSettings) -> list[Path]:
-    """The files here from which a run's rows are read; none for the hub, or for what ships with us.
-
-    Raises:
-        UserError: unknown task or split, or regression task.
-    """
-    if spec.dataset is not None:
-        path = user_path(spec.dataset)
-        found = path.rglob("*") if path.is_dir() else [path]
-    elif spec.data_dir in (None, BUNDLED):
-        return []
-    else:
-        found = [_glue_file(spec, _classification_task(spec))]
-    return sorted(path for path in found if path.is_file())
-
-
 def _classification_task(spec: DataSettings) -> GlueTask:
     task = glue_task(spec.task or "")
     if task.regression:

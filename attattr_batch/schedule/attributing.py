@@ -11,7 +11,7 @@ from attattr_batch.analysis.runner import JobRequest, run_jobs
 from attattr_batch.errors import StoreError, UserError
 from attattr_batch.report.html import write_report
 from attattr_batch.runtime.driver import Reporter
-from attattr_batch.runtime.run import RunSummary, run_spec
+from attattr_batch.runtime.run import run_spec
 from attattr_batch.schedule.settings import ALL_JOBS, Schedule
 from attattr_batch.schedule.state import TickOutcome
 from attattr_batch.spec import MachineSettings, RunSpec, make_spec
@@ -28,7 +28,7 @@ def attribute(
     report: Reporter,
     address: str | None = None,
 ) -> TickOutcome:
-    """Executes the runs of a tick and looks at their results.
+    """Executes the runs of a tick and looks at their results, unless they are those of the tick before.
 
     Args:
         schedule: The schedule.
@@ -41,11 +41,16 @@ def attribute(
         AttattrError: a run cannot be done, or the store or the report cannot be written.
     """
     store = Store(schedule.db, create=True)
-    if address is not None:
-        specs = [_at(address, spec) for spec in specs]
+    if address is not None:  # a run that is to be computed in this process stays there
+        elsewhere = {"address": address}
+        specs = [
+            one if one.machine.executor == "local" else make_spec(one.flat() | elsewhere) for one in specs
+        ]
     summaries = [run_spec(spec, store, report) for spec in specs]
-    findings = [finding for summary in summaries for finding in _shortcomings(summary)]
-    runs = [summary.run_id for summary in summaries]
+    message, runs = "; ".join(map(str, summaries)), [summary.run_id for summary in summaries]
+    if runs == list(previous):
+        return TickOutcome(message, runs)  # nothing changed: no model, data or setting
+    findings = [f"run {one.name}: {finding}" for one in summaries for finding in one.findings()]
     machines = {run_id: spec.machine for run_id, spec in zip(runs, specs, strict=True)}
     findings += _build_jobs(store, schedule, machines, report)
     findings += [
@@ -55,21 +60,7 @@ def attribute(
         findings += _drift(store, schedule, list(zip(previous, runs, strict=True)))
     if schedule.report is not None:
         write_report(store, schedule.report)
-    return TickOutcome("; ".join(_sentence(summary) for summary in summaries), runs, findings)
-
-
-def _at(address: str, spec: RunSpec) -> RunSpec:
-    """The run on another cluster, unless it is to be computed in this process."""
-    return spec if spec.machine.executor == "local" else make_spec(spec.flat() | {"address": address})
-
-
-def _shortcomings(summary: RunSummary) -> list[str]:
-    found = []
-    if summary.quarantined:
-        found.append(f"run {summary.name}: {summary.quarantined} examples quarantined")
-    if summary.uncertified:
-        found.append(f"run {summary.name}: {summary.uncertified} rows missed the tolerance")
-    return found
+    return TickOutcome(message, runs, findings)
 
 
 def _build_jobs(
@@ -116,8 +107,3 @@ def _drift(store: Store, schedule: Schedule, pairs: Sequence[tuple[int, int]]) -
                 f" more than {schedule.max_accuracy_drop:g}"
             )
     return findings
-
-
-def _sentence(summary: RunSummary) -> str:
-    accuracy = "" if summary.accuracy is None else f", accuracy {summary.accuracy:.4f}"
-    return f"run {summary.name}: {summary.committed} of {summary.n_examples} examples{accuracy}"

@@ -17,6 +17,7 @@ log = logging.getLogger(__name__)
 # One of them is enough; a training script writes them after the weights.
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.*", "*.model")
 _INDEX = "model.safetensors.index.json"
+_JSON_FILES = ("config.json", "tokenizer.json", "tokenizer_config.json", _INDEX)
 _ALLOWED = "a folder with config.json, whole *.safetensors (every shard of an index) and a tokenizer"
 
 
@@ -46,42 +47,23 @@ def newest_checkpoint(pattern: str) -> Path:
 
 def _lack(folder: Path) -> str | None:
     """What the checkpoint lacks because it is still being written; None if it is complete."""
-    if not (folder / "config.json").is_file():
-        return "no config.json"
     if not any(any(folder.glob(name)) for name in _TOKENIZER_FILES):
         return "no tokenizer"
-    for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
-        path = folder / name
-        if path.is_file() and not isinstance(_read_json(path), dict):
-            return f"{name} is cut off"
-    for path in weight_files(folder):
-        try:
+    index = folder / _INDEX
+    weights = set(weight_files(folder))
+    if not index.is_file() and any("-of-" in one.stem for one in weights):
+        return f"shards without {_INDEX}, which is written after the last of them"
+    try:
+        for path in (folder / name for name in _JSON_FILES):
+            content = json.loads(path.read_bytes()) if path.exists() or path.name == "config.json" else {}
+            weights |= {folder / name for name in content.get("weight_map", {}).values()}
+        for path in sorted(weights):
             # Opening compares the length of the file with its header; one that is being written is shorter.
             with safe_open(path, "numpy"):
                 pass
-        except (SafetensorError, FileNotFoundError) as error:
-            return f"{path.name}: {error}"
-    return _lacking_shard(folder)
-
-
-def _lacking_shard(folder: Path) -> str | None:
-    path = folder / _INDEX
-    if not path.is_file():  # written after the last shard
-        return f"shards without {_INDEX}" if any("-of-" in one.stem for one in weight_files(folder)) else None
-    index = _read_json(path)
-    shards = index.get("weight_map") if isinstance(index, dict) else None
-    if not isinstance(shards, dict):
-        return f"{_INDEX} is cut off"
-    lacking = sorted({str(name) for name in shards.values() if not (folder / str(name)).is_file()})
-    return f"no {lacking[0]}" if lacking else None
-
-
-def _read_json(path: Path) -> object:
-    """The value that the file holds; None if it is not JSON."""
-    try:
-        return json.loads(path.read_bytes())
-    except (ValueError, RecursionError):
-        return None
+    except (OSError, ValueError, AttributeError, TypeError, RecursionError, SafetensorError) as error:
+        return f"{path.name}: {error}"
+    return None
 
 
 def _last_written(folder: Path) -> int:

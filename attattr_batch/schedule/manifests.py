@@ -11,8 +11,7 @@ import shlex
 import sys
 import textwrap
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -23,6 +22,7 @@ from cronsim import CronSim
 
 from attattr_batch.errors import UserError, unknown_name
 from attattr_batch.schedule.settings import Schedule
+from attattr_batch.schedule.specs import scheduled_specs
 from attattr_batch.spec import RunSpec, WorkerPool
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -32,65 +32,57 @@ _LONGEST_NAME = 22
 `attattr-` and `-abcde`, which Kubernetes appends to a `generateName`, take 14."""
 
 
-@dataclass(frozen=True)
-class Place:
-    """Where the command of a manifest runs.
-
-    Attributes:
-        state: The schedules file.
-        image: Container image, for Kubernetes.
-        claim: PersistentVolumeClaim that holds the schedules file, specs, data and stores, for Kubernetes.
-        mount: Where pods mount it, for Kubernetes; the paths of the schedule must be right there.
-    """
-
-    state: Path
-    image: str
-    claim: str
-    mount: str
-
-
-def manifest(kind: str, schedule: Schedule, place: Place) -> dict[str, str]:
+def manifest(kind: str, schedule: Schedule, state: Path, pods: Mapping[str, str]) -> dict[str, str]:
     """The files of a manifest: text by name.
+
+    Args:
+        kind: systemd, crontab, cronjob or rayjob.
+        schedule: The schedule.
+        state: The schedules file, where the command runs.
+        pods: For Kubernetes: the container `image`, the `claim` (PersistentVolumeClaim) that holds the
+            schedules file, specs, data and stores, and its `mount`; the paths of the schedule must be right
+            there.
 
     Raises:
         UserError: there is no such kind, or it cannot carry the schedule.
     """
-    kinds: dict[str, Callable[[Schedule, Place], dict[str, str]]] = {
-        "systemd": _systemd,
-        "crontab": _crontab,
-        "cronjob": _cron_job,
-        "rayjob": _ray_job,
-    }
-    if kind not in kinds:
-        raise unknown_name("kind of manifest", kind, kinds)
-    return kinds[kind](schedule, place)
+    match kind:
+        case "systemd":
+            return _systemd(schedule, state)
+        case "crontab":
+            return _crontab(schedule, state)
+        case "cronjob":
+            return _cron_job(schedule, state, pods)
+        case "rayjob":
+            return _ray_job(schedule, state, pods)
+    raise unknown_name("kind of manifest", kind, ("systemd", "crontab", "cronjob", "rayjob"))
 
 
-def _systemd(schedule: Schedule, place: Place) -> dict[str, str]:
+def _systemd(schedule: Schedule, state: Path) -> dict[str, str]:
     values = {
         "name": schedule.name,
         "cron": schedule.cron.replace("%", "%%"),
         "zone": schedule.tz,
         "folder": str(schedule.spec.parent).replace("%", "%%"),
-        "command": " ".join(_systemd_quoted(word) for word in _command(schedule, place)),
+        "command": " ".join(_systemd_quoted(word) for word in _command(schedule, state)),
     }
     kinds = ("service", "timer")
     return {f"attattr-{schedule.name}.{kind}": _filled(f"systemd.{kind}", values) for kind in kinds}
 
 
-def _crontab(schedule: Schedule, place: Place) -> dict[str, str]:
+def _crontab(schedule: Schedule, state: Path) -> dict[str, str]:
     # cron reads an unescaped % as the end of the command.
-    words = shlex.join(_command(schedule, place)).replace("%", r"\%")
+    words = shlex.join(_command(schedule, state)).replace("%", r"\%")
     line = f"# attattr schedule {schedule.name}: {schedule.cron} {schedule.tz}\n* * * * * {words}\n"
     return {f"attattr-{schedule.name}.crontab": line}
 
 
-def _command(schedule: Schedule, place: Place) -> list[str]:
+def _command(schedule: Schedule, state: Path) -> list[str]:
     program = Path(sys.executable).with_name("attattr")
     if not program.exists():
         hint = "install the package where the schedule is to run"
         raise UserError("the `attattr` command is not installed here", got=program, hint=hint)
-    return [str(program), *_run_due(schedule, place.state.absolute()), "--quiet"]
+    return [str(program), *_run_due(schedule, state.absolute()), "--quiet"]
 
 
 def _run_due(schedule: Schedule, state: Path) -> list[str]:
@@ -103,25 +95,29 @@ def _systemd_quoted(word: str) -> str:
     return f'"{escaped}"' if any(one in word for one in " \t'\"\\;") else escaped
 
 
-def _ray_job(schedule: Schedule, place: Place) -> dict[str, str]:
-    _check_name(schedule.name)
-    command = ["attattr", *_run_due(schedule, place.state), "--address", "auto"]
+def _ray_job(schedule: Schedule, state: Path, pods: Mapping[str, str]) -> dict[str, str]:
+    if len(schedule.name) > _LONGEST_NAME:
+        raise UserError(
+            "the schedule's name is too long for Kubernetes",
+            got=f"{schedule.name} ({len(schedule.name)} characters)",
+            allowed=f"{_LONGEST_NAME} characters",
+            hint="add the schedule under a shorter name",
+        )
+    command = ["attattr", *_run_due(schedule, state), "--address", "auto"]
     values = {
         **_metadata(schedule),
         "prefix": f"attattr-{schedule.name}-",
         "command": shlex.join(command),
         "ray": version("ray"),
-        "image": place.image,
-        "mount": place.mount,
-        "claim": place.claim,
+        **pods,
     }
     groups = [_yaml("workers.yaml", {**values, **group}) for group in _worker_groups(schedule)]
     return {f"attattr-{schedule.name}-rayjob.yaml": _yaml("rayjob.yaml", values) + "".join(groups)}
 
 
-def _cron_job(schedule: Schedule, place: Place) -> dict[str, str]:
+def _cron_job(schedule: Schedule, state: Path, pods: Mapping[str, str]) -> dict[str, str]:
     """A CronJob that creates a RayJob at every tick, with the rights and the template it needs."""
-    (job,) = _ray_job(schedule, place).values()
+    (job,) = _ray_job(schedule, state, pods).values()
     zone = "Etc/UTC" if schedule.tz == "UTC" else schedule.tz
     values = {**_metadata(schedule), "cron": _kubernetes_cron(schedule.cron), "zone": zone}
     text = _yaml("cronjob.yaml", values) + textwrap.indent(job, "    ")
@@ -143,16 +139,6 @@ def _filled(template: str, values: dict[str, str]) -> str:
     return Template((_TEMPLATES / template).read_text(encoding="utf-8")).substitute(values)
 
 
-def _check_name(name: str) -> None:
-    if len(name) > _LONGEST_NAME:
-        raise UserError(
-            "the schedule's name is too long for Kubernetes",
-            got=f"{name} ({len(name)} characters)",
-            allowed=f"{_LONGEST_NAME} characters",
-            hint="add the schedule under a shorter name",
-        )
-
-
 def _worker_groups(schedule: Schedule) -> list[dict[str, Any]]:
     """A group of pods for each shape of worker that the runs ask for, large enough for each run alone.
 
@@ -160,7 +146,7 @@ def _worker_groups(schedule: Schedule) -> list[dict[str, Any]]:
         UserError: a run does not say how many workers it wants, or the spec cannot be used.
     """
     pods = Counter[tuple[int, int]]()
-    for spec in schedule.first_specs():
+    for spec in scheduled_specs(schedule):
         wanted = Counter[tuple[int, int]]()
         for pool in _pools(spec, schedule):
             # As many workers share a pod as share a GPU.

@@ -10,18 +10,18 @@ import json
 import logging
 import subprocess
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, replace
 from datetime import datetime
 from itertools import takewhile
 
 from attattr_batch.errors import AttattrError
 from attattr_batch.schedule.settings import Schedule
-from attattr_batch.schedule.specs import resolve, resolved_specs, same_work
+from attattr_batch.schedule.specs import resolve
 from attattr_batch.schedule.state import State, Status, TickOutcome, TickRow, Transaction
 from attattr_batch.schedule.timing import stamp, ticks_after
-from attattr_batch.spec import RunSpec
+from attattr_batch.spec import RunSpec, make_spec
 
 log = logging.getLogger(__name__)
 
@@ -65,19 +65,7 @@ def run_due(state: State, run_tick: RunTick, clock: Clock, only: str | None = No
 
 
 def _run_next(state: State, run_tick: RunTick, clock: Clock, schedule: Schedule) -> TickRow | None:
-    """Runs the tick of a schedule that is to run now; None where there is none."""
-    with _claimed(state, schedule, clock()) as tick:
-        if tick is None:
-            return None
-        if tick.status == "running":
-            tick = _ended(state, run_tick, schedule, tick)
-        _tell(schedule, tick)
-        return tick
-
-
-@contextmanager
-def _claimed(state: State, schedule: Schedule, now: datetime) -> Iterator[TickRow | None]:
-    """Claims the tick of a schedule that is to run now, for as long as the context lasts.
+    """Runs the tick of a schedule that is to run now.
 
     Gives None where nothing is due, where a living process runs the schedule, or where the schedule was
     removed (and perhaps added anew) since the caller read it. A tick that killed its process every time is
@@ -86,11 +74,15 @@ def _claimed(state: State, schedule: Schedule, now: datetime) -> Iterator[TickRo
     at once.
     """
     with ExitStack() as held:
-        claim = None
+        tick = None
         with state.transaction() as transaction:
             if schedule in transaction.schedules() and held.enter_context(state.lock(schedule.name)):
-                claim = _claim(transaction, schedule, now)
-        yield claim
+                tick = _claim(transaction, schedule, clock())
+        if tick is not None and tick.status == "running":
+            tick = _ended(state, run_tick, schedule, tick)
+        if tick is not None:
+            _tell(schedule, tick)
+        return tick
 
 
 def _claim(transaction: Transaction, schedule: Schedule, now: datetime) -> TickRow | None:
@@ -144,26 +136,22 @@ def _ended(state: State, run_tick: RunTick, schedule: Schedule, claim: TickRow) 
 def _run(state: State, run_tick: RunTick, schedule: Schedule, claim: TickRow) -> tuple[Status, TickOutcome]:
     resolved = claim.resolved
     if resolved is None:
-        resolved = resolve(schedule.spec, claim.tick.astimezone(schedule.zone), schedule.run_name(claim.tick))
+        resolved = resolve(schedule, claim.tick)
         state.update(replace(claim, resolved=resolved))
+    specs = [make_spec(settings, where="the schedules file") for settings in resolved]
     with state.transaction() as transaction:
-        earlier = [row for row in transaction.ticks(schedule.name) if row.outcome and row.outcome.runs]
-    last = earlier[-1] if earlier else None
-    if last is not None and last.resolved is not None and same_work(resolved, last.resolved):
-        return "unchanged", TickOutcome(f"checkpoint and data are those of tick {stamp(last.tick)}")
-    previous = last.outcome.runs if last is not None and last.outcome is not None else ()
-    return "done", run_tick(schedule, resolved_specs(resolved), previous)
+        earlier = [row.outcome.runs for row in transaction.ticks(schedule.name) if row.outcome]
+    previous = next((runs for runs in reversed(earlier) if runs), [])
+    outcome = run_tick(schedule, specs, previous)
+    return "unchanged" if outcome.runs and outcome.runs == previous else "done", outcome
 
 
 def _tell(schedule: Schedule, tick: TickRow) -> None:
     """Logs how a tick ended. If it needs attention, the schedule's command gets that as JSON on stdin."""
     outcome = tick.outcome or TickOutcome("")
     level = logging.WARNING if tick.needs_attention else logging.INFO
-    log.log(
-        level, "schedule %s: tick %s %s: %s", tick.schedule, stamp(tick.tick), tick.status, outcome.message
-    )
-    for finding in outcome.findings:
-        log.warning("schedule %s: %s", tick.schedule, finding)
+    for line in (f"tick {stamp(tick.tick)} {tick.status}: {outcome.message}", *outcome.findings):
+        log.log(level, "schedule %s: %s", tick.schedule, line)
     if tick.needs_attention and schedule.notify_command is not None:
         facts = {"schedule": tick.schedule, "tick": stamp(tick.tick), "status": tick.status}
         _notify(schedule.notify_command, json.dumps({**facts, "db": str(schedule.db), **asdict(outcome)}))
@@ -172,9 +160,6 @@ def _tell(schedule: Schedule, tick: TickRow) -> None:
 def _notify(command: str, message: str) -> None:
     """Calls the command; where that fails the log says so, for other schedules are due."""
     try:
-        done = subprocess.run(command, shell=True, input=message.encode(), timeout=_NOTIFY_S, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        log.error("the command %r could not be run: %s", command, error)
-        return
-    if done.returncode:
-        log.error("the command %r ended with exit code %d", command, done.returncode)
+        subprocess.run(command, shell=True, input=message.encode(), timeout=_NOTIFY_S, check=True)
+    except (OSError, subprocess.SubprocessError) as error:
+        log.error("the schedule's --notify-command failed: %s", error)

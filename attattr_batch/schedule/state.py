@@ -20,12 +20,14 @@ from typing import Any, Literal
 
 from attattr_batch.errors import UserError, unknown_name
 from attattr_batch.schedule.settings import Schedule
-from attattr_batch.schedule.specs import Resolved
 from attattr_batch.schedule.timing import parse_stamp, stamp
 
 Status = Literal["running", "done", "unchanged", "failed"]
 
-_VERSION = 3
+Resolved = list[dict[str, Any]]
+"""The runs of a tick as plain JSON values: the settings of each."""
+
+_VERSION = 4
 _WAIT_S = 30.0
 _UPGRADES = Path(__file__).parent / "upgrades"
 
@@ -52,7 +54,8 @@ class TickRow:
     Attributes:
         schedule: Name of the schedule.
         tick: The tick, in UTC.
-        status: `running` (or interrupted), `done`, `unchanged` (nothing new to attribute) or `failed`.
+        status: `running` (or interrupted), `done`, `unchanged` (its runs are those of the tick before) or
+            `failed`.
         attempts: How often it was started.
         resolved: Its runs, once they are fixed (see `schedule.specs`).
         outcome: What came of it; None while it is running.
@@ -181,13 +184,11 @@ class Transaction:
         Raises:
             UserError: its name is taken.
         """
-        try:
-            self._connection.execute(
-                "INSERT INTO schedules VALUES (?, ?)", [schedule.name, schedule.model_dump_json()]
-            )
-        except sqlite3.IntegrityError as error:
+        if any(schedule.name == known.name for known in self.schedules()):
             hint = f"`attattr schedule rm {schedule.name}` first, or choose another name"
-            raise UserError("there is a schedule of this name", got=schedule.name, hint=hint) from error
+            raise UserError("there is a schedule of this name", got=schedule.name, hint=hint)
+        values = [schedule.name, schedule.model_dump_json()]
+        self._connection.execute("INSERT INTO schedules VALUES (?, ?)", values)
 
     def remove(self, name: str) -> None:
         """Forgets a schedule and its ticks."""

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from attattr_batch.schedule.running import run_due
-from attattr_batch.schedule.settings import Schedule, make_schedule
+from attattr_batch.schedule.settings import Schedule
+from attattr_batch.schedule.specs import make_schedule
 from attattr_batch.schedule.state import State, TickOutcome, TickRow
 from attattr_batch.schedule.timing import stamp
 from attattr_batch.spec import RunSpec

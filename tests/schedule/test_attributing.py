@@ -12,6 +12,7 @@ from helpers.scheduling import Bench
 
 from attattr_batch.analysis.runner import JobRequest
 from attattr_batch.errors import StoreError
+from attattr_batch.runtime.run import RunSummary
 from attattr_batch.schedule import attributing
 from attattr_batch.schedule.attributing import attribute
 from attattr_batch.spec import RunSpec, make_spec
@@ -22,6 +23,26 @@ def spec(**settings: Any) -> RunSpec:
     return make_spec({"task": "sst2", "model": "bundled", **settings})
 
 
+def summary(run_id: int, *, quarantined: int = 0, uncertified: int = 0) -> RunSummary:
+    return RunSummary(
+        run_id=run_id,
+        name="x",
+        n_examples=6,
+        committed=4,
+        quarantined=quarantined,
+        newly_committed=4,
+        newly_quarantined=0,
+        correct=2,
+        labelled=4,
+        accuracy=0.5,
+        truncated=0,
+        uncertified=uncertified,
+        worst_completeness_error=None,
+        seconds=1.0,
+        resumed=False,
+    )
+
+
 @pytest.mark.parametrize("address", [None, "auto"])
 def test_jobs_of_a_tick_are_computed_where_its_runs_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str | None
@@ -29,10 +50,9 @@ def test_jobs_of_a_tick_are_computed_where_its_runs_are(
     asked: list[JobRequest] = []
     ran: list[RunSpec] = []
 
-    def run(spec: RunSpec, *_: object) -> SimpleNamespace:
+    def run(spec: RunSpec, *_: object) -> RunSummary:
         ran.append(spec)
-        return SimpleNamespace(run_id=6 + len(ran), quarantined=0, uncertified=0, name="x", committed=1,
-                               n_examples=1, accuracy=None)  # fmt: skip
+        return summary(6 + len(ran))
 
     def build(_store: object, request: JobRequest, _reporting: object) -> list[object]:
         asked.append(request)
@@ -55,10 +75,8 @@ def test_jobs_of_a_tick_are_computed_where_its_runs_are(
 def test_what_a_tick_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Shortcomings of the runs, failed audits and jobs, and drift; a run that was deleted is no fault."""
 
-    def run(spec: RunSpec, *_: object) -> SimpleNamespace:
-        return SimpleNamespace(
-            run_id=9, quarantined=2, uncertified=3, name="x", committed=4, n_examples=6, accuracy=0.5
-        )
+    def run(spec: RunSpec, *_: object) -> RunSummary:
+        return summary(9, quarantined=2, uncertified=3)
 
     def compare(_store: object, _before: int, _now: int, top: int) -> pa.Table:
         rows = [("correlation", "attattr spearman", 0.95), ("accuracy", "accuracy", -0.03)]
@@ -86,13 +104,14 @@ def test_what_a_tick_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         return list(attribute(schedule, [spec()], [previous], lambda progress: None).findings)
 
     expected = [
-        "run x: 2 examples quarantined",
         "run x: 3 rows missed the tolerance",
+        "run x: 2 examples quarantined",
         "job slow failed: why",
         "job part: 1 examples quarantined",
         "audit bad: 7 offending rows",
     ]
     assert findings(1) == expected
+    assert findings(9) == [], "nothing changed, so nothing is looked at again"
     *others, drift = findings(2)
     assert others == expected
     assert drift == "drift: accuracy is 0.0300 below that of run 2, more than 0.02"

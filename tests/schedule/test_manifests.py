@@ -13,11 +13,12 @@ from helpers.scheduling import START, Bench
 from jsonschema import Draft202012Validator, ValidationError
 
 from attattr_batch.errors import UserError
-from attattr_batch.schedule.manifests import Place, manifest
+from attattr_batch.schedule.manifests import manifest
 from attattr_batch.schedule.settings import Schedule
 
 DEPLOYED = Path(__file__).resolve().parents[2] / "deploy"
-PLACE = Place(Path("/work/schedules.sqlite"), "registry.local/attattr:1", "attattr", "/work")
+STATE = Path("/work/schedules.sqlite")
+PODS = {"image": "registry.local/attattr:1", "claim": "attattr", "mount": "/work"}
 SPEC = "{task: sst2, model: bundled, workers: [{gpus: 1, count: 8}]}"
 
 
@@ -35,12 +36,14 @@ def deployed() -> dict[str, str]:
         db=Path("/work/results.duckdb"),
         created_at=START,
     )
-    place = Place(Path("/work/schedules.sqlite"), "attattr:latest", "attattr", "/work")
-    return manifest("rayjob", nightly, place) | manifest("cronjob", nightly, place)
+    pods = PODS | {"image": "attattr:latest"}
+    return manifest("rayjob", nightly, STATE, pods) | manifest("cronjob", nightly, STATE, pods)
 
 
-def documents(kind: str, schedule: Schedule, place: Place = PLACE) -> list[dict[str, Any]]:
-    (text,) = manifest(kind, schedule, place).values()
+def documents(
+    kind: str, schedule: Schedule, state: Path = STATE, pods: dict[str, str] = PODS
+) -> list[dict[str, Any]]:
+    (text,) = manifest(kind, schedule, state, pods).values()
     return list(yaml.safe_load_all(text))
 
 
@@ -127,7 +130,7 @@ def test_a_name_that_kubernetes_cannot_carry_is_refused(tmp_path: Path) -> None:
     (document,) = documents("rayjob", longest)
     assert len(document["metadata"]["generateName"]) + len("abcde") == 36
     with pytest.raises(UserError, match="too long for Kubernetes"):
-        manifest("cronjob", bench.add("n" * 23), PLACE)
+        manifest("cronjob", bench.add("n" * 23), STATE, PODS)
 
 
 @pytest.mark.parametrize("cron", ["30 2 * * 1-5", "0 2 * * SUN,wed", "0 2 * * */2", "0 2 1 7 1"])
@@ -148,16 +151,16 @@ def test_kubernetes_gets_the_cron_expression(tmp_path: Path, cron: str) -> None:
 def test_what_kubernetes_would_not_read_as_cron_does_is_refused(tmp_path: Path, cron: str) -> None:
     schedule = Bench(tmp_path).add(spec=SPEC, cron=cron)
     with pytest.raises(UserError, match="Kubernetes would read(.|\n)*cron or systemd"):
-        manifest("cronjob", schedule, PLACE)
-    assert manifest("rayjob", schedule, PLACE) and manifest("crontab", schedule, PLACE)
+        manifest("cronjob", schedule, STATE, PODS)
+    assert manifest("rayjob", schedule, STATE, PODS) and manifest("crontab", schedule, STATE, PODS)
 
 
 @pytest.mark.parametrize("kind", ["cronjob", "rayjob"])
 def test_a_run_that_does_not_say_how_many_workers_it_wants_is_refused(tmp_path: Path, kind: str) -> None:
     schedule = Bench(tmp_path).add()
     with pytest.raises(UserError, match=r"(?s)must say how many workers.*sst2 without `workers`"):
-        manifest(kind, schedule, PLACE)
-    assert manifest("crontab", schedule, PLACE), "one machine starts as many as fit"
+        manifest(kind, schedule, STATE, PODS)
+    assert manifest("crontab", schedule, STATE, PODS), "one machine starts as many as fit"
 
 
 @pytest.mark.parametrize(
@@ -201,17 +204,18 @@ def worker_groups(job: dict[str, Any]) -> list[tuple[str, int, str, str | None]]
 
 def test_any_text_reaches_the_documents_as_it_is(nightly: Schedule) -> None:
     odd = 'a "b" $image: {c} # \u00e9 \U0001f600'
-    (document,) = documents("rayjob", nightly, Place(Path("/w x/s.sqlite"), odd, "attattr", odd))
+    there, pods = Path("/w x/s.sqlite"), {"image": odd, "claim": "attattr", "mount": odd}
+    (document,) = documents("rayjob", nightly, there, pods)
     pod = document["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]
     assert (pod["containers"][0]["image"], pod["containers"][0]["workingDir"]) == (odd, odd)
     assert "--schedules '/w x/s.sqlite'" in document["spec"]["entrypoint"]
-    *_, template = documents("cronjob", nightly, Place(Path("/w x/s.sqlite"), odd, "attattr", odd))
+    *_, template = documents("cronjob", nightly, there, pods)
     assert yaml.safe_load(template["data"]["rayjob.yaml"]) == document
 
 
 def test_an_unknown_kind_is_refused(nightly: Schedule) -> None:
     with pytest.raises(UserError, match=r"unknown kind of manifest(.|\n)*did you mean 'cronjob'"):
-        manifest("cronjobs", nightly, PLACE)
+        manifest("cronjobs", nightly, STATE, PODS)
 
 
 @pytest.mark.parametrize("name", deployed())
@@ -223,7 +227,7 @@ def test_the_examples_in_deploy_are_what_the_command_writes(name: str) -> None:
 def test_systemd_accepts_the_units(tmp_path: Path) -> None:
     folder = tmp_path / "with space and 100 %"
     folder.mkdir()
-    files = manifest("systemd", Bench(folder).add(), PLACE)
+    files = manifest("systemd", Bench(folder).add(), STATE, PODS)
     assert sorted(files) == ["attattr-nightly.service", "attattr-nightly.timer"]
     for name, text in files.items():
         (tmp_path / name).write_text(text, encoding="utf-8")
@@ -234,7 +238,7 @@ def test_systemd_accepts_the_units(tmp_path: Path) -> None:
 
 
 def test_cron_gets_one_line_a_minute(nightly: Schedule) -> None:
-    (text,) = manifest("crontab", nightly, PLACE).values()
+    (text,) = manifest("crontab", nightly, STATE, PODS).values()
     comment, line = text.splitlines()
     assert "30 2 * * 1-5 Europe/Berlin" in comment
     assert line.startswith("* * * * * /")

@@ -161,7 +161,7 @@ def test_a_command_that_fails_is_logged_and_does_not_keep_other_schedules_from_r
         ("a-first", "done"),
         ("b-second", "done"),
     ]
-    assert "'exit 3' ended with exit code 3" in caplog.text
+    assert "'exit 3' returned non-zero exit status 3" in caplog.text
     (message,) = bench.told()
     assert (message["schedule"], message["findings"]) == ("b-second", ["drift"])
 
@@ -177,6 +177,16 @@ def test_the_runs_before_are_those_of_the_last_tick_that_had_any(bench: Bench) -
     bench.clock.forward(days=1)
     bench.run_due()
     assert bench.runs.previous == [(), (1,), (1,)]
+
+
+def test_a_tick_with_the_runs_of_the_one_before_is_unchanged(bench: Bench) -> None:
+    bench.add()
+    found = [[7, 8], [7, 8], [7, 9], [], [7, 9]]
+    for runs in found:
+        bench.clock.forward(days=1)
+        run_due(bench.state, lambda *_, runs=runs: TickOutcome("m", runs), bench.clock)  # type: ignore[misc]
+    statuses = ["done", "unchanged", "done", "done", "unchanged"]
+    assert [status for _, status in bench.statuses()] == statuses
 
 
 def test_a_removed_schedule_leaves_no_lock_file_but_that_of_a_tick_which_runs(bench: Bench) -> None:

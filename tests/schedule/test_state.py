@@ -15,10 +15,10 @@ from attattr_batch.errors import UserError
 from attattr_batch.schedule.state import TickOutcome
 
 EARLIER = {
-    1: "started_at TEXT, finished_at TEXT",
-    2: "ran TEXT NOT NULL",
+    1: "started_at TEXT, finished_at TEXT,",
+    2: "ran TEXT NOT NULL,",
 }
-TIMES = {
+TIMES: dict[int, tuple[str, ...]] = {
     1: ("2026-01-01T02:00:01+00:00", "2026-01-01T02:30:00+00:00"),
     2: ('[["2026-01-01T02:00:01+00:00", "2026-01-01T02:30:00+00:00"]]',),
 }
@@ -39,7 +39,7 @@ def make_earlier(bench: Bench, version: int, **settings: object) -> None:
         connection.execute(
             "CREATE TABLE ticks (schedule TEXT NOT NULL, tick TEXT NOT NULL, status TEXT NOT NULL,"
             " attempts INTEGER NOT NULL, resolved TEXT, outcome TEXT, "
-            f"{EARLIER[version]}, PRIMARY KEY (schedule, tick))"
+            f"{EARLIER[version]} PRIMARY KEY (schedule, tick))"
         )
         connection.execute("INSERT INTO schedules VALUES ('nightly', ?)", [json.dumps(values)])
         ticks: list[Sequence[object]] = [
@@ -98,6 +98,20 @@ def test_a_command_of_an_earlier_version_stays(tmp_path: Path, version: int) -> 
     assert schedule.notify_command == "mail me"
 
 
+def test_an_interrupted_tick_of_an_earlier_version_goes_on_with_its_runs(tmp_path: Path) -> None:
+    """Until version 3 they stood beside the files of the watched checkpoint."""
+    bench = Bench(tmp_path)
+    bench.add()
+    resolved = {"specs": [{"task": "rte", "model": "/runs/b"}], "watched": {"/runs/b": [4711, 5]}}
+    with closing(sqlite3.connect(bench.state.path)) as connection, connection:
+        tick = ("nightly", "20260101T020000Z", "running", 1, json.dumps(resolved))
+        connection.execute("INSERT INTO ticks VALUES (?, ?, ?, ?, ?, NULL)", tick)
+        connection.execute("PRAGMA user_version = 3")
+    bench.clock.forward(hours=3)
+    bench.run_due()
+    assert [(spec.data.task, spec.model) for spec in bench.runs.specs] == [("rte", "/runs/b")]
+
+
 def test_a_name_is_taken_once(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     bench.add()
@@ -105,7 +119,7 @@ def test_a_name_is_taken_once(tmp_path: Path) -> None:
         bench.add()
 
 
-@pytest.mark.parametrize("version", [0, 4])
+@pytest.mark.parametrize("version", [0, 5])
 def test_a_file_of_another_program_or_release_is_refused_untouched(tmp_path: Path, version: int) -> None:
     bench = Bench(tmp_path)
     with closing(sqlite3.connect(bench.state.path)) as connection, connection:

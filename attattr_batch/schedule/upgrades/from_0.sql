@@ -9,4 +9,4 @@ CREATE TABLE ticks (
     outcome TEXT,
     PRIMARY KEY (schedule, tick)
 );
-PRAGMA user_version = 3;
+PRAGMA user_version = 4;
