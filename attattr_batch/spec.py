@@ -8,7 +8,8 @@ so too. The package gets them as the parts of a `RunSpec`, and hands each functi
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self, TypeVar
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.fields import FieldInfo
@@ -26,6 +27,9 @@ class SpecModel(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, protected_namespaces=(), use_attribute_docstrings=True
     )
+
+    command: ClassVar[str] = "run"
+    """The command whose --help explains the keys."""
 
 
 class DataSettings(SpecModel):
@@ -174,6 +178,33 @@ class RunSpec(SpecModel):
         return nested | {key: value for part in parts for key, value in part.items()}
 
 
+class FinetuneSettings(SpecModel):
+    """What `attattr finetune` trains, and how."""
+
+    command: ClassVar[str] = "finetune"
+
+    task: str
+    """GLUE task."""
+    base: str
+    """Encoder to start from: folder or hub id."""
+    output: Path
+    """Folder for the checkpoint."""
+    data_dir: str | None = None
+    """Folder in the official GLUE TSV layout. Default: the hub."""
+    epochs: Annotated[float, Field(ge=0.01)] = 3.0
+    """Times that all training rows are seen."""
+    learning_rate: Annotated[float, Field(ge=0)] = 2e-5
+    """Peak of the linear schedule, which warms up over a tenth of the steps."""
+    batch_size: Annotated[int, Field(ge=1)] = 32
+    """Rows in a step."""
+    max_length: Annotated[int, Field(ge=4)] = 128
+    """Tokens per example at most."""
+    limit: Annotated[int, Field(ge=1)] | None = None
+    """First N training rows only."""
+    seed: int = 0
+    """Seed of the new weights and of the order of rows."""
+
+
 PARTS: dict[str, type[SpecModel]] = {
     "data": DataSettings,
     "method": MethodSettings,
@@ -225,7 +256,7 @@ def make_settings(
         raise UserError(
             f"the settings from {where} cannot be used",
             got="; ".join(_explain(item, kind) for item in error.errors()),
-            hint="`attattr run --help` explains every setting, also those that only a spec has",
+            hint=f"`attattr {kind.command} --help` explains every setting",
         ) from error
 
 

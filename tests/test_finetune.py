@@ -12,7 +12,8 @@ from helpers.toy import DECISIVE, rows_of, toy_model, toy_rows, write_sst2
 from transformers import BertModel, Trainer
 
 from attattr_batch.cli.main import run_command_line
-from attattr_batch.engine.training import FinetuneSettings, _arguments
+from attattr_batch.engine.training import _arguments
+from attattr_batch.spec import FinetuneSettings
 
 N_TRAIN, N_DEV = 200, 60
 OPTIONS = "--epochs 6 --learning-rate 0.005 --batch-size 16 --seed 3".split()
@@ -92,7 +93,7 @@ def test_the_seed_decides_and_stdout_stays_empty(
 
 
 def test_the_learning_rate_warms_up_over_a_tenth_and_falls_to_zero(tmp_path: Path) -> None:
-    settings = FinetuneSettings("sst2", "base", None, tmp_path, 3.0, 2e-5, 32, 128, None, 0)
+    settings = FinetuneSettings(task="sst2", base="base", output=tmp_path)
     trainer = Trainer(model=torch.nn.Linear(1, 1), args=_arguments(settings, str(tmp_path)))
     trainer.create_optimizer_and_scheduler(num_training_steps=50)
     rates = []
@@ -124,6 +125,9 @@ def test_wrong_input_is_refused(
 ) -> None:
     assert finetune(base, data, tmp_path / "a", "--task", "stsb") == 2
     assert "regression" in capsys.readouterr().err
+    assert finetune(base, data, tmp_path / "a", "--epochs", "0") == 2
+    refused = capsys.readouterr().err
+    assert "epochs: " in refused and "attattr finetune --help" in refused
     assert finetune(tmp_path / "nothing", data, tmp_path / "b") == 2
     assert "no such model folder" in capsys.readouterr().err
     headless = write_sst2(tmp_path / "unlabelled", train=toy_rows(4, seed=1), dev=[("a good film", 7)])

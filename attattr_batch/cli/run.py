@@ -10,12 +10,7 @@ import typer
 
 from attattr_batch.cli.logs import Log, log_options, say
 from attattr_batch.cli.options import RetryErrorsOption, settings_as_options
-from attattr_batch.cli.output import (
-    DEFAULT_DB,
-    DbOption,
-    FormatOption,
-    print_rows,
-)
+from attattr_batch.cli.output import DEFAULT_DB, DbOption, FormatOption, open_store, print_rows
 from attattr_batch.errors import UserError
 from attattr_batch.spec import RUN_KEYS, RunSpec, make_spec
 from attattr_batch.spec_file import load_spec
@@ -49,20 +44,19 @@ def run(
     """
     specs, summaries = _specs(spec, settings), []
     from attattr_batch.runtime.run import run_spec
-    from attattr_batch.store.database.connection import Store
 
-    store = Store(db, create=True)
+    store = open_store(db, create=True)
     with log.reporter() as report:
         for one in specs:
             summary = run_spec(one, store, report, retry_errors=retry_errors)
             summaries.append(summary)
             if not log.quiet:
-                say(_sentence(summary, db), run=summary.name, **asdict(summary))
+                say(_told(summary, db), run=summary.name, **asdict(summary))
     if form != "table":
         print_rows(list(asdict(summaries[0])), map(astuple, summaries), form)
     elif not log.quiet:
         say(f"next: attattr status --db {db}   attattr sql 'select * from head_summary' --db {db}")
-    if any(summary.quarantined or summary.uncertified for summary in summaries):
+    if any(summary.findings() for summary in summaries):
         raise typer.Exit(1)
 
 
@@ -84,26 +78,9 @@ def _specs(path: Path | None, flags: dict[str, Any]) -> list[RunSpec]:
     return load_spec(data_folder("jobs") / "runs" / "quickstart.yaml", flags)
 
 
-def _sentence(summary: RunSummary, db: Path) -> str:
-    text = f"run {summary.name} ({summary.run_id}) in {db}: "
-    if not (summary.newly_committed or summary.newly_quarantined):
-        text += "complete, nothing to do; "
-    elif summary.resumed:
-        text += "resumed; "
-    text += f"{summary.committed} of {summary.n_examples} examples"
-    if summary.accuracy is not None:
-        text += f", accuracy {summary.accuracy:.4f}"
-    elif summary.committed:
-        text += ", no gold labels"
-    if summary.newly_committed:
-        rate = summary.newly_committed / summary.seconds
-        text += f"; {summary.newly_committed} now in {summary.seconds:.0f} s ({rate:.1f}/s)"
-    if summary.worst_completeness_error is not None:
-        text += f"; largest completeness error {summary.worst_completeness_error:.1g}"
+def _told(summary: RunSummary, db: Path) -> str:
+    lines = [str(summary)]
     if summary.truncated:
-        text += f"\n  {summary.truncated} truncated: longer than --max-length, or than the model allows"
-    if summary.uncertified:
-        text += f"\n  {summary.uncertified} rows missed the tolerance: attattr verify --db {db}"
-    if summary.quarantined:
-        text += f"\n  {summary.quarantined} quarantined: attattr status --db {db}, then --retry-errors"
-    return text
+        lines.append(f"{summary.truncated} truncated: longer than --max-length, or than the model allows")
+    lines += [f"{finding}: attattr {command} --db {db}" for finding, command in summary.findings().items()]
+    return "\n  ".join(lines)

@@ -3,30 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import asdict
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from attattr_batch.choices import RowFormat
 from attattr_batch.cli.logs import Log, log_options, say
-from attattr_batch.cli.options import add_commands
-from attattr_batch.cli.output import (
-    DEFAULT_DB,
-    DbOption,
-    FormatOption,
-    print_rows,
-)
+from attattr_batch.cli.options import add_commands, settings_as_options
+from attattr_batch.cli.output import DEFAULT_DB, DbOption, FormatOption, print_rows
 from attattr_batch.files import write_file
+from attattr_batch.schedule.settings import ALL_JOBS, Schedule
+from attattr_batch.schedule.state import State, TickOutcome
 
 if TYPE_CHECKING:
-    from attattr_batch.runtime.driver import Reporter
-    from attattr_batch.schedule.settings import Schedule
-    from attattr_batch.schedule.state import TickOutcome
     from attattr_batch.spec import RunSpec
 
 group = typer.Typer(name="schedule", help="Recurring runs, each tick exactly once.", no_args_is_help=True)
@@ -34,28 +26,25 @@ group = typer.Typer(name="schedule", help="Recurring runs, each tick exactly onc
 StateOption = Annotated[
     Path, typer.Option("--schedules", envvar="ATTATTR_SCHEDULES", help="The schedules: a small SQLite file.")
 ]
-NameArgument = Annotated[str, typer.Argument(help="Name of the schedule.")]
+NameArgument = Annotated[
+    str, typer.Argument(help="Name of the schedule: lower-case letters, digits and hyphens, at most 60.")
+]
 
 DEFAULT_STATE = Path("attattr-schedules.sqlite")
 
+_OPTIONAL = ("tz", "min_rank_correlation", "max_accuracy_drop", "report", "notify_command")
 
+
+@settings_as_options({key: Schedule.model_fields[key] for key in _OPTIONAL})
 def add(
     name: NameArgument,
     cron: Annotated[str, typer.Option(help="Five fields: minute hour day month weekday.")],
     spec: Annotated[Path, typer.Option(help="Run spec (YAML); may hold {tick:%Y-%m-%d}.")],
-    tz: Annotated[str, typer.Option(help="IANA time zone of the cron expression.")] = "UTC",
-    min_rank_correlation: Annotated[
-        float,
-        typer.Option(help="A lower rank correlation of head importance is drift."),
-    ] = 0.9,
-    max_accuracy_drop: Annotated[float, typer.Option(help="A larger loss of accuracy is drift.")] = 0.02,
     job: Annotated[
         list[str] | None, typer.Option(help="Build this job for the runs of each tick (repeatable); `all`.")
     ] = None,
-    report: Annotated[Path | None, typer.Option(help="Write the HTML report here after each tick.")] = None,
-    notify_command: Annotated[
-        str | None, typer.Option(help="Shell command that gets JSON on stdin when a tick needs attention.")
-    ] = None,
+    *,
+    settings: dict[str, Any],
     db: DbOption = DEFAULT_DB,
     schedules: StateOption = DEFAULT_STATE,
 ) -> None:
@@ -65,24 +54,11 @@ def add(
         attattr schedule add nightly --cron "0 2 * * *" --spec night.yaml
     """
     from attattr_batch.analysis.catalogue import load_catalogue
-    from attattr_batch.schedule.settings import ALL_JOBS, make_schedule
-    from attattr_batch.schedule.state import State
+    from attattr_batch.schedule.specs import make_schedule
 
-    values = {
-        "name": name,
-        "cron": cron,
-        "spec": spec.absolute(),
-        "db": db.absolute(),
-        "created_at": _now(),
-        "tz": tz,
-        "min_rank_correlation": min_rank_correlation,
-        "max_accuracy_drop": max_accuracy_drop,
-        "jobs": job or (),
-        "report": None if report is None else report.absolute(),
-        "notify_command": notify_command,
-    }
     load_catalogue().with_dependencies([one for one in job or () if one != ALL_JOBS])
-    schedule = make_schedule(values)
+    given = {"name": name, "cron": cron, "spec": spec, "db": db, "created_at": _now(), "jobs": job or ()}
+    schedule = make_schedule(given | settings)
     with State(schedules).transaction(create=True) as transaction:
         transaction.add(schedule)
     first = schedule.next_tick(schedule.created_at).astimezone(schedule.zone)
@@ -95,8 +71,6 @@ def list_(schedules: StateOption = DEFAULT_STATE, form: FormatOption = "table") 
     Example:
         attattr schedule list --format json
     """
-    from attattr_batch.schedule.state import State
-
     columns = ("name", "cron", "tz", "next", "last", "status", "message")
     rows = []
     with State(schedules).transaction() as transaction:
@@ -121,8 +95,6 @@ def rm(name: NameArgument, schedules: StateOption = DEFAULT_STATE) -> None:
     Example:
         attattr schedule rm nightly
     """
-    from attattr_batch.schedule.state import State
-
     State(schedules).remove(name)
     say(f"removed schedule {name}; its runs are kept")
 
@@ -144,20 +116,14 @@ def run_due(
         attattr schedule run-due -q
     """
     from attattr_batch.schedule.running import run_due as run
-    from attattr_batch.schedule.state import State
 
-    with ExitStack() as stack:
+    def run_tick(schedule: Schedule, specs: Sequence[RunSpec], previous: Sequence[int]) -> TickOutcome:
+        from attattr_batch.schedule.attributing import attribute  # loads torch, which few calls need
 
-        @cache
-        def reporter() -> Reporter:
-            return stack.enter_context(log.reporter())
+        with log.reporter() as report:
+            return attribute(schedule, specs, previous, report, address)
 
-        def run_tick(schedule: Schedule, specs: Sequence[RunSpec], previous: Sequence[int]) -> TickOutcome:
-            from attattr_batch.schedule.attributing import attribute  # loads torch, which few calls need
-
-            return attribute(schedule, specs, previous, reporter(), address)
-
-        ended = run(State(schedules), run_tick, _now, only)
+    ended = run(State(schedules), run_tick, _now, only)
     if form != "table":
         columns = ("schedule", "tick", "status", "outcome")
         rows = [(one.schedule, one.tick, one.status, one.outcome and asdict(one.outcome)) for one in ended]
@@ -180,13 +146,11 @@ def manifest(
     Example:
         attattr schedule manifest nightly --kind systemd --to units
     """
-    from attattr_batch.schedule.manifests import Place
     from attattr_batch.schedule.manifests import manifest as make
-    from attattr_batch.schedule.state import State
 
     with State(schedules).transaction() as transaction:
         schedule = transaction.find(name)
-    files = make(kind, schedule, Place(schedules, image, claim, mount))
+    files = make(kind, schedule, schedules, {"image": image, "claim": claim, "mount": mount})
     for file, text in files.items():
         if to is None:
             print(text if len(files) == 1 else f"# {file}\n{text}")

@@ -6,7 +6,6 @@ import json
 import logging
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,41 +33,12 @@ from attattr_batch.engine.models import (
     token_limit,
 )
 from attattr_batch.errors import UserError
-from attattr_batch.spec import DataSettings, make_settings
+from attattr_batch.spec import DataSettings, FinetuneSettings, make_settings
 
 log = logging.getLogger(__name__)
 
 _WARMUP = 0.1
 _REPORTED = 0.1
-
-
-@dataclass(frozen=True)
-class FinetuneSettings:
-    """What to train.
-
-    Attributes:
-        task: GLUE task.
-        base: Encoder to start from: folder or hub id.
-        data_dir: Folder in the official GLUE TSV layout; None for the hub.
-        output: Folder for the checkpoint.
-        epochs: How often every training row is used.
-        learning_rate: Peak of the linear schedule, which warms up over a tenth of the steps.
-        batch_size: Rows in a step.
-        max_length: Tokens per example at most.
-        limit: First N training rows only; None for all.
-        seed: Seed of the head's initialisation and of the order of rows.
-    """
-
-    task: str
-    base: str
-    data_dir: str | None
-    output: Path
-    epochs: float
-    learning_rate: float
-    batch_size: int
-    max_length: int
-    limit: int | None
-    seed: int
 
 
 def finetune_task(settings: FinetuneSettings) -> float:
@@ -108,8 +78,13 @@ def finetune_task(settings: FinetuneSettings) -> float:
         model.save_pretrained(settings.output)
     tokenizer.save_pretrained(settings.output)
     accuracy = float((dev_answers.predictions.argmax(-1) == dev_answers.label_ids).mean())
-    record = {"dev_acc": accuracy, "n_train": len(train), "labels": train.labels, **asdict(settings)}
-    document = json.dumps(record, indent=1, default=str)
+    record = {
+        "dev_acc": accuracy,
+        "n_train": len(train),
+        "labels": train.labels,
+        **settings.model_dump(mode="json"),
+    }
+    document = json.dumps(record, indent=1)
     (settings.output / "finetune.json").write_text(document + "\n", encoding="utf-8")
     return accuracy
 

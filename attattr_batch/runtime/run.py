@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import Connection, text
 
 from attattr_batch.errors import StoreError, UserError
-from attattr_batch.markup import notebook_table
+from attattr_batch.markup import escape
 from attattr_batch.passes.planning import AttributionPlan, plan_attribution
 from attattr_batch.runtime.driver import Progress, Reporter
 from attattr_batch.runtime.execution import ExecutionSettings, complete_pass
@@ -68,16 +68,36 @@ class RunSummary:
     seconds: float
     resumed: bool
 
+    def __str__(self) -> str:
+        """One sentence for people: `run sst2 (1): 872 of 872 examples, accuracy 0.8888; ...`."""
+        text = f"run {self.name} ({self.run_id}): "
+        if not (self.newly_committed or self.newly_quarantined):
+            text += "complete, nothing to do; "
+        elif self.resumed:
+            text += "resumed; "
+        text += f"{self.committed} of {self.n_examples} examples"
+        if self.accuracy is not None:
+            text += f", accuracy {self.accuracy:.4f}"
+        elif self.committed:
+            text += ", no gold labels"
+        if self.newly_committed:
+            rate = self.newly_committed / self.seconds
+            text += f"; {self.newly_committed} now in {self.seconds:.0f} s ({rate:.1f}/s)"
+        if self.worst_completeness_error is not None:
+            text += f"; largest completeness error {self.worst_completeness_error:.1g}"
+        return text
+
+    def findings(self) -> dict[str, str]:
+        """What needs attention, with the command that shows it: `{"3 examples quarantined": "status"}`."""
+        counts = {
+            f"{self.uncertified} rows missed the tolerance": (self.uncertified, "verify"),
+            f"{self.quarantined} examples quarantined": (self.quarantined, "status"),
+        }
+        return {finding: command for finding, (count, command) in counts.items() if count}
+
     def _repr_html_(self) -> str:
-        rows = [
-            ("examples", f"{self.committed} of {self.n_examples} committed, {self.quarantined} quarantined"),
-            ("by this call", f"{self.newly_committed} in {self.seconds:.1f} s"),
-            ("accuracy", self.accuracy),
-            ("truncated", self.truncated or None),
-            ("largest completeness error", self.worst_completeness_error),
-            ("rows that miss the tolerance", self.uncertified),
-        ]
-        return notebook_table(("run", self.name), [row for row in rows if row[1] is not None])
+        lines = [str(self), *self.findings()]
+        return "".join(f"<p>{escape(line)}</p>" for line in lines)
 
 
 def run_spec(spec: RunSpec, store: Store, report: Reporter, *, retry_errors: bool = False) -> RunSummary:
