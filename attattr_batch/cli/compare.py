@@ -1,4 +1,4 @@
-"""`attattr tree` and `diff`: one example, two runs."""
+"""`attattr tree` and `diff`: the tree of one example, and what differs between two runs."""
 
 from __future__ import annotations
 
@@ -9,13 +9,7 @@ import typer
 
 from attattr_batch.choices import RowFormat, RowTarget, Variant
 from attattr_batch.cli.logs import say, say_unfinished
-from attattr_batch.cli.output import (
-    DEFAULT_DB,
-    DbOption,
-    FormatOption,
-    RunArgument,
-    print_rows,
-)
+from attattr_batch.cli.output import DEFAULT_DB, DbOption, FormatOption, RunArgument, open_store, print_rows
 from attattr_batch.files import write_file
 
 if TYPE_CHECKING:
@@ -44,9 +38,8 @@ def tree(
         attattr tree sst2 0 --variant greedy -o tree.svg
     """
     from attattr_batch.analysis.trees import attribution_tree
-    from attattr_batch.store.database.connection import Store
 
-    grown = attribution_tree(Store(db), run, example, variant=variant, tau=tau, target=target)
+    grown = attribution_tree(open_store(db), run, example, variant=variant, tau=tau, target=target)
     if output is None:
         _print_tree(grown, form)
         return
@@ -90,9 +83,8 @@ def diff(
         attattr diff sst2-old sst2-new
     """
     from attattr_batch.analysis.diff import diff_runs, why_no_heads
-    from attattr_batch.store.database.connection import Store
 
-    store = Store(db)
+    store = open_store(db)
     rows = diff_runs(store, run_a, run_b, top=top)
     print_rows(rows.column_names, [list(row.values()) for row in rows.to_pylist()], form)
     if "correlation" not in rows["part"].to_pylist():

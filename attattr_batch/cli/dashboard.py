@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from attattr_batch.cli.logs import say
-from attattr_batch.cli.output import DEFAULT_DB, DbOption
+from attattr_batch.cli.output import DEFAULT_DB, DbOption, open_store
 from attattr_batch.errors import UserError
 
 _HOST = "127.0.0.1"
@@ -40,9 +40,8 @@ def dashboard(
         attattr dashboard --db results.duckdb --port 8599
     """
     from attattr_batch.files import data_folder
-    from attattr_batch.store.database.connection import Store
 
-    with Store(db).read():
+    with open_store(db).read():
         pass  # raises if the file cannot be shown
     _check_port(port)
     say(f"dashboard of {db}: http://{_HOST}:{port} (Ctrl-C ends it)")

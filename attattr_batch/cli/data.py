@@ -9,7 +9,7 @@ import typer
 
 from attattr_batch.choices import ExportFormat, RowTarget
 from attattr_batch.cli.logs import say, say_unfinished
-from attattr_batch.cli.output import DEFAULT_DB, DbOption, RunArgument
+from attattr_batch.cli.output import DEFAULT_DB, DbOption, RunArgument, open_store
 from attattr_batch.errors import UserError
 from attattr_batch.files import write_file
 
@@ -40,10 +40,9 @@ def export(
         attattr export sst2 --format datasets --to exported/sst2-datasets
         attattr export sst2 --format bertviz --example 3 --to example.json
     """
-    from attattr_batch.store.database.connection import Store
     from attattr_batch.store.reading.export import export_run
 
-    store = Store(db)
+    store = open_store(db)
     if form == "bertviz":
         if example is None:
             raise UserError("BertViz shows one example", got="no --example", hint="for instance --example 0")
@@ -73,8 +72,7 @@ def snapshot(
     Example:
         attattr snapshot backup.duckdb
     """
-    from attattr_batch.store.database.connection import Store
     from attattr_batch.store.reading.snapshot import snapshot as copy
 
-    copy(Store(db), path)
+    copy(open_store(db), path)
     say(f"wrote {path} ({path.stat().st_size / 2**20:.1f} MiB)")

@@ -1,4 +1,4 @@
-"""`attattr doctor`: what works here."""
+"""`attattr doctor`: says what works on this machine."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ import platform
 import shutil
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
-from attattr_batch.cli.output import DEFAULT_DB, DbOption, FormatOption, print_rows
-from attattr_batch.errors import AttattrError, StoreError
+from attattr_batch.cli.output import DEFAULT_DB, DbOption, FormatOption, open_store, print_rows
+from attattr_batch.errors import StoreError
 from attattr_batch.runtime.cpus import usable_cpus
 
 _PACKAGES = (
@@ -19,12 +18,8 @@ _PACKAGES = (
 ).split()
 
 
-def doctor(
-    db: DbOption = DEFAULT_DB,
-    form: FormatOption = "table",
-    start_ray: Annotated[bool, typer.Option("--ray", help="Also start Ray once (10 seconds).")] = False,
-) -> None:
-    """Check versions, devices, the store and Ray; exit code 1 if something needed does not work.
+def doctor(db: DbOption = DEFAULT_DB, form: FormatOption = "table") -> None:
+    """Check versions, devices and the store; exit code 1 if something needed does not work.
 
     Example:
         attattr doctor --format json
@@ -32,8 +27,6 @@ def doctor(
     rows = [("python", "ok", platform.python_version())]
     rows += [(name, *_package(name)) for name in _PACKAGES]
     rows += [("devices", "ok", _devices()), ("store", *_store(db))]
-    if start_ray:
-        rows.append(("ray", *_ray()))
     print_rows(("what", "result", "detail"), rows, form)
     if any(result == "FAILED" for _, result, _ in rows):
         raise typer.Exit(1)
@@ -54,9 +47,8 @@ def _devices() -> str:
 
 
 def _store(db: Path) -> tuple[str, str]:
-    from attattr_batch.store.database.connection import Store
 
-    store = Store(db)
+    store = open_store(db)
     if not store.path.parent.is_dir():
         return "FAILED", f"there is no folder {store.path.parent}"
     if not store.path.exists():
@@ -67,12 +59,3 @@ def _store(db: Path) -> tuple[str, str]:
     except StoreError as error:
         return "FAILED", str(error)
     return "ok", f"{db}: {count} runs, {store.path.stat().st_size / 2**20:.1f} MiB"
-
-
-def _ray() -> tuple[str, str]:
-    from attattr_batch.runtime.executors.ray_session import check_ray
-
-    try:
-        return "ok", check_ray()
-    except AttattrError as error:
-        return "FAILED", str(error)

@@ -1,4 +1,4 @@
-"""`attattr plot` and `report`: results as pictures."""
+"""`attattr plot` and `report`: one figure, or all of them on a page."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 from attattr_batch.choices import Theme
 from attattr_batch.cli.logs import say, say_unfinished
-from attattr_batch.cli.output import DEFAULT_DB, DbOption
+from attattr_batch.cli.output import DEFAULT_DB, DbOption, open_store
 
 
 def plot(
@@ -17,7 +17,7 @@ def plot(
         str,
         typer.Argument(
             help="heads, importance, universality, scatter, pruning, area, effectiveness, distance, triggers,"
-            " completeness, nodes or drift."
+            " completeness or drift."
         ),
     ],
     output: Annotated[
@@ -58,8 +58,8 @@ def report(
         attattr report -o report.html
     """
     from attattr_batch.report.html import write_report
-    from attattr_batch.store.database.connection import Store
 
-    path = write_report(Store(db), output)
-    say_unfinished(Store(db))
+    store = open_store(db)
+    path = write_report(store, output)
+    say_unfinished(store)
     say(f"report: {path.resolve()}")

@@ -8,12 +8,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from attattr_batch.cli.logs import say
-from attattr_batch.cli.output import DEFAULT_DB, DbOption, FormatOption, RunArgument, print_rows
+from attattr_batch.cli.output import DEFAULT_DB, DbOption, FormatOption, RunArgument, open_store, print_rows
 
 if TYPE_CHECKING:
     from attattr_batch.store.reading.console import QueryResult
 
 _SHOWN_QUARANTINED = 50
+
+_RUNS = """SELECT run_id, name, task, split, model, n_layers, n_heads, n_examples, targets, quadrature, dtype,
+    status, created_at
+FROM runs ORDER BY run_id"""
+
+_QUARANTINED = """SELECT run, pass, example_id, error, message, attempts
+FROM quarantined ORDER BY pass_id, example_id"""
 
 
 def status(db: DbOption = DEFAULT_DB, form: FormatOption = "table") -> None:
@@ -28,16 +35,11 @@ def status(db: DbOption = DEFAULT_DB, form: FormatOption = "table") -> None:
     print_rows(passes.columns, passes.rows, form)
     if form != "table":
         return
-    quarantined = _query(
-        db,
-        "SELECT run, pass, example_id, error, message, attempts FROM quarantined"
-        " ORDER BY pass_id, example_id",
-    )
-    count = len(quarantined.rows)
-    if count:
-        say(f"quarantined ({count}); `--retry-errors` of `run` and `jobs run` tries them again:")
-        print_rows(quarantined.columns, quarantined.rows[:_SHOWN_QUARANTINED], form)
-    if count > _SHOWN_QUARANTINED:
+    quarantined = _query(db, _QUARANTINED, _SHOWN_QUARANTINED)
+    if quarantined.rows:
+        say("quarantined; `--retry-errors` of `run` and `jobs run` tries them again:")
+        print_rows(quarantined.columns, quarantined.rows, form)
+    if quarantined.truncated:
         rest = f"attattr sql 'select * from quarantined' --db {db}"
         say(f"only the first {_SHOWN_QUARANTINED} are shown: {rest}")
 
@@ -48,11 +50,7 @@ def runs(db: DbOption = DEFAULT_DB, form: FormatOption = "table") -> None:
     Example:
         attattr runs --format json
     """
-    found = _query(
-        db,
-        "SELECT run_id, name, task, split, model, n_layers, n_heads, n_examples, targets, quadrature, dtype,"
-        " status, created_at FROM runs ORDER BY run_id",
-    )
+    found = _query(db, _RUNS)
     print_rows(found.columns, found.rows, form)
 
 
@@ -66,10 +64,9 @@ def rm(
     Example:
         attattr rm sst2-old
     """
-    from attattr_batch.store.database.connection import Store
     from attattr_batch.store.writing.runs import delete_run, resolve_run
 
-    store = Store(db)
+    store = open_store(db)
     with store.read() as connection:
         found = resolve_run(connection, run)
     if not yes:
@@ -86,10 +83,9 @@ def migrate(db: DbOption = DEFAULT_DB) -> None:
     Example:
         attattr snapshot before.duckdb && attattr migrate
     """
-    from attattr_batch.store.database.connection import Store
     from attattr_batch.store.database.migrate import SCHEMA_VERSION
 
-    Store(db).migrate()
+    open_store(db).migrate()
     say(f"{db} has schema {SCHEMA_VERSION}")
 
 
@@ -108,7 +104,7 @@ def sql(
         attattr sql "select * from head_summary where target = 'gold' order by attr_max desc limit 10"
     """
     text = typer.get_text_stream("stdin").read() if query == "-" else query
-    result = _query(db, text, max_rows=limit or None, timeout_s=timeout)
+    result = _query(db, text, limit or None, timeout)
     print_rows(result.columns, result.rows, form)
     if result.truncated:
         say(f"only the first {limit} rows are shown (--limit)")
@@ -129,9 +125,8 @@ def verify(
         attattr verify || echo 'do not trust this store'
     """
     from attattr_batch.analysis.audits import run_audits
-    from attattr_batch.store.database.connection import Store
 
-    results, left_out = run_audits(Store(db), folder)
+    results, left_out = run_audits(open_store(db), folder)
     rows = [(one.name, "ok" if one.passed else "FAILED", one.n_rows, one.description) for one in results]
     print_rows(("audit", "result", "offending_rows", "description"), rows, form)
     if left_out:

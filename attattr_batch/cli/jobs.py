@@ -4,24 +4,15 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from attattr_batch.choices import RowFormat
 from attattr_batch.cli.logs import Log, log_options, say
 from attattr_batch.cli.options import RetryErrorsOption, add_commands, settings_as_options
-from attattr_batch.cli.output import (
-    DEFAULT_DB,
-    DbOption,
-    FormatOption,
-    print_rows,
-)
+from attattr_batch.cli.output import DEFAULT_DB, DbOption, FormatOption, open_store, print_rows
 from attattr_batch.errors import UserError
 from attattr_batch.spec import MachineSettings, make_settings
-
-if TYPE_CHECKING:
-    from attattr_batch.analysis.runner import JobResult
 
 group = typer.Typer(
     name="jobs",
@@ -135,7 +126,6 @@ def run(
         attattr jobs run pruning_curve --param sample=200 --param rows=released
     """
     from attattr_batch.analysis.runner import JobRequest, run_jobs
-    from attattr_batch.store.database.connection import Store
 
     request = JobRequest(
         names=jobs or (),
@@ -146,8 +136,13 @@ def run(
         machine=make_settings(MachineSettings, settings),
     )
     with log.reporter() as report:
-        results = run_jobs(Store(db), request, report)
-    _print_results(results, form)
+        results = run_jobs(open_store(db), request, report)
+    rows = [(one.job, one.status, one.rows, round(one.seconds, 2), one.error) for one in results]
+    print_rows(("job", "status", "rows", "seconds", "error"), rows, form)
+    for one in results:
+        if one.quarantined:
+            text = f"{one.job}: {one.quarantined} quarantined: `attattr status`, then --retry-errors"
+            say(text, level=logging.WARNING, job=one.job, quarantined=one.quarantined)
     if any(result.status != "built" or result.quarantined for result in results):
         raise typer.Exit(1)
     if form == "table" and not log.quiet:
@@ -160,16 +155,6 @@ def _made_by(name: str, folder: Path | None) -> str:
     from attattr_batch.analysis.catalogue import load_catalogue
 
     return load_catalogue(folder).job(name).table
-
-
-def _print_results(results: list[JobResult], form: RowFormat) -> None:
-    columns = ("job", "status", "rows", "seconds", "error")
-    rows = [(one.job, one.status, one.rows, round(one.seconds, 2), one.error) for one in results]
-    print_rows(columns, rows, form)
-    for one in results:
-        if one.quarantined:
-            text = f"{one.job}: {one.quarantined} quarantined: `attattr status`, then --retry-errors"
-            say(text, level=logging.WARNING, job=one.job, quarantined=one.quarantined)
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -1,9 +1,7 @@
-"""Rows on stdout, as table, CSV or JSON; and the arguments and options that many commands share."""
+"""What many commands share: arguments and options, the store, rows on stdout as table, CSV or JSON."""
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 import sys
@@ -11,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich import box
@@ -20,7 +18,10 @@ from rich.table import Table
 from rich.text import Text
 
 from attattr_batch.choices import RowFormat
-from attattr_batch.files import as_text, distinct_names
+from attattr_batch.files import csv_lines, distinct_names, text_of
+
+if TYPE_CHECKING:
+    from attattr_batch.store.database.connection import Store
 
 stderr = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 stdout = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
@@ -34,16 +35,21 @@ VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Say more, 
 DEFAULT_DB = Path("attattr.duckdb")
 
 
+def open_store(db: Path, *, create: bool = False) -> Store:
+    """The store of a command. Imports DuckDB, which takes half a second that `--help` should not take."""
+    from attattr_batch.store.database.connection import Store
+
+    return Store(db, create=create)
+
+
 def print_rows(columns: Sequence[str], rows: Iterable[Sequence[Any]], form: RowFormat) -> None:
     """Prints rows on stdout."""
     if form == "json":
         keys = distinct_names(columns)
         records = [dict(zip(keys, map(_json_value, row), strict=True)) for row in rows]
-        print(json.dumps(records, default=_text, ensure_ascii=False, allow_nan=False, indent=1))
+        print(json.dumps(records, default=text_of, ensure_ascii=False, allow_nan=False, indent=1))
     elif form == "csv":
-        _write_csv([as_text(column) for column in columns])
-        for row in rows:
-            _write_csv([_csv_value(value) for value in row])
+        sys.stdout.writelines(csv_lines(columns, rows))
     else:
         table = Table(box=box.SIMPLE_HEAD)
         # Names and texts are anyone's; in a Text, rich reads no markup.
@@ -65,22 +71,6 @@ def _json_value(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _json_value(one) for key, one in value.items()}
     return value
-
-
-def _write_csv(row: Sequence[Any]) -> None:
-    line = io.StringIO()
-    csv.writer(line, lineterminator="\r\n").writerow(row)  # with "\n" alone, "\r" in a text is not quoted
-    sys.stdout.write(line.getvalue().removesuffix("\r\n") + "\n")
-
-
-def _text(value: Any) -> str:
-    return value.isoformat() if isinstance(value, datetime) else str(value)
-
-
-def _csv_value(value: Any) -> Any:
-    if value is None:
-        return ""
-    return value if isinstance(value, bool | int | float | Decimal) else as_text(_text(value))
 
 
 def _cell(value: Any) -> str:

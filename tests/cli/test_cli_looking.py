@@ -48,13 +48,11 @@ def test_status_shows_the_first_failures_and_says_where_the_rest_is(cli: Cli, st
     failure = "SELECT 1, i + 8, 1, 'ValueError', 'odd number', '', 2, now() FROM range({}) AS r (i)"
     execute(store, f"INSERT INTO quarantine {failure.format(50)}")
     answer = cli("status")
-    assert "quarantined (50)" in answer.err and "only the first" not in answer.err
+    assert "--retry-errors" in answer.err and "only the first" not in answer.err
     assert answer.out.count("odd number") == 50
     execute(store, f"INSERT INTO quarantine {failure.replace('i + 8', 'i + 58').format(1)}")
     answer = cli("status")
-    assert contains(
-        answer.err, "quarantined (51)", "only the first 50 are shown", "select * from quarantined"
-    )
+    assert contains(answer.err, "only the first 50 are shown", "select * from quarantined")
     assert answer.out.count("odd number") == 50
     (row,) = json.loads(cli("status", "--format", "json").out)
     assert row["quarantined"] == 51

@@ -138,17 +138,6 @@ def stdout_to_stderr() -> Iterator[None]:
         os.close(saved)
 
 
-def check_ray() -> str:
-    """Starts a session of one CPU; returns what is there.
-
-    Raises:
-        UserError: the session cannot start.
-    """
-    with stdout_to_stderr(), ray_session(1, None) as ray:
-        nodes = len(ray.nodes())
-        return f"{nodes} node{'s' if nodes > 1 else ''}, {ray.cluster_resources().get('CPU', 0):.0f} CPUs"
-
-
 def first_line(error: BaseException) -> str:
     """What went wrong, without Ray's explanations."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
