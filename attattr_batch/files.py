@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import itertools
 import reprlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 from attattr_batch.errors import UserError
 
@@ -59,12 +65,28 @@ def write_file(path: Path, content: bytes | str) -> None:
         raise UserError("the file cannot be written", got=f"{path}: {error.strerror}") from error
 
 
-def as_text(value: str) -> str:
-    """Puts an apostrophe before a text that a spreadsheet would compute: `=1+1` becomes `'=1+1`.
+def csv_lines(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator[str]:
+    """Makes the lines of a CSV file, with no text that a spreadsheet would compute: `=1+1` becomes `'=1+1`.
 
-    For CSV: the texts of a data set may come from anyone. JSON and Parquet need no such care.
+    The texts of a data set may come from anyone. JSON and Parquet need no such care.
     """
-    return f"'{value}" if value.startswith(_FORMULA_STARTS) else value
+    for row in itertools.chain([columns], rows):
+        line = io.StringIO()
+        # With "\n" alone, "\r" in a text is not quoted.
+        csv.writer(line, lineterminator="\r\n").writerow([_csv_value(value) for value in row])
+        yield line.getvalue().removesuffix("\r\n") + "\n"
+
+
+def _csv_value(value: Any) -> Any:
+    if value is None or isinstance(value, bool | int | float | Decimal):
+        return value
+    text = text_of(value)
+    return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
+
+
+def text_of(value: Any) -> str:
+    """Writes a value as text; a time as ISO 8601 has it."""
+    return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
 def distinct_names(names: Iterable[str]) -> list[str]:

@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import pyarrow as pa
 import streamlit as st
 from reading import messages, store_path
 
-from attattr_batch.files import data_folder, distinct_names
-from attattr_batch.report.saving import csv_file, flat
+from attattr_batch.files import csv_lines, data_folder, distinct_names
 from attattr_batch.store.database.sqlfile import load_folder
-from attattr_batch.store.reading.console import QueryResult, query
+from attattr_batch.store.reading.console import QueryResult, plain, query
 
 _MAX_ROWS = 1000
 _DEADLINE_S = 20.0
 _MEMORY_MIB = 1024
-_CHARTS: dict[str, Callable[..., Any]] = {
-    "bars": st.bar_chart,
-    "points": st.scatter_chart,
-    "line": st.line_chart,
-}
 
 
 def take_saved() -> None:
@@ -31,31 +22,32 @@ def take_saved() -> None:
 
 
 def show(result: QueryResult) -> None:
-    """Table, file to download, chart."""
+    """Table, and file to download."""
     if result.truncated:
         st.warning(f"Only the first {_MAX_ROWS} rows are shown.")
-    table = flat(result.table).rename_columns(distinct_names(result.columns))
-    st.caption(f"{table.num_rows} rows")
-    st.dataframe(table, hide_index=True, key="result")
-    st.download_button("Download CSV", csv_file(table), "result.csv", "text/csv")
-    numbers = [
-        field.name
-        for field in table.schema
-        if pa.types.is_floating(field.type)
-        or pa.types.is_integer(field.type)
-        or pa.types.is_decimal(field.type)
-    ]
-    if not numbers or not table.num_rows:
-        return
-    st.subheader("As a chart")
-    first, second, third = st.columns(3)
-    x = first.selectbox("x", table.column_names, key="x", bind="query-params")
-    y = second.selectbox("y", numbers, index=len(numbers) - 1, key="y", bind="query-params")
-    mark = third.selectbox("drawn as", list(_CHARTS), key="mark", bind="query-params")
-    kind = pa.float64() if x in numbers and mark != "bars" else pa.string()
-    # Under names of ours: a column's name may hold what Vega reads as a path.
-    data = pa.table({"x": table[x].cast(kind), "y": table[y].cast(pa.float64())})
-    _CHARTS[mark](data, x="x", y="y", x_label=x, y_label=y)
+    st.caption(f"{result.table.num_rows} rows")
+    st.dataframe(readable(result.table), hide_index=True, key="result")
+    file = "".join(csv_lines(result.columns, result.rows))
+    st.download_button("Download CSV", file, "result.csv", "text/csv")
+
+
+def readable(table: pa.Table) -> pa.Table:
+    """The rows with columns of numbers, times and texts alone: any other value is a text.
+
+    A browser's table shows intervals as wrong numbers and of unions nothing.
+    """
+    columns = [column if is_simple(column.type) else texts(column) for column in table.columns]
+    return pa.table(columns, names=distinct_names(table.column_names))
+
+
+def is_simple(kind: pa.DataType) -> bool:
+    """Whether the browser's table shows such values as they are. Intervals are primitive to Arrow."""
+    return (pa.types.is_primitive(kind) or pa.types.is_decimal(kind)) and not pa.types.is_interval(kind)
+
+
+def texts(column: pa.ChunkedArray) -> pa.Array:
+    """The values as texts."""
+    return pa.array([None if one is None else str(plain(one)) for one in column.to_pylist()], pa.string())
 
 
 saved = {file.name.replace("_", " "): file for file in load_folder(data_folder("dashboards") / "queries")}

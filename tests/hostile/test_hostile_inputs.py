@@ -14,7 +14,6 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pytest
 from helpers.calling import Cli, contains, fill
 from helpers.poison import poisoned
@@ -26,14 +25,13 @@ from attattr_batch.engine.attribution import Method
 from attattr_batch.engine.model_source import ModelSource
 from attattr_batch.engine.models import load_tokenizer
 from attattr_batch.engine.statistics import EdgeLimits
-from attattr_batch.engine.training import FinetuneSettings, finetune_task
+from attattr_batch.engine.training import finetune_task
 from attattr_batch.errors import ModelGoneError, UserError
 from attattr_batch.passes.attribute import AttributeWork
 from attattr_batch.passes.planning import plan_attribution
 from attattr_batch.passes.reopening import reopen_run
 from attattr_batch.report.html import write_report
-from attattr_batch.report.saving import csv_file
-from attattr_batch.spec import make_spec
+from attattr_batch.spec import FinetuneSettings, make_settings, make_spec
 from attattr_batch.store.database.connection import Store
 from attattr_batch.store.writing.runs import resolve_run
 
@@ -208,7 +206,8 @@ def by_run(folder: Path, data: Path) -> None:
 
 def by_finetune(folder: Path, data: Path) -> None:
     shutil.copy(data / "SST-2" / "dev.tsv", data / "SST-2" / "train.tsv")
-    finetune_task(FinetuneSettings("sst2", str(folder), str(data), data / "tuned", 1.0, 1e-3, 4, 16, None, 0))
+    where = {"task": "sst2", "base": str(folder), "data_dir": str(data), "output": data / "tuned"}
+    finetune_task(make_settings(FinetuneSettings, where | {"epochs": 1, "batch_size": 4, "max_length": 16}))
 
 
 def by_worker(folder: Path, data: Path) -> None:
@@ -431,18 +430,6 @@ def test_formulas_are_texts_in_csv(cli: Cli, built_store: Store) -> None:
     assert {tuple(row[1:]) for row in found} == {("-1", "-0.5", "['=1']", "a=1")}
     exact = cli.bare("sql", query, "--format", "json", "--db", built_store.path)
     assert [row["text"] for row in json.loads(exact.out)] == FORMULAS
-
-
-def test_formulas_are_texts_in_the_dashboards_csv() -> None:
-    texts = pa.array([*FORMULAS, None, "a"])
-    kinds = {"text": texts, "enum": texts.dictionary_encode(), "blob": texts.cast(pa.binary())}
-    table = pa.table({**kinds, "n": [-1] * 9, "=x": [-0.5] * 9})
-    header, *found = list(csv.reader(io.StringIO(csv_file(table).decode(), newline="")))
-    assert header == [*kinds, "n", "'=x"]
-    assert [row[:3] for row in found] == [
-        3 * [text] for text in (*(f"'{text}" for text in FORMULAS), "", "a")
-    ]
-    assert {tuple(row[3:]) for row in found} == {("-1", "-0.5")}
 
 
 def test_markup_on_a_terminal_is_text(cli: Cli, built_store: Store, tmp_path: Path) -> None:
