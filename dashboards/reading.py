@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import altair as alt
 import pyarrow as pa
 import streamlit as st
+from sqlalchemy import Connection
 
-from attattr_batch.analysis.examples import example_tokens
 from attattr_batch.analysis.questions import ask
 from attattr_batch.errors import AttattrError, UserError
 from attattr_batch.report.figures import figure_rows, find_figure
@@ -32,7 +33,7 @@ def store_path() -> Path:
 
 
 def asked(work: Callable[..., Any], /, *arguments: Any, **options: Any) -> Any:
-    """What `work(store, ...)` returns, which is called once for each state of the file.
+    """Returns what `work(store, ...)` returns. It is called once for each state of the file.
 
     Raises:
         StoreError: the store cannot be read.
@@ -53,46 +54,38 @@ def _kept(
 
 def _state() -> tuple[int, ...]:
     """Changes whenever the file or its log does."""
-    found = []
+    found: list[int] = []
     for path in (store_path(), Path(f"{store_path()}.wal")):
-        try:
+        with suppress(FileNotFoundError):
             stat = path.stat()
-        except FileNotFoundError:
-            found += [0, 0]
-        else:
             found += [stat.st_mtime_ns, stat.st_size]
     return tuple(found)
 
 
+def connected(work: Callable[..., Any]) -> Callable[..., Any]:
+    """Makes `work(connection, ...)` a `work(store, ...)`, as `asked` wants it."""
+
+    @functools.wraps(work)
+    def opened(store: Store, *arguments: Any, **options: Any) -> Any:
+        with store.read() as connection:
+            return work(connection, *arguments, **options)
+
+    return opened
+
+
 def rows(name: str, /, **values: Any) -> pa.Table:
     """Rows that answer a question (`questions/summary`, say), with the values of its parameters."""
-    return asked(_rows, name, values)
+    return asked(connected(ask), name, **values)
 
 
 def records(name: str, /, **values: Any) -> list[dict[str, Any]]:
-    """The same as dictionaries."""
+    """Rows that answer a question, as dictionaries."""
     return rows(name, **values).to_pylist()
-
-
-def _rows(store: Store, name: str, values: dict[str, Any]) -> pa.Table:
-    with store.read() as connection:
-        return ask(connection, name, **values)
 
 
 def has(*names: str) -> bool:
     """Whether the store has these tables or views."""
-    return asked(_names).issuperset(names)
-
-
-def _names(store: Store) -> set[str]:
-    with store.read() as connection:
-        return set(table_names(connection))
-
-
-def tokens_of(store: Store, run_id: int, example_id: int) -> list[str]:
-    """Tokens of an example, special ones included."""
-    with store.read() as connection:
-        return [token for token, _ in example_tokens(connection, run_id, example_id)]
+    return asked(connected(table_names)).keys() >= set(names)
 
 
 def show_figure(
@@ -114,13 +107,13 @@ def show_figure(
         show_numbers(found, name)
 
 
+@connected
 def _drawn(
-    store: Store, name: str, run_ids: Sequence[int], criterion: str
+    connection: Connection, name: str, run_ids: Sequence[int], criterion: str
 ) -> tuple[pa.Table, dict[str, Any]]:
     """Rows of a figure, and its Vega-Lite specification: Altair takes a second for many panels."""
     figure = find_figure(name)
-    with store.read() as connection:
-        found = figure_rows(connection, figure, run_ids, criterion=criterion)
+    found = figure_rows(connection, figure, run_ids, criterion=criterion)
     # Figures of ours are valid, and their look is the page's own.
     drawn = _as_row(figure.draw(found)).to_dict(validate=False)
     return found, {key: value for key, value in drawn.items() if key != "config"}
@@ -132,7 +125,8 @@ def show_chart(chart: Chart, *, key: str, **options: Any) -> None:
 
 
 def _as_row(chart: Chart) -> Chart:
-    # Streamlit squeezes a single view, legend and all, into the size meant for its marks; no row of one.
+    # Streamlit squeezes a single view, legend and all, into the size meant for its marks. It leaves a row of
+    # one view as it is.
     return alt.hconcat(chart) if isinstance(chart, alt.Chart | alt.LayerChart) else chart
 
 
