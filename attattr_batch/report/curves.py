@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
-from typing import Any
-
 import altair as alt
 import pyarrow as pa
 
@@ -14,6 +10,7 @@ from attattr_batch.report.theme import (
     Chart,
     by_criterion,
     criterion_colour,
+    inline,
     panels,
     parts,
     tooltip,
@@ -32,23 +29,22 @@ def pruning_curves(rows: pa.Table) -> Chart:
     """
     axis = alt.Axis(format="%", tickCount=6)
     x = alt.X("fraction:Q", title="heads pruned, least important first", axis=axis)
-    return _accuracy_curves(rows, x, "run", n_pruned=("", "heads pruned"))
+    return _accuracy_curves(rows, x, "run")
 
 
 def effectiveness_curves(rows: pa.Table) -> Chart:
     """Accuracy over heads removed from each layer, a row for each run and a column for each direction.
 
     Args:
-        rows: Columns `run`, `criterion`, `direction`, `k`, `accuracy`, `correct`, `n`, `ci_low`, `ci_high`.
+        rows: Columns `run`, `panel` (title: run and direction), `criterion`, `k`, `accuracy`, `correct`, `n`,
+            `ci_low`, `ci_high`.
     """
     x = alt.X("k:Q", title="heads removed from every layer", axis=alt.Axis(tickMinStep=1, format="d"))
-    directions = {"largest_first": "largest removed first", "smallest_first": "smallest removed first"}
-    titles = [f"{row['run']}: {directions[row['direction']]}" for row in rows.to_pylist()]
-    return _accuracy_curves(rows.append_column("panel", pa.array(titles, pa.string())), x, "panel", k="")
+    return _accuracy_curves(rows, x, "panel")
 
 
-def _accuracy_curves(rows: pa.Table, x: alt.X, by: str, **also: str | tuple[str, str]) -> Chart:
-    """Accuracy by criterion with bands for the intervals; `also` are further columns of the tooltip."""
+def _accuracy_curves(rows: pa.Table, x: alt.X, by: str) -> Chart:
+    """Accuracy by criterion with bands for the intervals."""
     rows = by_criterion(rows)
     y = alt.Y("accuracy:Q", title="accuracy", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="%"))
     base = alt.Chart().encode(x=x, color=criterion_colour(rows))
@@ -61,18 +57,7 @@ def _accuracy_curves(rows: pa.Table, x: alt.X, by: str, **also: str | tuple[str,
         y=y, strokeDash=dash, strokeWidth=alt.condition(ours, alt.value(4), alt.value(1.6))
     )
     points = base.mark_circle(opacity=1).encode(
-        y=y,
-        size=alt.condition(ours, alt.value(75), alt.value(24)),
-        tooltip=tooltip(
-            run="",
-            criterion="",
-            accuracy=".1%",
-            ci_low=".1%",
-            ci_high=".1%",
-            correct="",
-            n=("", "answers"),
-            **also,
-        ),
+        y=y, size=alt.condition(ours, alt.value(75), alt.value(24)), tooltip=tooltip(rows)
     )
     return panels(rows, [bands, lines, points], by, width=_WIDTH, height=190)
 
@@ -88,17 +73,8 @@ def pruning_areas(rows: pa.Table) -> Chart:
     y = alt.Y("criterion:N", title=None, sort=unique(rows, "criterion"))
     base = alt.Chart().encode(y=y, color=criterion_colour(rows).legend(None))
     bars = base.mark_rule(strokeWidth=2).encode(x="ci_low:Q", x2="ci_high:Q")
-    dots = base.mark_circle(size=70, opacity=1).encode(
-        x=alt.X("area:Q", title="area under the pruning curve", scale=alt.Scale(domain=[0, 1])),
-        tooltip=tooltip(
-            run="",
-            criterion="",
-            **dict.fromkeys(("area", "ci_low", "ci_high"), ".3f"),
-            over_random=("+.3f", "over random"),
-            over_random_low=("+.3f", "from"),
-            over_random_high=("+.3f", "to"),
-        ),
-    )
+    x = alt.X("area:Q", title="area under the pruning curve", scale=alt.Scale(domain=[0, 1]))
+    dots = base.mark_circle(size=70, opacity=1).encode(x=x, tooltip=tooltip(rows))
     return panels(rows, [bars, dots], width=_WIDTH, height=120)
 
 
@@ -115,10 +91,7 @@ def accuracy_drift(rows: pa.Table) -> Chart:
     )
     y = alt.Y("accuracy:Q", title="accuracy", scale=alt.Scale(zero=False), axis=alt.Axis(format="%"))
     bars = base.mark_rule(strokeWidth=2).encode(y=alt.Y("ci_low:Q", title="accuracy"), y2="ci_high:Q")
-    dots = base.mark_circle(size=70, opacity=1).encode(
-        y=y,
-        tooltip=tooltip(run="", made="", accuracy=".2%", ci_low=".2%", ci_high=".2%", n=("", "examples")),
-    )
+    dots = base.mark_circle(size=70, opacity=1).encode(y=y, tooltip=tooltip(rows))
     chart = panels(rows, [bars, dots], "task", width=alt.Step(60), height=200)
     return chart.resolve_scale(x="independent")
 
@@ -127,11 +100,11 @@ def trigger_effects(rows: pa.Table) -> Chart:
     """Each pattern beside its random control, a row of panels for each run.
 
     Args:
-        rows: Columns `run`, `ranking`, `class`, `place`, `pattern`, `argues_for`, `n`, `clean`, `control`,
-            `inserted`, `over_control`, `ci_low`, `ci_high`, `draws`, `twins_as_strong`, `p`, `p_adjusted`.
+        rows: Columns `run`, `ranking`, `label` (class and pattern), `n`, `clean`, `control`, `inserted`,
+            `over_control`, `ci_low`, `ci_high`, `draws`, `twins_as_strong`, `p`, `p_adjusted`.
     """
     drawn = [
-        _trigger_panel(_with_labels(part.to_pylist()), f"{run}: {ranking}", _COUNTED[ranking])
+        _trigger_panel(part, f"{run}: {ranking}", _COUNTED[ranking])
         for run, ranking, part in parts(rows, "run", "ranking")
         if part.num_rows  # a run of two classes has no `push`
     ]
@@ -145,31 +118,10 @@ _COUNTED = {
 _INSERTED = {"clean": "no insertion", "control": "random tokens", "inserted": "the pattern"}
 
 
-def _with_labels(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rows of a panel with a label each, which no other row of the panel has."""
-    labels = [f"{row['class']}: {row['pattern']}" for row in rows]
-    together = Counter(labels)
-    # The same words may have been mined for two classes.
-    return [
-        {**row, "label": label if together[label] == 1 else f"{label} (for {row['argues_for']})"}
-        for row, label in zip(rows, labels, strict=True)
-    ]
-
-
-def _trigger_panel(rows: Sequence[dict[str, Any]], title: str, counted: str) -> alt.LayerChart:
+def _trigger_panel(rows: pa.Table, title: str, counted: str) -> alt.LayerChart:
     base = alt.Chart().encode(
         y=alt.Y("label:N", title=None, sort=None, axis=alt.Axis(labelLimit=230)),
-        tooltip=tooltip(
-            label=("", "class: pattern"),
-            **dict.fromkeys(("clean", "control", "inserted"), ".1%"),
-            over_control=("+.1%", "beyond control"),
-            **dict.fromkeys(("ci_low", "ci_high"), "+.1%"),
-            n=("", "rows"),
-            draws=("", "random twins"),
-            twins_as_strong=("", "of them as strong"),
-            p=".3f",
-            p_adjusted=(".3f", "p, adjusted"),
-        ),
+        tooltip=tooltip(rows.drop_columns(["run", "ranking", "place", "label"])),
     )
     names, axis = list(_INSERTED.values()), alt.Axis(format="%", titleLimit=340)
     colours = alt.Scale(domain=names, range=[GREY, BLUE, ORANGE])
@@ -185,5 +137,5 @@ def _trigger_panel(rows: Sequence[dict[str, Any]], title: str, counted: str) -> 
         .transform_calculate(inserted_as=f"{_INSERTED}[datum.what]")
     )
     links = base.mark_rule(color=GREY).encode(x="control:Q", x2="inserted:Q")
-    chart = alt.LayerChart(layer=[links, points], data=alt.Data(values=rows), title=title)
+    chart = alt.LayerChart(layer=[links, points], data=inline(rows), title=title)
     return chart.properties(width=270, height=alt.Step(19))

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
-from attattr_batch.analysis.catalogue import Job, load_catalogue
+from attattr_batch.analysis.catalogue import load_catalogue
 from attattr_batch.analysis.questions import ask, question
 from attattr_batch.errors import UserError, unknown_name
 from attattr_batch.report.curves import (
@@ -22,7 +21,7 @@ from attattr_batch.report.curves import (
     trigger_effects,
 )
 from attattr_batch.report.heads import head_maps, universality_matrix, universality_scatter
-from attattr_batch.report.layers import completeness, distance_map, nodes_by_layer
+from attattr_batch.report.layers import completeness, distance_map
 from attattr_batch.report.theme import Chart
 from attattr_batch.store.database.sqlfile import SqlFile
 from attattr_batch.store.writing.jobs import table_names
@@ -64,7 +63,6 @@ FIGURES = {
         Figure("distance", "Interaction distance", distance_map),
         Figure("triggers", "Trigger patterns", trigger_effects),
         Figure("completeness", "Completeness", completeness),
-        Figure("nodes", "Quadrature nodes", nodes_by_layer),
         Figure("drift", "Drift", accuracy_drift),
     )
 }
@@ -128,12 +126,13 @@ def _nothing_to_draw(
     jobs = [catalogue.jobs[name] for name in figure.query.depends if name in catalogue.jobs]
     if not jobs:
         return UserError(message, hint=f"attattr status{_at(path)}")
-    runs = [run for run in list_runs(connection) if run.run_id in run_ids]
-    if figure.of_pairs and (alone := _no_two_alike(jobs, runs)) is not None:
-        hint = "attribute a second run of the same architecture, or choose two (`attattr runs` lists them)"
-        return UserError(f"figure {figure.name!r} needs two runs of one architecture", got=alone, hint=hint)
     names = [job.name for job in jobs]
     build = f"attattr jobs run {' '.join(names)}{_at(path)}"
+    runs = [run for run in list_runs(connection) if run.run_id in run_ids]
+    if figure.of_pairs:
+        kinds = [f"{run.name}: {run.family} with {run.n_layers} x {run.n_heads} heads" for run in runs]
+        hint = f"choose two runs of one architecture (`attattr runs` lists them), then {build}"
+        return UserError(message, got="; ".join(kinds), hint=hint)
     unlabelled = unlabelled_runs(connection, run_ids)
     for job in catalogue.with_dependencies(names):
         if (why := job.without_rows(runs, unlabelled)) is not None:
@@ -141,15 +140,6 @@ def _nothing_to_draw(
             return UserError(message, got=why, hint=hint)
     hint = f"{build}; where that changes nothing, `attattr jobs show {names[0]}` says what its rows are"
     return UserError(message, hint=hint)
-
-
-def _no_two_alike(jobs: Sequence[Job], runs: Sequence[Row[Any]]) -> str | None:
-    """Says what the runs are, if no two of them can be compared."""
-    columns = list(dict.fromkeys(column for job in jobs for column in job.agree))
-    kinds = {run.name: ", ".join(f"{column} {getattr(run, column)}" for column in columns) for run in runs}
-    if len(set(kinds.values())) < len(kinds):
-        return None
-    return "; ".join(f"{name}: {kind}" for name, kind in kinds.items())
 
 
 def _at(path: Path | None) -> str:

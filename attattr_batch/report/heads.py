@@ -57,14 +57,7 @@ def head_map(rows: pa.Table, run: str, criterion: str) -> alt.Chart:
             x=alt.X("head:O", title="head", axis=alt.Axis(labelAngle=0, labelOverlap=True)),
             y=layer_axis(),
             color=alt.Color("importance:Q", title=unit, scale=scale, legend=legend),
-            tooltip=tooltip(
-                layer="",
-                head="",
-                importance=(".4g", unit),
-                ci_low=".4g",
-                ci_high=".4g",
-                n=("", "examples"),
-            ),
+            tooltip=tooltip(rows.drop_columns(["run", "criterion"])),
         )
         .properties(width=width, height=height)
     )
@@ -86,13 +79,7 @@ def universality_matrix(rows: pa.Table) -> Chart:
     scale = alt.Scale(domain=[-1, 0, 1], range=[ORANGE, "#f7f7f7", BLUE])
     cells = base.mark_rect().encode(
         color=alt.Color("pearson:Q", title="Pearson's r over heads", scale=scale),
-        tooltip=tooltip(
-            run_a="",
-            run_b="",
-            **dict.fromkeys(("pearson", "ci_low", "ci_high", "spearman"), ".3f"),
-            topk_jaccard=(".2f", "top-k overlap"),
-            n_heads=("", "heads"),
-        ),
+        tooltip=tooltip(rows),
     )
     light_on_dark = alt.condition("abs(datum.pearson) > 0.6", alt.value("#ffffff"), alt.value("#1b1b1f"))
     numbers = base.mark_text(fontSize=11).encode(
@@ -106,33 +93,21 @@ def universality_scatter(rows: pa.Table) -> Chart:
     """Importance of every head in one run against another: a panel for each pair, coloured by layer.
 
     Args:
-        rows: Columns `criterion` (one alone), `run_a`, `run_b`, `layer`, `head`, `importance_a`,
-            `importance_b`, `pearson`.
+        rows: Columns `panel` (title: the pair and its correlation), `criterion` (one alone), `layer`, `head`,
+            `importance_a`, `importance_b`.
     """
     unit = IMPORTANCE[rows["criterion"][0].as_py()]
-    drawn = [
-        _pair_panel(part, run_a, run_b)
-        for run_a, run_b, part in parts(rows, "run_a", "run_b")
-        if part.num_rows  # of two runs one is always the first
-    ]
-    return alt.concat(*drawn, columns=min(3, len(drawn)), spacing=18, title=f"{unit}, a point a head")
-
-
-def _pair_panel(rows: pa.Table, run_a: str, run_b: str) -> alt.Chart:
-    pearson = rows["pearson"][0].as_py()
-    title = "r undefined: all heads alike" if pearson is None else f"Pearson's r = {pearson:.2f}"
     axis, scale = alt.Axis(tickCount=4), alt.Scale(padding=8)
-    layers = alt.Scale(scheme=AMOUNT)
-    return (
-        alt.Chart(inline(rows), title=alt.TitleParams(title, fontWeight="normal"))
-        .mark_circle(size=55, opacity=0.85, stroke=GREY, strokeWidth=0.5)
-        .encode(
-            x=alt.X("importance_a:Q", title=f"in {run_a}", axis=axis, scale=scale),
-            y=alt.Y("importance_b:Q", title=f"in {run_b}", axis=axis, scale=scale),
-            color=alt.Color("layer:Q", title="layer", scale=layers, legend=alt.Legend(tickMinStep=1)),
-            tooltip=tooltip(layer="", head="", importance_a=(".4g", run_a), importance_b=(".4g", run_b)),
-        )
-        .properties(width=180, height=180)
+    layers, legend = alt.Scale(scheme=AMOUNT), alt.Legend(tickMinStep=1)
+    points = alt.Chart().mark_circle(size=55, opacity=0.85, stroke=GREY, strokeWidth=0.5)
+    points = points.encode(
+        x=alt.X("importance_a:Q", title=f"{unit}, first run", axis=axis, scale=scale),
+        y=alt.Y("importance_b:Q", title=f"{unit}, second run", axis=axis, scale=scale),
+        color=alt.Color("layer:Q", title="layer", scale=layers, legend=legend),
+        tooltip=tooltip(rows.drop_columns(["panel", "criterion"])),
+    )
+    return panels(rows, [points], "panel", width=220, height=220).resolve_scale(
+        x="independent", y="independent"
     )
 
 
@@ -151,7 +126,7 @@ def head_distribution(rows: pa.Table) -> alt.Chart:
             x2="high:Q",
             y=alt.Y("n:Q", title="examples", stack="zero"),
             color=alt.Color("predicted:N", title="predicted class", scale=colours),
-            tooltip=tooltip(low=(".4g", "from"), high=(".4g", "to"), predicted="", n=("", "examples")),
+            tooltip=tooltip(rows),
         )
         .properties(width=360, height=200)
     )
@@ -167,21 +142,19 @@ def edge_map(rows: pa.Table, tokens: list[str], title: str) -> alt.Chart:
     """
     # Positions before the tokens: a token that comes twice has two rows.
     names = [f"{position} {token}" for position, token in enumerate(tokens)]
-    cells = [
-        {"query": names[row["query_pos"]], "key": names[row["key_pos"]], "attr": row["attr"]}
-        for row in rows.to_pylist()
-    ]
+    query, key = ([names[position] for position in rows[end].to_pylist()] for end in ("query_pos", "key_pos"))
+    cells = pa.table({"query": query, "key": key, "attribution": rows["attr"]})
     places = alt.Scale(domain=names)
     below = alt.Axis(labelAngle=-60, labelLimit=130, labelOverlap=False)
     left = alt.Axis(labelOverlap=False)
     return (
-        alt.Chart(alt.Data(values=cells), title=title)
+        alt.Chart(inline(cells), title=title)
         .mark_rect()
         .encode(
             x=alt.X("key:N", title="key (attended)", scale=places, axis=below),
             y=alt.Y("query:N", title="query (attending)", scale=places, axis=left),
-            color=alt.Color("attr:Q", title="attribution", scale=alt.Scale(scheme=AMOUNT)),
-            tooltip=tooltip(query="", key="", attr=(".4g", "attribution")),
+            color=alt.Color("attribution:Q", title="attribution", scale=alt.Scale(scheme=AMOUNT)),
+            tooltip=tooltip(cells),
         )
         .properties(width=alt.Step(17), height=alt.Step(17))
     )

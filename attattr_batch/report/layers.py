@@ -1,4 +1,4 @@
-"""Charts by layer: completeness, quadrature nodes, distance of interacting tokens."""
+"""Charts by layer: completeness, distance of interacting tokens."""
 
 from __future__ import annotations
 
@@ -21,8 +21,7 @@ def completeness(rows: pa.Table) -> Chart:
         rows: Columns `run`, `layer`, `n`, `low`, `median`, `high`, `worst`, `tolerance`
             (null for fixed rules).
     """
-    formats = dict.fromkeys(("median", "worst", "tolerance"), ".2e")
-    base = alt.Chart().encode(y=layer_axis(), tooltip=tooltip(layer="", **formats, n=("", "rows")))
+    base = alt.Chart().encode(y=layer_axis(), tooltip=tooltip(rows))
     spread = base.mark_rule(strokeWidth=5, opacity=0.5, color=BLUE).encode(x=_error("low"), x2="high:Q")
     middle = base.mark_tick(color=BLUE, thickness=3, size=15, opacity=1).encode(x=_error("median"))
     worst = base.mark_circle(color=ORANGE, size=40, opacity=1).encode(x=_error("worst"))
@@ -34,23 +33,6 @@ def _error(column: str) -> alt.X:
     title = "|completeness error| (probability, log scale)"
     axis = alt.Axis(format=".0e", tickCount=5)
     return alt.X(f"{column}:Q", title=title, scale=alt.Scale(type="log"), axis=axis)
-
-
-def nodes_by_layer(rows: pa.Table) -> Chart:
-    """Share of rows by the number of quadrature nodes they needed, a panel for each run.
-
-    Args:
-        rows: Columns `run`, `layer`, `nodes`, `n`.
-    """
-    bars = alt.Chart().mark_bar()
-    bars = bars.encode(
-        x=alt.X("n:Q", title="rows", stack="normalize", axis=alt.Axis(format="%")),
-        y=layer_axis(),
-        color=alt.Color("nodes:O", title="nodes", scale=alt.Scale(scheme=AMOUNT)),
-        order="nodes:O",
-        tooltip=tooltip(layer="", nodes="", n=("", "rows")),
-    )
-    return panels(rows, [bars], width=_WIDTH, height=_ROW)
 
 
 def distance_map(rows: pa.Table) -> Chart:
@@ -82,7 +64,7 @@ def _distance_panel(rows: pa.Table, title: str, height: int, largest: float) -> 
             x=alt.X("distance:O", title="distance |i - j| (tokens)", axis=axis),
             y=layer_axis(),
             color=alt.Color("share:Q", title=share, scale=scale, legend=legend),
-            tooltip=tooltip(layer="", distance="", share=".1%", n=("", "edges")),
+            tooltip=tooltip(rows),
         )
         .properties(width=230, height=height, view=alt.ViewConfig(fill=_NO_EDGES))
     )

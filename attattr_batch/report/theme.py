@@ -1,4 +1,4 @@
-"""How charts look: fonts and grounds for light and dark pages, and the parts that charts share.
+"""How charts look: fonts and backgrounds for light and dark pages, and the parts that charts share.
 
 A chart carries no look of its own but the colours of criteria; `themed` gives a finished chart its fonts and
 background. The dashboard leaves that to Streamlit, which knows whether the page is dark.
@@ -63,23 +63,15 @@ def inline(rows: pa.Table) -> alt.Data:
     return alt.Data(values=rows.to_pylist())
 
 
-def tooltip(**columns: str | tuple[str, str]) -> list[alt.Tooltip]:
-    """What shows while the pointer rests on a mark: columns, each with its number format and its title.
-
-    For example `tooltip(run="", accuracy=".1%", n=("", "answers"))`. Without a format a value shows as it
-    is; without a title its column's name stands for one.
-    """
-    shown = []
-    for column, given in columns.items():
-        number_format, title = given if isinstance(given, tuple) else (given, _TITLES.get(column, column))
-        if number_format:
-            shown.append(alt.Tooltip(f"{column}:Q", title=title, format=number_format))
-        else:
-            shown.append(alt.Tooltip(f"{column}:N", title=title))
-    return shown
-
-
-_TITLES: Final = {"ci_low": "from", "ci_high": "to"}
+def tooltip(rows: pa.Table) -> list[alt.Tooltip]:
+    """What shows while the pointer rests on a mark: every column of its row, fractions with four digits."""
+    fractions = {field.name for field in rows.schema if pa.types.is_floating(field.type)}
+    return [
+        alt.Tooltip(name, type="quantitative", title=name.replace("_", " "), format=".4g")
+        if name in fractions
+        else alt.Tooltip(name, type="nominal", title=name.replace("_", " "))
+        for name in rows.column_names
+    ]
 
 
 def panels(rows: pa.Table, layers: Sequence[alt.Chart], by: str = "run", **size: Any) -> alt.FacetChart:

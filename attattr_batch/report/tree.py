@@ -5,7 +5,6 @@ from __future__ import annotations
 import altair as alt
 
 from attattr_batch.analysis.trees import Tree
-from attattr_batch.report.theme import tooltip
 
 _NODE_WIDTH = 74
 _LAYER_HEIGHT = 46
@@ -74,7 +73,7 @@ def _line_marks(lines: alt.Chart) -> tuple[alt.Chart, alt.Chart]:
     width = alt.Scale(range=[1, 5], domainMin=0)
     edges = lines.mark_rule(strokeCap="round", color=_EDGE, opacity=0.75).encode(
         strokeWidth=alt.StrokeWidth("attr:Q", title="attribution", scale=width, legend=legend),
-        tooltip=tooltip(parent="", child="", layer="", attr=".3g"),
+        tooltip=["parent:N", "child:N", "layer:N", "attr:Q"],
     )
     return (
         lines.mark_rule(strokeDash=[3, 3], color=_LINK).transform_filter("datum.layer === null"),
@@ -86,7 +85,7 @@ def _token_marks(tokens: alt.Chart, tree: Tree) -> tuple[alt.Chart, ...]:
     """A dot for every token, its text below it, or above it at the top."""
     is_top = f"datum.position === {tree.top}"
     dots = tokens.mark_circle(size=70, opacity=1).encode(
-        color=alt.condition(is_top, alt.value(_TOP), alt.value(_EDGE)), tooltip=tooltip(token="", position="")
+        color=alt.condition(is_top, alt.value(_TOP), alt.value(_EDGE)), tooltip=["token:N", "position:N"]
     )
     texts = tokens.encode(text="token:N")
     return (

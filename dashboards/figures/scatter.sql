@@ -5,6 +5,7 @@ SELECT
     a.criterion,
     ra.name AS run_a,
     rb.name AS run_b,
+    ra.name || ' and ' || rb.name || ': ' || coalesce(printf('r = %.2f', u.pearson), 'r undefined') AS panel,
     a.layer,
     a.head,
     a.importance AS importance_a,

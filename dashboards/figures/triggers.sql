@@ -10,6 +10,12 @@ SELECT
     e.place,
     array_to_string(e.tokens, ' ') AS pattern,
     r.labels[t.predicted + 1] AS argues_for,
+    -- The same words may have been mined for two classes.
+    r.labels[e.label + 1] || ': ' || array_to_string(e.tokens, ' ') || CASE
+        WHEN count(*) OVER (PARTITION BY e.run_id, e.ranking, e.label, e.tokens) > 1
+            THEN ' (for ' || r.labels[t.predicted + 1] || ')'
+        ELSE ''
+    END AS label,
     e.n,
     e.clean,
     e.control,

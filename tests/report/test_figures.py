@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,6 @@ from helpers.calling import Cli
 from helpers.fabricate import execute, filled_store, new_store, register
 
 from attattr_batch.errors import UserError
-from attattr_batch.report.curves import trigger_effects
 from attattr_batch.report.figures import FIGURES, chosen_runs, figure_rows, find_figure
 from attattr_batch.report.heads import head_maps
 from attattr_batch.report.layers import distance_map
@@ -105,46 +105,27 @@ def test_more_rows_than_a_data_frame_may_have_are_drawn() -> None:
     assert len(head_maps(rows).to_dict()["concat"]) == 40
 
 
-def test_patterns_with_the_same_words_are_drawn_apart() -> None:
-    rows = pa.table(
-        {
-            "run": ["mnli"] * 3,
-            "ranking": ["drop"] * 3,
-            "class": ["entailment"] * 3,
-            "place": [0, 1, 2],
-            "pattern": ["none", "none", "nothing"],
-            "argues_for": ["neutral", "contradiction", "neutral"],
-            **{
-                name: [0.5] * 3
-                for name in ("clean", "control", "inserted", "over_control", "ci_low", "ci_high")
-            },
-            "n": [9] * 3,
-            "draws": [5] * 3,
-        }
-    )
-    chart = trigger_effects(rows).to_dict()  # the data of a single panel is the chart's
-    assert [row["label"] for row in chart["data"]["values"]] == [
-        "entailment: none (for neutral)",
-        "entailment: none (for contradiction)",
-        "entailment: nothing",
-    ]
+def test_patterns_with_the_same_words_have_labels_of_their_own(built_store: Store) -> None:
+    execute(built_store, "UPDATE trigger_effects SET tokens = ['none']")
+    with built_store.read() as connection:
+        found = figure_rows(connection, find_figure("triggers"), chosen_runs(connection, ())).to_pylist()
+    together = Counter((row["run"], row["ranking"], row["class"]) for row in found)
+    for row in found:
+        several = together[row["run"], row["ranking"], row["class"]] > 1
+        assert row["label"] == f"{row['class']}: none" + (f" (for {row['argues_for']})" if several else "")
+    assert max(together.values()) > 1
 
 
-@pytest.mark.parametrize("name", ["completeness", "nodes"])
-def test_rows_of_either_class_count_as_exact_or_not(tmp_path: Path, name: str) -> None:
+def test_rows_of_either_class_count_as_exact_or_not(tmp_path: Path) -> None:
     store = filled_store(tmp_path)
     execute(
         store,
-        "UPDATE layer_scores_dedup SET completeness_error = 0.5, nodes = 99"
-        " WHERE layer = 1 AND target = 'predicted'",
+        "UPDATE layer_scores_dedup SET completeness_error = 0.5 WHERE layer = 1 AND target = 'predicted'",
     )
     with store.read() as connection:
-        found = figure_rows(connection, find_figure(name), [1]).to_pylist()
-    if name == "completeness":
-        assert [row["worst"] == 0.5 for row in found] == [False, True]
-        assert [row["n"] for row in found] == [10, 10], "two of eight examples have both classes"
-    else:
-        assert [(row["layer"], row["n"]) for row in found if row["nodes"] == 99] == [(1, 2)]
+        found = figure_rows(connection, find_figure("completeness"), [1]).to_pylist()
+    assert [row["worst"] == 0.5 for row in found] == [False, True]
+    assert [row["n"] for row in found] == [10, 10], "two of eight examples have both classes"
 
 
 def test_a_kind_of_link_that_one_run_lacks_keeps_its_column() -> None:
@@ -203,8 +184,11 @@ def test_an_empty_store_has_nothing_to_draw(tmp_path: Path) -> None:
 def test_a_figure_of_a_target_that_no_run_has_says_so(tmp_path: Path) -> None:
     store = new_store(tmp_path)
     register(store, 2, "one-sided", targets="predicted")
-    columns = "criterion direction k accuracy correct n ci_low ci_high".replace(" ", ", 0 AS ")
-    execute(store, f"CREATE TABLE effectiveness AS SELECT 1 AS run_id, 0 AS {columns} WHERE false")
+    columns = "criterion k accuracy correct n ci_low ci_high".replace(" ", ", 0 AS ")
+    execute(
+        store,
+        f"CREATE TABLE effectiveness AS SELECT 1 AS run_id, '' AS direction, 0 AS {columns} WHERE false",
+    )
     needed = "layerwise_accuracy reads attributions of the gold class.*one-sided.*--target both.*jobs run eff"
     with pytest.raises(UserError, match=f"(?s)nothing to draw.*{needed}"):
         drawn(store, "effectiveness")
@@ -222,13 +206,13 @@ def test_what_running_jobs_again_would_not_mend_has_another_next_step(built_stor
         return str(error.value)
 
     alone = refused("scatter", "sst2")
-    assert "needs two runs of one architecture" in alone and "sst2: family bert, n_layers 4" in alone
+    assert "choose two runs of one architecture" in alone and "sst2: bert with 4 x 4 heads" in alone
     execute(
         built_store,
         "UPDATE runs SET n_heads = 5 WHERE name = 'mrpc'",
         "DELETE FROM head_universality WHERE run_a <> run_b",
     )
-    assert "n_heads 4; mrpc: family bert" in refused("scatter")
+    assert "4 x 4 heads; mrpc: bert with 4 x 5 heads" in refused("scatter")
     for table in ("pruning_curve", "trigger_effects"):
         execute(
             built_store, f"DELETE FROM {table} WHERE run_id = (SELECT run_id FROM runs WHERE name = 'sst2')"
