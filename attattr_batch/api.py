@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from attattr_batch.choices import DType, Quadrature
 from attattr_batch.data.encoding import check_tokenizer, check_vocabulary, encode, lacks_text
@@ -17,9 +16,9 @@ from attattr_batch.engine.attribution import Method
 from attattr_batch.engine.devices import choose_device
 from attattr_batch.engine.model_source import find_model
 from attattr_batch.engine.models import load_model, load_tokenizer, token_limit
-from attattr_batch.engine.single import attribute_example, check_classifier
+from attattr_batch.engine.single import Matrices, attribute_example, check_classifier
 from attattr_batch.errors import UserError, unknown_name
-from attattr_batch.markup import escape, notebook_table
+from attattr_batch.markup import escape, html_table
 from attattr_batch.report.bertviz import head_view_json
 from attattr_batch.report.matrices import head_summed_matrix, shaded_tokens
 from attattr_batch.spec import MethodSettings, make_settings
@@ -41,7 +40,7 @@ class Edge(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Attribution:
+class Attribution(Matrices):
     """Self-attention attribution of one text.
 
     Attributes:
@@ -60,18 +59,11 @@ class Attribution:
         nodes: Nodes of the accepted quadrature rule [layer].
     """
 
-    scores: NDArray[np.float32]
-    attention: NDArray[np.float32]
     tokens: list[str]
     segments: list[int | None]
     truncated: bool
-    label: int
     label_name: str
-    probabilities: NDArray[np.float32]
     f_full: float
-    f_zero: NDArray[np.float32]
-    completeness_error: NDArray[np.float32]
-    nodes: NDArray[np.int64]
 
     def top_edges(self, k: int, layer: int | None = None, head: int | None = None) -> list[Edge]:
         """Returns the k largest positive scores, largest first.
@@ -109,7 +101,7 @@ class Attribution:
         return (
             f"<div><p>{escape(repr(self))}</p><p>{shaded_tokens(self.scores, self.tokens)}</p>"
             f"{head_summed_matrix(self.scores, self.tokens)}<p>strongest edges</p>"
-            f"{notebook_table(Edge._fields, edges)}</div>"
+            f"{html_table(Edge._fields, edges)}</div>"
         )
 
     def _edge(self, layer: int, head: int, query: int, key: int) -> Edge:

@@ -10,8 +10,6 @@ import html
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-_CELL = "padding:0.1em 0.7em;text-align:"
-
 
 def escape(text: str) -> str:
     """Escapes the characters that mean something in HTML, quotes too."""
@@ -25,16 +23,15 @@ def cell(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else escape(str(value))
 
 
-def notebook_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """Makes a table for a notebook; numbers are aligned to the right."""
-    lines = ["".join(f'<th style="{_CELL}left">{escape(column)}</th>' for column in columns)]
-    for row in rows:
-        sides = ("right" if isinstance(value, (int, float)) else "left" for value in row)
-        cells = zip(sides, map(cell, row), strict=True)
-        lines.append("".join(f'<td style="{_CELL}{side}">{content}</td>' for side, content in cells))
-    return f"<table>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"
+def html_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """Makes a table; columns of numbers are aligned to the right."""
+    rows = [*rows]
+    numbers = [any(isinstance(row[place], int | float) for row in rows) for place in range(len(columns))]
+    sides = ["right" if number else "left" for number in numbers]
 
+    def line(element: str, contents: Iterable[str]) -> str:
+        cells = zip(sides, contents, strict=True)
+        return "".join(f'<{element} align="{side}">{content}</{element}>' for side, content in cells)
 
-def notebook_message(message: str) -> str:
-    """Makes the lines that a notebook shows in place of an object that cannot be shown."""
-    return f"<pre>{escape(message)}</pre>"
+    lines = [line("th", map(escape, columns)), *(line("td", map(cell, row)) for row in rows)]
+    return f"<table>{''.join(f'<tr>{one}</tr>' for one in lines)}</table>"

@@ -16,7 +16,7 @@ from attattr_batch.analysis.runner import JobRequest, JobResult, run_jobs
 from attattr_batch.analysis.trees import Tree, attribution_tree
 from attattr_batch.choices import RowTarget, Theme, Variant
 from attattr_batch.errors import StoreError, UserError, unknown_name
-from attattr_batch.markup import escape, notebook_message, notebook_table
+from attattr_batch.markup import escape, html_table
 from attattr_batch.report.figures import chosen_runs, figure_rows, find_figure
 from attattr_batch.report.theme import Chart, themed
 from attattr_batch.runtime.progress import reporting, stderr_console
@@ -49,9 +49,9 @@ class Results:
         try:
             runs = self.runs()
         except StoreError as error:
-            return f"<p>{escape(repr(self))}</p>{notebook_message(str(error))}"
+            return f"<p>{escape(repr(self))}</p><pre>{escape(str(error))}</pre>"
         rows = [tuple(row.values()) for row in runs.select(_RUN_COLUMNS).to_pylist()]
-        return f"<p>{escape(repr(self))}</p>{notebook_table(_RUN_COLUMNS, rows)}"
+        return f"<p>{escape(repr(self))}</p>{html_table(_RUN_COLUMNS, rows)}"
 
     def run(self, *, retry_errors: bool = False, **settings: Any) -> RunSummary:
         """Attributes every example of a dataset split, or those that are not committed yet.

@@ -21,15 +21,15 @@ from sqlalchemy import Connection, Row
 from attattr_batch.analysis.questions import ask, question
 from attattr_batch.errors import UserError
 from attattr_batch.files import write_file
-from attattr_batch.markup import cell, escape
-from attattr_batch.report.figures import FIGURES, Figure, chosen_runs, figure_rows
+from attattr_batch.markup import escape, html_table
+from attattr_batch.report.figures import FIGURES, chosen_runs, figure_rows
 from attattr_batch.report.reproduce import commands, run_spec_yaml
 from attattr_batch.report.theme import colour_config
 from attattr_batch.store.database.connection import Store
 from attattr_batch.store.writing.runs import list_runs
 
 _MAX_TABLE_ROWS = 300
-_MAX_PAIRS = 15
+_MOST_PAIRED = 6
 
 
 def write_report(store: Store, path: Path) -> Path:
@@ -65,12 +65,12 @@ def write_report(store: Store, path: Path) -> Path:
 
 @cache
 def _vega() -> str:
-    """What draws the charts; to put it together takes two seconds."""
+    """The JavaScript that draws the charts. Bundling it takes two seconds."""
     return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
 
 
 def _json(value: Any) -> str:
-    """JSON that cannot end the script element it stands in, whatever the texts hold."""
+    """JSON whose texts cannot end the script element in which it stands."""
     return json.dumps(value).replace("<", "\\u003c")
 
 
@@ -83,9 +83,11 @@ def _figures(connection: Connection, runs: Sequence[Row[Any]]) -> tuple[list[str
         if not shown:
             continue
         text = f'<h2 id="{figure.name}">{figure.title}</h2><p>{escape(figure.query.description)}</p>'
+        if figure.of_pairs and len(shown) > _MOST_PAIRED:
+            shown = shown[-_MOST_PAIRED:]
+            text += f"<p>Of {len(runs)} runs the {_MOST_PAIRED} newest; `attattr plot` draws the others.</p>"
         try:
             rows = figure_rows(connection, figure, shown)
-            _check_pairs(figure, rows)
         except UserError as error:
             sections.append(f'{text}<pre class="missing">{escape(str(error))}</pre>')
             continue
@@ -94,20 +96,6 @@ def _figures(connection: Connection, runs: Sequence[Row[Any]]) -> tuple[list[str
         charts[figure.name] = figure.draw(rows).to_dict()
         sections.append(f'{text}<div class="chart" id="chart-{figure.name}"></div>{_numbers(rows)}')
     return sections, charts
-
-
-def _check_pairs(figure: Figure, rows: pa.Table) -> None:
-    """Refuses more panels than anybody reads."""
-    if not figure.of_pairs:
-        return
-    n_pairs = rows.group_by(["run_a", "run_b"]).aggregate([]).num_rows
-    if n_pairs > _MAX_PAIRS:
-        raise UserError(
-            "there are too many pairs of runs for one page",
-            got=n_pairs,
-            allowed=f"at most {_MAX_PAIRS}",
-            hint="attattr plot scatter --run A --run B -o scatter.svg",
-        )
 
 
 def _answer(connection: Connection, title: str, name: str, **values: Any) -> str:
@@ -132,13 +120,5 @@ def _numbers(rows: pa.Table) -> str:
 
 
 def _table(rows: pa.Table) -> str:
-    classes = {
-        field.name: ' class="number"'
-        if pa.types.is_floating(field.type) or pa.types.is_integer(field.type)
-        else ""
-        for field in rows.schema
-    }
-    lines = ["".join(f"<th{classes[name]}>{escape(name)}</th>" for name in classes)]
-    for row in rows.to_pylist():
-        lines.append("".join(f"<td{classes[name]}>{cell(value)}</td>" for name, value in row.items()))
-    return f'<div class="wide"><table>{"".join(f"<tr>{line}</tr>" for line in lines)}</table></div>'
+    table = html_table(rows.column_names, [[*row.values()] for row in rows.to_pylist()])
+    return f'<div class="wide">{table}</div>'

@@ -36,7 +36,7 @@ class Parsed(HTMLParser):
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
         self.open.append(tag)
         self.tags.append(tag)
-        assert {name for name, _ in attributes} <= {"style", "title"}
+        assert {name for name, _ in attributes} <= {"style", "title", "align"}
         self.styles += [value or "" for name, value in attributes if name == "style"]
         self.cells += [""] if tag in ("td", "th") else []
 
@@ -132,14 +132,8 @@ def test_a_run() -> None:
     summary = RunSummary(1, ATTACK, 8, 7, 1, 7, 1, 5, 7, 5 / 7, 2, 0, None, 1.25, False)
     markup = summary._repr_html_()
     assert ATTACK not in markup
-    assert parsed(markup).cells == [
-        *("run", ATTACK),
-        *("examples", "7 of 8 committed, 1 quarantined"),
-        *("by this call", "7 in 1.2 s"),
-        *("accuracy", "0.7143"),
-        *("truncated", "2"),
-        *("rows that miss the tolerance", "0"),
-    ]
+    parsed(markup)
+    assert ": 7 of 8 examples, accuracy 0.7143; 7 now in 1 s (5.6/s)</p><p>1 examples quarantined" in markup
 
 
 def test_a_store(tmp_path: Path) -> None:

@@ -46,9 +46,9 @@ def test_the_report_holds_every_figure_and_fetches_nothing(built_store: Store, t
 
 def test_figures_whose_job_is_not_run_say_which(tmp_path: Path) -> None:
     page = write_report(filled_store(tmp_path), tmp_path / "report.html").read_text(encoding="utf-8")
-    assert set(charts(page)) == {"heads", "completeness", "nodes", "drift"}
+    assert set(charts(page)) == {"heads", "completeness", "drift"}
     assert "attattr jobs run pruning_curve" in page
-    assert '<td class="number">0.75</td>' in page, "accuracy of the fabricated run"
+    assert '<td align="right">0.75</td>' in page, "accuracy of the fabricated run"
 
 
 def test_a_run_newer_than_the_importances_shows_its_means(tmp_path: Path) -> None:
@@ -60,6 +60,16 @@ def test_a_run_newer_than_the_importances_shows_its_means(tmp_path: Path) -> Non
     for figure, run in (("importance", "first"), ("heads", "newer")):
         assert f'"{run}' in json.dumps(shown[figure])
         assert {"first": "newer", "newer": "first"}[run] not in json.dumps(shown[figure])
+
+
+def test_of_many_runs_the_newest_are_shown_against_each_other(
+    built_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("attattr_batch.report.html._MOST_PAIRED", 1)
+    page = write_report(built_store, tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "Of 2 runs the 1 newest" in page
+    assert "mrpc: bert with" in page and "sst2: bert with" not in page, "a pair needs two runs"
+    assert "scatter" not in charts(page)
 
 
 def test_names_and_tokens_cannot_leave_their_place(tmp_path: Path) -> None:
