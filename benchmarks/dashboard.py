@@ -26,7 +26,7 @@ from store import MNLI, fill
 from attattr_batch.store.database.connection import Store
 
 # The tests drive the same browser.
-sys.path.insert(0, str(ROOT / "tests" / "dashboards"))
+sys.path.insert(0, str(ROOT / "tests"))
 from helpers.opened import Browser, browser, chromium, dashboard
 
 PAGES = ("Overview", "Heads", "Universality", "Pruning", "Examples", "Triggers", "Compare", "SQL")

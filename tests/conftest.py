@@ -51,6 +51,11 @@ def pytest_report_header() -> str:
     return ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "duckdb", "ray"))
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """`-n auto` starts more processes than there are cores: tests wait as long as they compute."""
+    return (os.cpu_count() or 1) + 2
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files with slow tests come first, or one core would wait for them at the end."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}

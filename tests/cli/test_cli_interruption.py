@@ -25,7 +25,7 @@ from helpers.toy import rows_of, toy_model, toy_rows, write_sst2
 from attattr_batch.cli.main import run_command_line
 from attattr_batch.store.database.connection import Store, raw
 
-N_DEV = 500
+N_DEV = 160
 SMALL_BATCHES = ["--batch-tokens", "128", "--name", "toy"]  # a dozen chunks
 
 

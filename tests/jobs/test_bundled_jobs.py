@@ -29,7 +29,15 @@ QUESTIONS = dict(re.findall(r"^## ([^\n]+)\n+```sql\n(.*?)```$", COOKBOOK, re.DO
 
 # The models are so sure of themselves that nothing reaches the paper's least value, 0.02, where the artefact
 # decides alone: every distinct pattern is tried.
-PARAMS = {"min_value": "0", "patterns": "200", "victims": "30", "draws": "2", "report_draws": "10"}
+PARAMS = {
+    "min_value": "0",
+    "patterns": "200",
+    "victims": "12",
+    "control_draws": "1",
+    "report_victims": "40",
+    "report_draws": "10",
+    "draws": "2",
+}
 
 
 @pytest.fixture(scope="module")

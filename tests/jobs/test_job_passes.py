@@ -32,6 +32,8 @@ from attattr_batch.store.writing.jobs import prepare, query_rows
 
 N_ROWS = 60
 ANSWERS = "SELECT * EXCLUDE run_id FROM masked_answers ORDER BY ALL"
+FEW = {"draws": "3"}
+"""Random orders of the control: fewer than a user has, so that tests take less."""
 REQUEST = "SELECT 1 AS run_id, '{}' AS criterion, [0, 5] AS example_ids, {} AS heads"
 
 
@@ -73,19 +75,19 @@ def same(one: object, other: object) -> bool:
 
 def test_the_pruning_experiment_twice_gives_the_same_and_computes_once(store: Store) -> None:
     jobs = ("head_universality", "pruning_area", "effectiveness", "tree_edges")
-    results = build(store, *jobs)
+    results = build(store, *jobs, params=FEW)
     assert {one.status for one in results.values()} == {"built"}, results
     n_masks = {
         "head_ablation": N_ROWS * 5,
         "layerwise_accuracy": N_ROWS * 12,
-        "pruned_accuracy": 30 * 11 * 26,
+        "pruned_accuracy": 30 * 11 * 9,
     }
     assert {job: results[job].rows for job in n_masks} == n_masks
     tables = [name for name in results if name not in n_masks and name != "head_values"]
     first = {name: rows_of(store.path, f"FROM {name} ORDER BY ALL") for name in tables}
     ledger = rows_of(store.path, "FROM ledger ORDER BY ALL")
 
-    assert {one.status for one in build(store, *jobs).values()} == {"built"}
+    assert {one.status for one in build(store, *jobs, params=FEW).values()} == {"built"}
     for name in tables:
         again = rows_of(store.path, f"FROM {name} ORDER BY ALL")
         for before, after in zip(first[name], again, strict=True):
@@ -222,7 +224,7 @@ def test_a_store_stays_right_whichever_job_is_built_with_other_parameters(
     def offended() -> list[str]:
         return [audit.name for audit in run_audits(store)[0] if not audit.passed]
 
-    build(store, "pruning_area", "effectiveness")
+    build(store, "pruning_area", "effectiveness", params=FEW)
     results = build(store, "pruning_curve", params={"sample": "40"})
     assert {one.status for one in results.values()} == {"built"}
     assert {"pruning_area", "layerwise_accuracy", "effectiveness"} <= set(results)
@@ -368,7 +370,7 @@ def test_what_is_answered_needs_no_model_and_a_run_without_one_stops_no_other(
 @pytest.mark.slow
 def test_a_killed_pass_goes_on_where_it_stopped(filled: Filled, store: Store, tmp_path: Path) -> None:
     expected = Store(shutil.copy(filled.db, tmp_path / "undisturbed.duckdb"))
-    build(expected, "pruned_accuracy")
+    build(expected, "pruned_accuracy", params=FEW)
     build(store, "pruning_order")  # so that the killed process has little else to do
     # A slow computation leaves time to see the first commits: each chunk waits a while.
     boot = (
@@ -381,7 +383,18 @@ def test_a_killed_pass_goes_on_where_it_stopped(filled: Filled, store: Store, tm
         "main()\n"
     )
     python = str(Path(ATTATTR).with_name("python"))
-    command = [python, "-c", boot, "jobs", "run", "pruned_accuracy", "--db", str(store.path)]
+    command = [
+        python,
+        "-c",
+        boot,
+        "jobs",
+        "run",
+        "pruned_accuracy",
+        "--db",
+        str(store.path),
+        "--param",
+        "draws=3",
+    ]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     done = "SELECT count(*) FROM ledger JOIN passes p USING (pass_id) WHERE p.pass_status = 'running'"
     deadline = time.monotonic() + 120
@@ -396,7 +409,7 @@ def test_a_killed_pass_goes_on_where_it_stopped(filled: Filled, store: Store, tm
     survivors = "SELECT pass_id, example_id, committed_at FROM ledger WHERE pass_id > 1 ORDER BY ALL"
     before = rows_of(store.path, survivors)
 
-    results = build(store, "pruned_accuracy")
+    results = build(store, "pruned_accuracy", params=FEW)
     assert {one.status for one in results.values()} == {"built"}
     assert set(before) <= set(rows_of(store.path, survivors)), "committed examples were computed again"
     assert_same_answers(rows_of(store.path, ANSWERS), rows_of(expected.path, ANSWERS))
