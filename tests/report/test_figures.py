@@ -105,6 +105,22 @@ def test_more_rows_than_a_data_frame_may_have_are_drawn() -> None:
     assert len(head_maps(rows).to_dict()["concat"]) == 40
 
 
+def test_maps_stand_in_the_order_of_the_legend_and_fractions_have_four_digits() -> None:
+    rows = pa.table(
+        {
+            "run": ["a", "a"],
+            "criterion": ["taylor", "attattr"],
+            "layer": [0, 0],
+            "head": [0, 0],
+            "importance": [0.5, 0.25],
+        }
+    )
+    maps = head_maps(rows).to_dict()["concat"]
+    assert [one["title"] for one in maps] == ["a: attattr", "a: taylor"]
+    formats = {one["field"]: one.get("format") for one in maps[0]["encoding"]["tooltip"]}
+    assert formats == {"layer": None, "head": None, "importance": ".4g"}
+
+
 def test_patterns_with_the_same_words_have_labels_of_their_own(built_store: Store) -> None:
     execute(built_store, "UPDATE trigger_effects SET tokens = ['none']")
     with built_store.read() as connection:

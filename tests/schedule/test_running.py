@@ -184,7 +184,7 @@ def test_a_tick_with_the_runs_of_the_one_before_is_unchanged(bench: Bench) -> No
     found = [[7, 8], [7, 8], [7, 9], [], [7, 9]]
     for runs in found:
         bench.clock.forward(days=1)
-        run_due(bench.state, lambda *_, runs=runs: TickOutcome("m", runs), bench.clock)  # type: ignore[misc]
+        run_due(bench.state, lambda *_, runs=runs: TickOutcome("m", runs), bench.clock)
     statuses = ["done", "unchanged", "done", "done", "unchanged"]
     assert [status for _, status in bench.statuses()] == statuses
 
