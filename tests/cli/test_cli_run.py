@@ -197,7 +197,7 @@ def test_a_run_of_which_nothing_can_be_computed_says_so(new: Cli, model: Path, t
     answer = new("run", "--task", "sst2", "--model", model, "--data-dir", data)
     assert answer.code == 1
     assert "0 of 3 examples\n" in answer.err
-    assert "3 quarantined: attattr status" in answer.err
+    assert "3 examples quarantined: attattr status" in answer.err
     assert "nothing to do" not in answer.err
     assert "no gold labels" not in answer.err
 
