@@ -15,7 +15,7 @@ import psutil
 from scenarios import RUN, Bench, Scenario, contents
 from trials import Tally, check_whole
 
-from attattr_batch.runtime.executors.ray_actor import Actor
+from attattr_batch.runtime.executors.ray_workers import Actor
 
 # Chunks take long enough for something to happen in the middle.
 SLOW_RUN = Scenario("run on Ray", "blank", (*RUN, "--quadrature", "gauss-legendre", "--nodes", "128"))

@@ -11,7 +11,7 @@ from fake_ray import FakeRay
 from toy_work import ToyWork, chunks
 
 from attattr_batch.errors import UserError
-from attattr_batch.runtime.executors import Finished
+from attattr_batch.runtime.executors.outcomes import Finished
 from attattr_batch.runtime.executors.ray import RayExecutor
 from attattr_batch.spec import WorkerPool
 
