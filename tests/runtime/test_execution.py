@@ -140,6 +140,7 @@ def test_what_an_earlier_driver_s_workers_staged_is_committed_by_this_call(tmp_p
     progress = complete_pass(store, pass_id, "toy", ToyPlan(8), how)
     assert (progress.committed, progress.newly_committed, progress.quarantined) == (8, 8, 0)
     assert rows(store, "SELECT pass_status FROM passes") == [("sealed",)]
+    assert list((tmp_path / "stage").iterdir()) == [], "nothing is left of a pass that is sealed"
 
 
 def test_the_end_of_hours_of_work_outlasts_a_long_query(
