@@ -216,7 +216,7 @@ def take_back(connection: Connection, kind: PassKind, job: str, query: str) -> i
             AND (run_id, example_id) IN (SELECT (run_id, example_id) FROM ({query}\n))
         RETURNING pass_id, run_id, example_id
         """
-    taken: pa.Table = raw(connection).execute(statement).to_arrow_table()
+    taken = arrow_result(connection, statement)
     with arrow_rows(connection, "taken_back", taken):
         raw(connection).execute(f"""
             DELETE FROM {kind} AS a USING taken_back AS t
