@@ -12,7 +12,7 @@ The command line prints the message of each and exits with code 2, without a tra
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class AttattrError(Exception):
@@ -23,14 +23,9 @@ class UserError(AttattrError):
     """Wrong usage or input. The message says what is wrong, what was given, what is allowed, what to do."""
 
     def __init__(self, what: str, *, got: object = None, allowed: object = None, hint: str | None = None):
-        lines = [what]
-        if got is not None:
-            lines.append(f"  got:     {got}")
-        if allowed is not None:
-            lines.append(f"  allowed: {allowed}")
-        if hint is not None:
-            lines.append(f"  next:    {hint}")
-        super().__init__("\n".join(lines))
+        notes = {"got:": got, "allowed:": allowed, "next:": hint}
+        lines = [f"  {name:<8} {note}" for name, note in notes.items() if note is not None]
+        super().__init__("\n".join([what, *lines]))
 
 
 class StoreError(UserError):
@@ -49,13 +44,22 @@ class BadFactsError(AttattrError):
     """
 
     def __init__(self, message: str, example_ids: tuple[int, ...] = ()):
-        shown = f" (examples {', '.join(map(str, example_ids[:5]))}{', ...' if len(example_ids) > 5 else ''})"
-        super().__init__(message + (shown if example_ids else ""))
+        super().__init__(message + (f" (examples {shown_ids(example_ids)})" if example_ids else ""))
         self.example_ids = example_ids
 
 
 class TerminalError(AttattrError):
     """A failure that every further attempt would meet too, for example broken weights."""
+
+
+def shown_ids(example_ids: Sequence[int]) -> str:
+    """The first five of the examples, for a message: `3, 4, 8, 9, 12, ...`."""
+    return ", ".join([*map(str, example_ids[:5]), *(["..."] if len(example_ids) > 5 else [])])
+
+
+def one_line(error: object) -> str:
+    """An error's text in one line."""
+    return " ".join(str(error).split())
 
 
 def did_you_mean(name: str, options: Iterable[str]) -> str | None:

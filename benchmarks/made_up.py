@@ -154,16 +154,9 @@ def register(store: Store, facts: Facts, n_examples: int, name: str) -> int:
         return register_pass(connection, run_id, "attribute", name, {}, n_examples)
 
 
-def chunk_facts(facts: Facts, pass_id: int, example_ids: np.ndarray[Any, Any]) -> ChunkFacts:
+def chunk_facts(facts: Facts, example_ids: np.ndarray[Any, Any]) -> ChunkFacts:
     """What a worker hands in for these examples."""
-    return ChunkFacts(
-        pass_id=pass_id,
-        example_ids=example_ids.tolist(),
-        tables=facts.tables(example_ids),
-        chunk=str(example_ids[0]),
-        worker="made up",
-        seconds=1.0,
-    )
+    return ChunkFacts(example_ids.tolist(), facts.tables(example_ids), "made up", 1.0)
 
 
 def chunks(n_chunks: int, size: int) -> list[Chunk]:

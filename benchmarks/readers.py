@@ -139,7 +139,7 @@ def measure(load: Load, readers: Readers) -> Round:
         pass_id = made_up.register(store, facts, n_chunks * CHUNK, "bench")
         for number in range(load.before):
             ids = np.arange(number * CHUNK, (number + 1) * CHUNK, dtype=np.int32)
-            commit_chunk(store, made_up.chunk_facts(facts, pass_id, ids))
+            commit_chunk(store, pass_id, made_up.chunk_facts(facts, ids))
         chunks = made_up.chunks(n_chunks, CHUNK)[load.before :]
         executor = SleepingWorkers(load.workers, load.seconds, facts)
         driver = Driver(store, pass_id, executor, lambda progress: None)

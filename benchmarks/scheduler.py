@@ -29,8 +29,8 @@ from document import add_out, out_folder, provenance, save, table
 
 from attattr_batch.data.records import Chunk
 from attattr_batch.runtime.driver import Driver, Progress
-from attattr_batch.runtime.executors import ChunkOutcome, Executor, Finished
 from attattr_batch.runtime.executors.local import LocalExecutor
+from attattr_batch.runtime.executors.outcomes import ChunkOutcome, Executor, Finished
 from attattr_batch.runtime.executors.ray import RayExecutor
 from attattr_batch.spec import WorkerPool, make_spec
 from attattr_batch.store.database.connection import Store

@@ -123,11 +123,9 @@ def fill(store: Store, facts: Facts, n_examples: int, chunk: int, name: str) -> 
     pass_id = register(store, facts, n_examples, name)
     seconds = []
     for start in range(0, n_examples, chunk):
-        handed_in = chunk_facts(
-            facts, pass_id, np.arange(start, min(start + chunk, n_examples), dtype=np.int32)
-        )
+        handed_in = chunk_facts(facts, np.arange(start, min(start + chunk, n_examples), dtype=np.int32))
         started = time.perf_counter()
-        commit_chunk(store, handed_in)
+        commit_chunk(store, pass_id, handed_in)
         seconds.append(time.perf_counter() - started)
     seal_pass(store, pass_id)
     return seconds

@@ -86,7 +86,7 @@ def test_imports_go_down_and_heavy_packages_stay_in_their_place(path: str) -> No
 @pytest.mark.parametrize(
     "module",
     [
-        *("runtime.executors.ray", "runtime.executors.ray_actor", "runtime.submission"),
+        *("runtime.executors.ray", "runtime.executors.ray_workers", "runtime.submission"),
         *("runtime.driver", "runtime.staging", "analysis.runner", "results", "schedule.running"),
     ],
 )

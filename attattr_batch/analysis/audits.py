@@ -12,8 +12,8 @@ from sqlalchemy import Connection
 
 from attattr_batch.files import data_folder
 from attattr_batch.store.database.connection import Store, arrow_result, raw
-from attattr_batch.store.database.sqlfile import check_folder, load_folder
-from attattr_batch.store.writing.jobs import listed, literal, table_names
+from attattr_batch.store.database.sqlfile import check_folder, literal, load_folder
+from attattr_batch.store.writing.jobs import listed, table_names
 from attattr_batch.store.writing.runs import RUN_COLUMNS
 
 SHOWN_ROWS = 20

@@ -11,7 +11,7 @@ from attattr_batch.passes.reopening import plan_request, reopen_run
 from attattr_batch.passes.requests import Request
 from attattr_batch.runtime.execution import ExecutionSettings, complete_pass
 from attattr_batch.store.database.connection import Store
-from attattr_batch.store.writing.requested import register_requested_pass
+from attattr_batch.store.writing.passes import register_requested_pass
 
 
 def answer_request(

@@ -31,7 +31,7 @@ from attattr_batch.store.writing.jobs import (
     replace_view,
     runs_in_pairs,
 )
-from attattr_batch.store.writing.requested import answered, count_answers, take_back
+from attattr_batch.store.writing.passes import answered, count_answers, take_back
 from attattr_batch.store.writing.runs import SEALED, list_runs, resolve_run, unlabelled_runs
 
 log = logging.getLogger(__name__)

@@ -114,8 +114,7 @@ class Log:
         Raises:
             UserError: the metrics file cannot be written.
         """
-        from attattr_batch.runtime.metrics import MetricsFile
-        from attattr_batch.runtime.progress import reporting
+        from attattr_batch.runtime.progress import MetricsFile, reporting
 
         console = stderr if self.log_format == "text" else None
         file = None if self.metrics is None else MetricsFile(self.metrics)

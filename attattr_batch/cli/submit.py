@@ -31,9 +31,8 @@ def submit(
     from attattr_batch.spec_file import load_spec
 
     server = JobServer(address)
-    submission = server.submit(load_spec(spec), db.absolute())
+    submission_id, new = server.submit(load_spec(spec), db.absolute())
     if not quiet:
-        done = "submitted" if submission.new else "submitted before, nothing to do"
-        say(f"{submission.submission_id}: {done}")
+        say(f"{submission_id}: {'submitted' if new else 'submitted before, nothing to do'}")
     if follow:
-        raise typer.Exit(server.follow(submission.submission_id, sys.stderr.write))
+        raise typer.Exit(server.follow(submission_id, sys.stderr.write))

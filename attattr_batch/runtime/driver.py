@@ -10,13 +10,12 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from attattr_batch.data.records import Chunk
-from attattr_batch.errors import BadFactsError, TerminalError
-from attattr_batch.runtime.executors import Executor, Failed, Finished, Lost
-from attattr_batch.runtime.executors.outcomes import shown_ids
-from attattr_batch.runtime.staging import Stage
+from attattr_batch.errors import BadFactsError, TerminalError, shown_ids
+from attattr_batch.runtime.executors.outcomes import ChunkOutcome, Executor, Failed, Finished, Lost
+from attattr_batch.runtime.staging import ShardError, Stage
 from attattr_batch.store.database.connection import Store
 from attattr_batch.store.writing.ingest import ChunkFacts, commit_chunks
 from attattr_batch.store.writing.passes import QuarantinedExample, quarantine_examples
@@ -79,15 +78,6 @@ class Progress:
         """Examples committed per second by this call."""
         return self.newly_committed / self.seconds if self.newly_committed else 0.0
 
-    def counts(self) -> dict[str, float]:
-        """What the log in JSON and the metrics file say."""
-        return {
-            "examples": self.total,
-            "committed": self.committed,
-            "quarantined": self.quarantined,
-            "examples_per_second": self.rate,
-        }
-
 
 Reporter = Callable[[Progress], None]
 
@@ -133,8 +123,7 @@ class Driver:
             outcomes = self._executor.wait(_WAIT_S)
             self._in_flight -= len(outcomes)
             self._hand_out()  # workers go on while their results are committed
-            if self._stage is not None:
-                outcomes = [self._stage.fetch(outcome) for outcome in outcomes]
+            outcomes = [self._fetched(outcome) for outcome in outcomes]
             self._commit([outcome for outcome in outcomes if isinstance(outcome, Finished)])
             for outcome in outcomes:
                 if not isinstance(outcome, Finished):
@@ -148,45 +137,41 @@ class Driver:
             self._executor.submit(self._queue.popleft())
             self._in_flight += 1
 
+    def _fetched(self, outcome: ChunkOutcome) -> ChunkOutcome:
+        """Reads the rows of a chunk that its worker has staged; a chunk that cannot be read is lost."""
+        if self._stage is None or not isinstance(outcome, Finished) or outcome.staged is None:
+            return outcome
+        try:
+            _, tables = self._stage.get(outcome.staged)
+        except ShardError as error:
+            return Lost(outcome.chunk, str(error), outcome.worker)
+        return replace(outcome, tables=tables)
+
     def _commit(self, finished: Sequence[Finished]) -> None:
-        results = commit_chunks(self._store, [self._facts(one) for one in finished])
+        facts = [ChunkFacts(one.chunk.example_ids, one.tables, one.worker, one.seconds) for one in finished]
+        results = commit_chunks(self._store, self._pass_id, facts)
         for one, result in zip(finished, results, strict=True):
             if not isinstance(result, BadFactsError):
                 # Another driver may have committed some of the examples; they are done all the same.
                 self._progress.commit(len(one.chunk.examples), newly=len(result))
             elif result.example_ids:
-                self._retry(Failed(one.chunk, type(result).__name__, str(result), "", one.worker))
+                self._retry(Failed(one.chunk, str(result), one.worker, type(result).__name__))
             else:  # wrong whatever the example is: a fault of the program, not of the data
                 raise TerminalError(str(result)) from result
             if self._stage is not None and one.staged is not None:
                 self._stage.delete(one.staged)
 
-    def _facts(self, finished: Finished) -> ChunkFacts:
-        chunk = finished.chunk
-        return ChunkFacts(
-            pass_id=self._pass_id,
-            example_ids=chunk.example_ids,
-            tables=finished.tables,
-            chunk=f"{chunk.example_ids[0]}+{len(chunk.examples) - 1}",
-            worker=finished.worker,
-            seconds=finished.seconds,
-        )
-
-    def _show(self, outcome: Failed | Lost) -> None:
+    def _show(self, outcome: Failed) -> None:
         """Logs what happened on a worker; the same error again only in detail, as every chunk may meet it."""
-        facts = {
-            "error": outcome.error,
-            "worker": outcome.worker,
-            "example_ids": outcome.chunk.example_ids,
-        }
-        where = f"{outcome.error} on {outcome.worker}, examples {shown_ids(outcome.chunk)}"
+        facts = {"error": outcome.error, "worker": outcome.worker, "example_ids": outcome.chunk.example_ids}
+        where = f"{outcome.error} on {outcome.worker}, examples {shown_ids(outcome.chunk.example_ids)}"
         level = logging.DEBUG if outcome.error in self._shown else logging.WARNING
         log.log(level, "%s: %s", where, outcome.message, extra={"facts": facts})
         if outcome.detail:
             log.debug("%s", outcome.detail)
         self._shown.add(outcome.error)
 
-    def _retry(self, outcome: Failed | Lost) -> None:
+    def _retry(self, outcome: Failed) -> None:
         """Halves a failed chunk; a single example gets a second attempt, then quarantine.
 
         A chunk whose worker was lost is tried again whole first: most often the machine was at fault. In one
@@ -204,7 +189,7 @@ class Driver:
             self._quarantine(outcome)
             self._consider_giving_up(outcome)
 
-    def _quarantine(self, outcome: Failed | Lost) -> None:
+    def _quarantine(self, outcome: Failed) -> None:
         failed = QuarantinedExample(
             example_id=outcome.chunk.example_ids[0],
             error=outcome.error,
@@ -215,7 +200,7 @@ class Driver:
         quarantine_examples(self._store, self._pass_id, [failed])
         self._progress.quarantine()
 
-    def _consider_giving_up(self, outcome: Failed | Lost) -> None:
+    def _consider_giving_up(self, outcome: Failed) -> None:
         """Spares the rest if nothing succeeds.
 
         The longest chunks come first, so the first failures alone may only mean that long examples do not

@@ -8,20 +8,20 @@ from dataclasses import dataclass, replace
 
 from attattr_batch.data.records import Chunk
 from attattr_batch.engine.devices import default_batch_tokens, gpu_names
-from attattr_batch.passes import Work
 from attattr_batch.passes.model_work import ModelWork, Plan
 from attattr_batch.runtime.cpus import usable_cpus
 from attattr_batch.runtime.driver import Driver, Progress, Reporter
-from attattr_batch.runtime.executors import Executor
 from attattr_batch.runtime.executors.local import LocalExecutor
-from attattr_batch.runtime.staging import Stage, StagedWork, recover
+from attattr_batch.runtime.executors.outcomes import Executor
+from attattr_batch.runtime.staging import Stage, recover
 from attattr_batch.spec import MachineSettings, WorkerPool
 from attattr_batch.store.database.connection import Store
+from attattr_batch.store.database.tables import quarantine
 from attattr_batch.store.writing.passes import (
     QuarantinedExample,
+    count_examples,
     pending_ids,
     quarantine_examples,
-    quarantined_ids,
     retry_quarantined,
     seal_pass,
 )
@@ -66,7 +66,7 @@ def complete_pass(
         if settings.retry_errors:
             retry_quarantined(connection, pass_id, plan.unfit)
         pending = pending_ids(connection, pass_id, plan.example_ids)
-        quarantined = len(quarantined_ids(connection, pass_id))
+        quarantined = count_examples(connection, quarantine, pass_id)
     store = store.patient()
     total = len(plan.example_ids)
     progress = Progress(total, total - len(pending) - quarantined, quarantined, title=title)
@@ -78,22 +78,9 @@ def complete_pass(
     if unfit:
         quarantine_examples(store, pass_id, unfit)
         progress.quarantine(len(unfit))
-    if len(pending) > len(unfit):
-        _compute(store, pass_id, plan, [one for one in pending if one not in plan.unfit], progress, settings)
-    seal_pass(store, pass_id)
-    return progress
-
-
-def _compute(
-    store: Store,
-    pass_id: int,
-    plan: Plan,
-    pending: Sequence[int],
-    progress: Progress,
-    settings: ExecutionSettings,
-) -> None:
+    pending = [one for one in pending if one not in plan.unfit]
     uri = settings.machine.stage
-    stage = None if uri is None else Stage.of(uri, pass_id, store)
+    stage = None if uri is None or not pending else Stage.of(uri, pass_id, store)
     if stage is not None:
         left = recover(store, pass_id, stage, pending)
         progress.commit(len(pending) - len(left), newly=len(pending) - len(left))
@@ -103,6 +90,8 @@ def _compute(
             Driver(store, pass_id, executor, settings.report, stage).execute(chunks, progress)
     if stage is not None:
         stage.delete()
+    seal_pass(store, pass_id)
+    return progress
 
 
 def choose_executor(
@@ -117,15 +106,13 @@ def choose_executor(
     long = plan.flop(chunks) / (_FLOP_PER_S_PER_CPU * cpus) > _LONG_S
     pays = gpus > 1 or (gpus == 0 and cpus >= 4 and long)
     if machine.executor == "local" or not (machine.needs_ray or pays or machine.executor == "ray"):
-        return LocalExecutor(plan.work)
+        return LocalExecutor(plan.work, stage)
     from attattr_batch.runtime.executors.ray import RayExecutor
 
-    pools: list[tuple[Work, WorkerPool]] = []
-    for pool in _pools(machine, plan.work.device, len(chunks), gpus or max(1, cpus // 2), cpus):
-        work = _work_in(pool, plan, machine)
-        pools.append((work if stage is None else StagedWork(work, stage), pool))
+    shapes = _pools(machine, plan.work.device, len(chunks), gpus or max(1, cpus // 2), cpus)
+    pools = [(_work_in(pool, plan, machine), pool) for pool in shapes]
     fill = machine.workers is None and machine.address is not None
-    return RayExecutor(pools, machine.address, machine.chunk_deadline, fill=fill)
+    return RayExecutor(pools, machine.address, machine.chunk_deadline, fill=fill, stage=stage)
 
 
 def _pools(machine: MachineSettings, device: str, most: int, here: int, cpus: int) -> list[WorkerPool]:

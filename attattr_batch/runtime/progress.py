@@ -1,22 +1,25 @@
-"""Progress on stderr: a bar on a terminal, a log line now and then elsewhere."""
+"""Shows progress: a bar on a terminal, a log line now and then elsewhere, and a file for Prometheus."""
 
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as RichProgress
 
+from attattr_batch.files import write_file
 from attattr_batch.runtime.driver import Progress, Reporter
-from attattr_batch.runtime.metrics import MetricsFile
 
 log = logging.getLogger(__name__)
 
 _LINE_EVERY_S = 15.0
+_METRICS_EVERY_S = 5.0
 
 
 def stderr_console() -> Console:
@@ -44,6 +47,64 @@ def reporting(
             bars.close()
 
 
+class MetricsFile:
+    """Progress as a text file for Prometheus: node_exporter's textfile collector, or any scraper of files.
+
+    It has the progress of every pass that it is told of; readers never see half a file.
+
+    A sample is a line such as `attattr_examples_committed{run="sst2"} 640`.
+
+    Args:
+        path: The file; its folder is made if missing.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+
+    def __init__(self, path: Path):
+        write_file(path, "")
+        self._path = path
+        self._passes: dict[str, dict[str, float]] = {}
+        self._written = time.monotonic()
+        self._failing = False
+
+    def reporter(self, next_reporter: Reporter) -> Reporter:
+        """Returns a reporter that notes progress here and hands it on."""
+
+        def report(progress: Progress) -> None:
+            self._passes[progress.title] = {
+                "attattr_examples": progress.total,
+                "attattr_examples_committed": progress.committed,
+                "attattr_examples_quarantined": progress.quarantined,
+                "attattr_examples_per_second": progress.rate,
+                "attattr_last_progress_timestamp_seconds": time.time(),
+            }
+            if progress.settled >= progress.total or time.monotonic() - self._written >= _METRICS_EVERY_S:
+                self._write()
+            next_reporter(progress)
+
+        return report
+
+    def _write(self) -> None:
+        """Writes the file, or says once that it cannot: a full disk must not end hours of work."""
+        lines = []
+        for name in next(iter(self._passes.values())):  # Prometheus wants the lines of a metric together
+            lines.append(f"# TYPE {name} gauge")
+            for run, values in self._passes.items():
+                label = run.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+                lines.append(f'{name}{{run="{label}"}} {values[name]:.15g}')
+        unfinished = self._path.with_name(f".{self._path.name}.{os.getpid()}")
+        try:
+            unfinished.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+            os.replace(unfinished, self._path)
+            self._failing = False
+        except OSError as error:
+            if not self._failing:
+                log.warning("the metrics file cannot be written, %s: %s", self._path, error.strerror)
+            self._failing = True
+        self._written = time.monotonic()
+
+
 class _Lines:
     """One log line every quarter of a minute, and one at the end of each pass."""
 
@@ -55,7 +116,13 @@ class _Lines:
             return
         self._last = time.monotonic()
         text = f"{progress.title}: {progress.settled} of {progress.total} examples"
-        facts = {"run": progress.title, **progress.counts()}
+        facts = {
+            "run": progress.title,
+            "examples": progress.total,
+            "committed": progress.committed,
+            "quarantined": progress.quarantined,
+            "examples_per_second": progress.rate,
+        }
         log.info("%s%s", text, _note(progress), extra={"facts": facts})
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import platform
-from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from importlib.metadata import version
 from pathlib import PurePath
@@ -20,12 +18,18 @@ from attattr_batch.runtime.driver import Progress, Reporter
 from attattr_batch.runtime.execution import ExecutionSettings, complete_pass
 from attattr_batch.spec import RunSpec
 from attattr_batch.store.database.connection import Store
-from attattr_batch.store.writing.passes import committed_ids, register_pass
+from attattr_batch.store.database.tables import ledger
+from attattr_batch.store.writing.passes import count_examples, register_pass
 from attattr_batch.store.writing.runs import delete_run, find_run, list_runs, register_run
 
 log = logging.getLogger(__name__)
 
 _VERSIONS = ("attattr-batch", "torch", "transformers", "numpy", "duckdb", "ray", "datasets")
+
+_GOLD_LABELS = """
+SELECT count(*), min(n)
+FROM (SELECT count(*) AS n FROM predictions WHERE run_id = :run AND gold IS NOT NULL GROUP BY gold)
+"""
 
 
 @dataclass(frozen=True)
@@ -129,10 +133,8 @@ def run_spec(spec: RunSpec, store: Store, report: Reporter, *, retry_errors: boo
         progress = complete_pass(
             store, pass_id, title, plan, ExecutionSettings(spec.machine, report, retry_errors)
         )
-    except StoreError:
-        raise
-    except UserError:
-        if known is None:
+    except UserError as error:
+        if known is None and not isinstance(error, StoreError):
             _forget_unstarted(store, run_id, pass_id)
         raise
     n_labels = len(plan.dataset.labels)
@@ -162,18 +164,13 @@ def _record(connection: Connection, plan: AttributionPlan) -> dict[str, Any]:
         # Absolute, so that jobs find the model from wherever they are started.
         config=spec.flat() | {"model": plan.work.source.address},
         identity=plan.identity,
-        provenance=_provenance(plan.work.device),
+        provenance={
+            "versions": {name: version(name) for name in _VERSIONS},
+            "python": platform.python_version(),
+            "machine": platform.machine(),
+            "device": plan.work.device,
+        },
     )
-
-
-def _provenance(device: str) -> dict[str, Any]:
-    """What changes speed but not results: versions and machine."""
-    return {
-        "versions": {name: version(name) for name in _VERSIONS},
-        "python": platform.python_version(),
-        "machine": platform.machine(),
-        "device": device,
-    }
 
 
 def _free_name(connection: Connection, plan: AttributionPlan) -> str:
@@ -186,7 +183,7 @@ def _free_name(connection: Connection, plan: AttributionPlan) -> str:
 def _forget_unstarted(store: Store, run_id: int, pass_id: int) -> None:
     """Deletes a run that could not start (weights missing, say), so that the mended one can have its name."""
     with store.write() as connection:
-        if not committed_ids(connection, pass_id):
+        if not count_examples(connection, ledger, pass_id):
             delete_run(connection, run_id)
 
 
@@ -195,10 +192,7 @@ def _summarise(store: Store, run_id: int, n_labels: int, progress: Progress, *, 
         facts = connection.execute(
             text("SELECT * FROM run_summary WHERE run_id = :run"), {"run": run_id}
         ).one()
-        gold = connection.execute(
-            text("SELECT gold FROM predictions WHERE run_id = :run AND gold IS NOT NULL"), {"run": run_id}
-        ).scalars()
-        if below_chance(list(gold), facts.correct, n_labels):
+        if below_chance(connection, run_id, n_labels, facts.correct):
             log.warning(
                 "accuracy is below chance: the model's label order may differ from the dataset's;"
                 " set `label_map` in the spec"
@@ -213,10 +207,10 @@ def _summarise(store: Store, run_id: int, n_labels: int, progress: Progress, *, 
     return RunSummary(**{one.name: found[one.name] for one in fields(RunSummary)})
 
 
-def below_chance(gold: Sequence[int], correct: int, n_labels: int) -> bool:
+def below_chance(connection: Connection, run_id: int, n_labels: int, correct: int) -> bool:
     """Whether accuracy is below that of always answering the rarest label: a sign of permuted labels.
 
     Where the rows lack a label, because they are few or of one class, nothing can be said.
     """
-    counts = Counter(gold)
-    return len(counts) == n_labels and correct < min(counts.values())
+    present, rarest = connection.execute(text(_GOLD_LABELS), {"run": run_id}).one()
+    return bool(present == n_labels and correct < rarest)

@@ -14,30 +14,25 @@ import json
 import logging
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
-from sqlalchemy import select
 
 from attattr_batch.data.records import Chunk
-from attattr_batch.errors import AttattrError, BadFactsError, UserError
+from attattr_batch.errors import AttattrError, BadFactsError, UserError, one_line
 from attattr_batch.files import user_path
 from attattr_batch.identity import content_key
-from attattr_batch.passes import Work, Worker
-from attattr_batch.runtime.executors import ChunkOutcome, Finished, Lost
 from attattr_batch.store.database.connection import Store
-from attattr_batch.store.database.tables import passes, runs
 from attattr_batch.store.writing.ingest import ChunkFacts, commit_chunk
+from attattr_batch.store.writing.passes import find_pass
 
 log = logging.getLogger(__name__)
 
 _MANIFEST = "manifest.json"
-_STAGED = "staged"
 
 
 class ShardError(AttattrError):
@@ -59,17 +54,12 @@ class Stage:
     @classmethod
     def of(cls, uri: str, pass_id: int, store: Store) -> Stage:
         """The stage of a pass's results for a store."""
-        query = (
-            select(runs.c.run_key, passes.c.pass_key)
-            .join(passes, passes.c.run_id == runs.c.run_id)
-            .where(passes.c.pass_id == pass_id)
-        )
         with store.read() as connection:
-            # Not the ids: a new store gives them to others. Not the pass key alone: a job may request the
-            # same of several runs.
-            keys = list(connection.execute(query).one())
-        uri = uri if "://" in uri else str(user_path(uri).absolute())
-        return cls(uri, content_key([*keys, str(store.path.absolute())])[:24])
+            of_pass = find_pass(connection, pass_id)
+        # Not the ids: a new store gives them to others. Not the pass key alone: a job may request the same of
+        # several runs.
+        key = content_key([of_pass.run_key, of_pass.pass_key, str(store.path.absolute())])
+        return cls(uri if "://" in uri else str(user_path(uri).absolute()), key[:24])
 
     def check(self) -> None:
         """Writes and deletes a file.
@@ -86,7 +76,7 @@ class Stage:
         except (OSError, pa.ArrowException, ValueError) as error:
             raise UserError(
                 "the stage cannot be written from here",
-                got=f"{self.uri}: {_one_line(error)}",
+                got=f"{self.uri}: {one_line(error)}",
                 allowed="a folder that every machine mounts at the same path, or s3://bucket/folder",
                 hint="check mounts and permissions, or AWS credentials, on every machine",
             ) from error
@@ -122,19 +112,8 @@ class Stage:
                     raise ShardError(f"{name}/{table}.parquet is not what was written")
                 tables[table] = pq.read_table(pa.BufferReader(content))
         except (OSError, ValueError, pa.ArrowException) as error:
-            raise ShardError(f"{name}: {_one_line(error)}") from error
+            raise ShardError(f"{name}: {one_line(error)}") from error
         return manifest["example_ids"], tables
-
-    def fetch(self, outcome: ChunkOutcome) -> ChunkOutcome:
-        """Reads back the tables of a chunk that a worker has staged; a chunk that cannot be read is lost."""
-        if not isinstance(outcome, Finished):
-            return outcome
-        name = outcome.tables[_STAGED]["name"][0].as_py()
-        try:
-            _, tables = self.get(name)
-        except ShardError as error:
-            return Lost(outcome.chunk, str(error), outcome.worker)
-        return replace(outcome, tables=tables, staged=name)
 
     def names(self) -> list[str]:
         """Returns the folders that are there, complete or not."""
@@ -152,7 +131,7 @@ class Stage:
         try:
             files.delete_dir(path)
         except OSError as error:
-            log.warning("%s stays on the stage: %s", path, _one_line(error))
+            log.warning("%s stays on the stage: %s", path, one_line(error))
 
     @property
     def _place(self) -> tuple[Any, str]:
@@ -178,50 +157,6 @@ def _read(files: Any, path: str) -> bytes:
     return content
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
-
-
-@dataclass(frozen=True)
-class StagedWork(Work):
-    """Work whose results are written to a stage; the worker returns the name of their folder.
-
-    Attributes:
-        work: What is computed.
-        stage: Where results are written.
-    """
-
-    work: Work
-    stage: Stage
-
-    def start(self) -> Worker:
-        """Starts the work, after its machine has shown that it reaches the stage."""
-        self.stage.check()
-        return _StagingWorker(self.work.start(), self.stage)
-
-    def is_here(self) -> bool:
-        """As the work's."""
-        return self.work.is_here()
-
-    def files(self) -> Sequence[Path]:
-        """As the work's."""
-        return self.work.files()
-
-    def moved(self, folder: Path) -> StagedWork:
-        """As the work's."""
-        return replace(self, work=self.work.moved(folder))
-
-
-class _StagingWorker:
-    def __init__(self, worker: Worker, stage: Stage):
-        self._worker = worker
-        self._stage = stage
-
-    def compute(self, chunk: Chunk) -> Mapping[str, pa.Table]:
-        name = self._stage.put(chunk, self._worker.compute(chunk))
-        return {_STAGED: pa.table({"name": [name]})}
-
-
 def recover(store: Store, pass_id: int, stage: Stage, pending: Sequence[int]) -> list[int]:
     """Commits what an earlier driver's workers staged, and sweeps the rest.
 
@@ -243,15 +178,7 @@ def recover(store: Store, pass_id: int, stage: Stage, pending: Sequence[int]) ->
         try:
             example_ids, tables = stage.get(name)
             if left & set(example_ids):
-                facts = ChunkFacts(
-                    pass_id=pass_id,
-                    example_ids=example_ids,
-                    tables=tables,
-                    chunk=name,
-                    worker=_STAGED,
-                    seconds=0.0,
-                )
-                committed = commit_chunk(store, facts)
+                committed = commit_chunk(store, pass_id, ChunkFacts(example_ids, tables, "staged", 0.0))
                 log.info("committed %d examples that an earlier call had staged", len(committed))
                 left -= set(example_ids)
         except (ShardError, BadFactsError) as error:

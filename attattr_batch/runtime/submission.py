@@ -13,7 +13,6 @@ import shlex
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -35,19 +34,6 @@ _ID_TAKEN = "already exists"
 _AGENT_S = 120.0
 _LOG_REST = 20
 """Ray gives a log only as a whole, so each fetch is followed by a rest, this many times as long."""
-
-
-@dataclass(frozen=True)
-class Submission:
-    """A Ray submission.
-
-    Attributes:
-        submission_id: Its id.
-        new: Whether this call made it; otherwise it was there.
-    """
-
-    submission_id: str
-    new: bool
 
 
 class JobServer:
@@ -79,31 +65,32 @@ class JobServer:
                 "the cluster's job server cannot be used", got=f"{address}: {first_line(error)}", hint=hint
             ) from error
 
-    def submit(self, specs: Sequence[RunSpec], db: Path) -> Submission:
+    def submit(self, specs: Sequence[RunSpec], db: Path) -> tuple[str, bool]:
         """Submits the runs, unless the same runs are there already, running or done.
 
         Args:
             specs: The runs. Models and data must lie under the same paths here and on the cluster.
             db: The store, as an absolute path on the head.
 
+        Returns:
+            The submission id, and whether this call made the submission; otherwise it was there.
+
         Raises:
             UserError: a run cannot be planned; nothing was submitted.
         """
-        first = submission_id = f"attattr-{_key(specs, db)[:24]}"
+        first = f"attattr-{_key(specs, db)[:24]}"
         known = {one.submission_id: one.status for one in self._client.list_jobs()}
         # A failed submission keeps its id. Ray's watch over it outlives it by a second: under the same id it
         # would find its supervisor gone and report that of the new one.
-        for attempt in itertools.count(2):
-            if submission_id not in known:
-                break
-            if not known[submission_id].is_terminal() or known[submission_id] == "SUCCEEDED":
-                return Submission(submission_id, new=False)
-            submission_id = f"{first}-{attempt}"
+        ids = (first if number == 1 else f"{first}-{number}" for number in itertools.count(1))
+        submission_id = next(one for one in ids if known.get(one) not in ("FAILED", "STOPPED"))
+        if submission_id in known:
+            return submission_id, False
         with tempfile.TemporaryDirectory() as folder:
             runs = [{key: value for key, value in spec.flat().items() if value is not None} for spec in specs]
             Path(folder, "spec.yaml").write_text(json.dumps({"runs": runs}, indent=1), encoding="utf-8")
             command = f"python -m attattr_batch run spec.yaml --db {shlex.quote(str(db))} --address auto"
-            return Submission(submission_id, new=self._hand_in(submission_id, command, folder))
+            return submission_id, self._hand_in(submission_id, command, folder)
 
     def _hand_in(self, submission_id: str, entrypoint: str, folder: str) -> bool:
         """Submits, and returns False if somebody else has just done so.

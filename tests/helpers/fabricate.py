@@ -214,20 +214,13 @@ def register(store: Store, n_examples: int = 8, name: str = "first", **changes: 
         return run_id, register_pass(connection, run_id, "attribute", "default", {}, n_examples)
 
 
-def chunk(pass_id: int, example_ids: Sequence[int], target: str = "both", **changes: Any) -> ChunkFacts:
-    values: dict[str, Any] = {
-        "pass_id": pass_id,
-        "example_ids": list(example_ids),
-        "tables": facts(example_ids, target),
-        "chunk": f"chunk-{min(example_ids, default='empty')}",
-        "worker": "worker-0",
-        "seconds": 0.25,
-    }
-    return ChunkFacts(**(values | changes))
+def chunk(example_ids: Sequence[int], target: str = "both", tables: Tables | None = None) -> ChunkFacts:
+    given = facts(example_ids, target) if tables is None else tables
+    return ChunkFacts(list(example_ids), given, "worker-0", 0.25)
 
 
 def commit(store: Store, pass_id: int, example_ids: Sequence[int], target: str = "both") -> list[int]:
-    return commit_chunk(store, chunk(pass_id, example_ids, target))
+    return commit_chunk(store, pass_id, chunk(example_ids, target))
 
 
 def registered_store(folder: Path) -> Store:

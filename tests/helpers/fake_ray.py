@@ -71,9 +71,9 @@ class FakeRay:
         return self.resources
 
     def remote(self, kind: Any) -> Any:
-        def create(work: Any) -> _Actor:
+        def create(work: Any, *others: Any) -> _Actor:
             self.placed.append(work)
-            self.actors.append(_Actor(self, kind(work), self.start(work, len(self.placed))))
+            self.actors.append(_Actor(self, kind(work, *others), self.start(work, len(self.placed))))
             return self.actors[-1]
 
         return SimpleNamespace(options=lambda **_: SimpleNamespace(remote=create))

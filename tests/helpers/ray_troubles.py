@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-from attattr_batch.runtime.executors.ray_actor import Actor
+from attattr_batch.runtime.executors.ray_workers import Actor
 from helpers.scenarios import RUN, Bench, Scenario, contents
 from helpers.trials import Tally, check_whole
 

@@ -24,7 +24,7 @@ from attattr_batch.engine.path import Items
 from attattr_batch.engine.statistics import EdgeLimits, full_scores, tree_tops
 from attattr_batch.errors import TerminalError, UserError
 from attattr_batch.passes.attribute import AttributeWork, AttributeWorker
-from attattr_batch.runtime.executors.ray_actor import Actor
+from attattr_batch.runtime.executors.ray_workers import Actor
 
 LENGTHS = (9, 5, 12, 7, 10, 6)
 LAYERS, HEADS = 3, 4

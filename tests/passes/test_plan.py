@@ -12,7 +12,6 @@ from helpers.toy import MAX_TOKENS, toy_model, toy_rows, write_sst2
 from attattr_batch.errors import UserError
 from attattr_batch.passes.planning import AttributionPlan, plan_attribution
 from attattr_batch.runtime import run
-from attattr_batch.runtime.run import below_chance
 from attattr_batch.spec import RunSpec, make_spec
 from attattr_batch.store.database.connection import Store
 
@@ -54,14 +53,6 @@ def test_weights_written_over_after_planning_are_not_taken(
             run.run_spec(spec, store, lambda progress: None)
     assert rows(store, "FROM runs") == []
     assert run.run_spec(spec, store, lambda progress: None).committed == 6
-
-
-def test_below_chance_takes_every_label() -> None:
-    assert below_chance([0, 1, 1, 1], 0, 2)
-    assert not below_chance([0, 1, 1, 1], 1, 2)
-    assert not below_chance([0], 0, 2), "one wrong answer is no sign"
-    assert not below_chance([0, 0, 0, 1, 1, 1], 2, 3)
-    assert not below_chance([], 0, 2)
 
 
 def test_a_limit_counts_as_far_as_the_model_goes(settings: dict[str, object]) -> None:

@@ -12,9 +12,8 @@ from helpers.toy_work import ToyWork, chunks
 from attattr_batch.data.records import Chunk
 from attattr_batch.errors import TerminalError, UserError
 from attattr_batch.runtime.driver import ATTEMPTS, FAILED_ALIKE, Driver, Progress
-from attattr_batch.runtime.executors import ChunkOutcome, Executor, Lost
 from attattr_batch.runtime.executors.local import LocalExecutor
-from attattr_batch.runtime.executors.outcomes import run_chunk
+from attattr_batch.runtime.executors.outcomes import ChunkOutcome, Executor, Lost, run_chunk
 from attattr_batch.store.database.connection import Store
 from attattr_batch.store.writing.passes import seal_pass
 

@@ -12,6 +12,7 @@ import pytest
 from helpers.fabricate import facts, new_store, register, rows
 from helpers.toy import toy_model, toy_rows, write_sst2
 from helpers.toy_work import ToyWork, chunks
+from sqlalchemy import insert
 
 from attattr_batch.data.records import Chunk
 from attattr_batch.engine.model_source import find_model
@@ -26,12 +27,14 @@ from attattr_batch.runtime.executors.local import LocalExecutor
 from attattr_batch.runtime.staging import Stage
 from attattr_batch.spec import MachineSettings, WorkerPool, make_settings, make_spec
 from attattr_batch.store.database.connection import Store
+from attattr_batch.store.database.migrate import blank_database
+from attattr_batch.store.database.tables import metadata
 
 
 class RecordingRay:
     """Stands in for the Ray executor: keeps what it is asked for."""
 
-    def __init__(self, pools: Sequence[tuple[Work, WorkerPool]], *_: object, fill: bool):
+    def __init__(self, pools: Sequence[tuple[Work, WorkerPool]], *_: object, fill: bool, stage: Stage | None):
         self.work, self.pools, self.fill = [work for work, _ in pools], [pool for _, pool in pools], fill
 
 
@@ -137,6 +140,7 @@ def test_what_an_earlier_driver_s_workers_staged_is_committed_by_this_call(tmp_p
     progress = complete_pass(store, pass_id, "toy", ToyPlan(8), how)
     assert (progress.committed, progress.newly_committed, progress.quarantined) == (8, 8, 0)
     assert rows(store, "SELECT pass_status FROM passes") == [("sealed",)]
+    assert list((tmp_path / "stage").iterdir()) == [], "nothing is left of a pass that is sealed"
 
 
 def test_the_end_of_hours_of_work_outlasts_a_long_query(
@@ -187,3 +191,26 @@ def test_a_run_that_cannot_start_leaves_its_name_free(
     assert rows(store, "SELECT status FROM runs") == []
     monkeypatch.undo()
     assert run.run_spec(spec, store, lambda progress: None).committed == 2
+
+
+@pytest.mark.parametrize(
+    ("gold", "correct", "n_labels", "below"),
+    [
+        ([0, 1, 1, 1], 0, 2, True),
+        ([0, 1, 1, 1], 1, 2, False),
+        ([0], 0, 2, False),  # one wrong answer is no sign
+        ([0, 0, 0, 1, 1, 1], 2, 3, False),
+        ([0, 1, None], 0, 2, True),
+        ([], 0, 2, False),
+    ],
+)
+def test_below_chance_takes_every_label(
+    gold: list[int | None], correct: int, n_labels: int, below: bool
+) -> None:
+    with blank_database() as connection:
+        for number, label in enumerate([*gold, 0]):
+            run_id = 1 if number < len(gold) else 2  # what another run answers does not count
+            row = {"run_id": run_id, "example_id": number, "gold": label, "predicted": 0}
+            other = {"prob_predicted": 0.5, "probabilities": [0.5, 0.5], "n_tokens": 4, "truncated": False}
+            connection.execute(insert(metadata.tables["predictions"]).values(row | other))
+        assert run.below_chance(connection, 1, n_labels, correct) == below

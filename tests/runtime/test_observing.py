@@ -18,8 +18,7 @@ from attattr_batch.cli.logs import set_up_logging
 from attattr_batch.errors import UserError
 from attattr_batch.runtime.driver import Driver, Progress
 from attattr_batch.runtime.executors.local import LocalExecutor
-from attattr_batch.runtime.metrics import MetricsFile
-from attattr_batch.runtime.progress import reporting
+from attattr_batch.runtime.progress import MetricsFile, reporting
 
 SAMPLE = re.compile(r'^attattr_\w+\{run="(?:[^"\\\n]|\\["\\n])*"\} \S+$')
 
@@ -38,7 +37,7 @@ def samples(path: Path) -> dict[str, str]:
 
 
 def test_the_metrics_file_follows_every_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("attattr_batch.runtime.metrics._EVERY_S", 3600.0)
+    monkeypatch.setattr("attattr_batch.runtime.progress._METRICS_EVERY_S", 3600.0)
     path = tmp_path / "new" / "attattr.prom"
     metrics = MetricsFile(path)
     assert samples(path) == {}
@@ -60,7 +59,7 @@ def test_the_metrics_file_follows_every_run(tmp_path: Path, monkeypatch: pytest.
 
 def test_a_metrics_file_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match="the metrics file cannot be written"):
+    with pytest.raises(UserError, match="the file cannot be written"):
         MetricsFile(tmp_path / "file" / "attattr.prom")
 
 

@@ -24,7 +24,7 @@ from attattr_batch.passes import Work
 from attattr_batch.runtime.driver import Driver, Progress
 from attattr_batch.runtime.executors.local import LocalExecutor
 from attattr_batch.runtime.executors.ray import RayExecutor
-from attattr_batch.runtime.staging import Stage, StagedWork
+from attattr_batch.runtime.staging import Stage
 from attattr_batch.spec import WorkerPool
 from attattr_batch.store.database.connection import Store
 
@@ -148,7 +148,7 @@ def test_workers_stage_what_they_would_have_returned(address: str, tmp_path: Pat
     )
     register(store, N)
     stage = Stage.of(str(tmp_path / "stage"), 1, store)
-    with closing(RayExecutor([(StagedWork(ToyWork(), stage), WorkerPool())], address)) as executor:
+    with closing(RayExecutor([(ToyWork(), WorkerPool())], address, stage=stage)) as executor:
         Driver(store, 1, executor, lambda progress: None, stage).execute(chunks(N, 3), Progress(N, 0, 0))
     ours, theirs = contents(store), contents(returned)
     assert [name for name in FACTS if ours[name] != theirs[name] or not ours[name]] == []

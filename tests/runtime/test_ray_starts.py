@@ -11,7 +11,7 @@ from helpers.fake_ray import FakeRay
 from helpers.toy_work import ToyWork, chunks
 
 from attattr_batch.errors import UserError
-from attattr_batch.runtime.executors import Finished
+from attattr_batch.runtime.executors.outcomes import Finished
 from attattr_batch.runtime.executors.ray import RayExecutor
 from attattr_batch.spec import WorkerPool
 

@@ -17,8 +17,8 @@ from attattr_batch.data.records import Chunk
 from attattr_batch.errors import UserError
 from attattr_batch.passes import Work
 from attattr_batch.runtime.driver import Driver, Progress
-from attattr_batch.runtime.executors import Finished, Lost
 from attattr_batch.runtime.executors.local import LocalExecutor
+from attattr_batch.runtime.executors.outcomes import Finished, Lost
 from attattr_batch.runtime.executors.ray import RayExecutor
 from attattr_batch.spec import WorkerPool
 

@@ -20,9 +20,10 @@ from helpers.toy_work import FACTS, ToyWork, chunks
 
 from attattr_batch.errors import StoreError, UserError
 from attattr_batch.runtime.driver import Driver, Progress
-from attattr_batch.runtime.executors import ChunkOutcome
 from attattr_batch.runtime.executors.local import LocalExecutor
-from attattr_batch.runtime.staging import ShardError, Stage, StagedWork, recover
+from attattr_batch.runtime.executors.outcomes import ChunkOutcome, run_chunk
+from attattr_batch.runtime.executors.ray_workers import Actor
+from attattr_batch.runtime.staging import ShardError, Stage, recover
 from attattr_batch.store.database.connection import Store
 from attattr_batch.store.writing.passes import pending_ids, register_pass
 
@@ -57,7 +58,7 @@ def execute(store: Store, stage: Stage, work: ToyWork | None = None) -> Progress
         pending = pending_ids(connection, 1, range(N))
     left = recover(store, 1, stage, pending)
     wanted = [chunk for chunk in chunks(N, 4) if set(chunk.example_ids) <= set(left)]
-    with closing(LocalExecutor(StagedWork(work or ToyWork(), stage))) as executor:
+    with closing(LocalExecutor(work or ToyWork(), stage)) as executor:
         progress = Progress(N, N - len(left), 0)
         return Driver(store, 1, executor, lambda progress: None, stage).execute(wanted, progress)
 
@@ -78,9 +79,8 @@ def test_a_writer_killed_before_registering_loses_and_doubles_nothing(
     store: Store, stage: Stage, returned: Store
 ) -> None:
     # Two chunks staged by workers whose driver is gone: one complete, one without its manifest.
-    worker = StagedWork(ToyWork(), stage).start()
     for chunk in chunks(N, 4)[:2]:
-        worker.compute(chunk)
+        run_chunk(ToyWork(), chunk, "w", stage)
     complete, partial = stage.names()
     (Path(stage.uri) / stage.key / partial / "manifest.json").unlink()
     work = ToyWork()
@@ -94,7 +94,7 @@ def test_a_writer_killed_after_registering_doubles_nothing(
     store: Store, stage: Stage, returned: Store
 ) -> None:
     execute(store, stage)
-    StagedWork(ToyWork(), stage).start().compute(chunks(N, 4)[0])
+    run_chunk(ToyWork(), chunks(N, 4)[0], "w", stage)
     execute(store, stage)
     assert stage.names() == []
     assert same_facts(store, returned)
@@ -111,15 +111,13 @@ def tamper(stage: Stage, name: str) -> None:
 class Tampering(LocalExecutor):
     """Spoils the first shard between worker and driver."""
 
-    def __init__(self, work: StagedWork):
-        super().__init__(work)
-        self.stage: Stage | None = work.stage
+    tampered = False
 
     def wait(self, timeout_s: float) -> list[ChunkOutcome]:
         outcomes = super().wait(timeout_s)
-        if self.stage is not None:
-            tamper(self.stage, self.stage.names()[-1])
-            self.stage = None
+        if self._stage is not None and not self.tampered:
+            tamper(self._stage, self._stage.names()[-1])
+            self.tampered = True
         return outcomes
 
 
@@ -127,7 +125,7 @@ def test_a_shard_that_differs_from_what_was_written_is_computed_again(
     store: Store, stage: Stage, returned: Store
 ) -> None:
     work = ToyWork()
-    with closing(Tampering(StagedWork(work, stage))) as executor:
+    with closing(Tampering(work, stage)) as executor:
         driver = Driver(store, 1, executor, lambda progress: None, stage)
         progress = driver.execute(chunks(N, 4), Progress(N, 0, 0))
     assert (progress.newly_committed, progress.quarantined, len(work.seen)) == (N, 0, 4)
@@ -137,7 +135,7 @@ def test_a_shard_that_differs_from_what_was_written_is_computed_again(
 def test_a_shard_of_an_earlier_driver_that_was_changed_is_computed_again(
     store: Store, stage: Stage, returned: Store
 ) -> None:
-    StagedWork(ToyWork(), stage).start().compute(chunks(N, 4)[0])
+    run_chunk(ToyWork(), chunks(N, 4)[0], "w", stage)
     (name,) = stage.names()
     tamper(stage, name)
     with pytest.raises(ShardError, match=r"edges.parquet is not what was written"):
@@ -201,7 +199,7 @@ def test_passes_and_stores_share_a_folder_without_touching_each_other(tmp_path: 
     uri = str(tmp_path / "stage")
     mine, other = Stage.of(uri, 1, store), Stage.of(uri, third, store)
     assert len({mine.key, other.key, Stage.of(uri, alike, store).key, Stage.of(uri, 1, elsewhere).key}) == 4
-    StagedWork(ToyWork(), other).start().compute(chunks(N, 4)[0])
+    run_chunk(ToyWork(), chunks(N, 4)[0], "w", other)
     assert recover(store, 1, mine, range(N)) == list(range(N))
     assert len(other.names()) == 1
 
@@ -223,6 +221,11 @@ def test_a_stage_travels_without_its_connection(stage: Stage) -> None:
 def test_a_stage_that_cannot_be_written_is_refused(store: Store, uri: str) -> None:
     with pytest.raises(UserError, match="the stage cannot be written from here"):
         recover(store, 1, Stage.of(uri, 1, store), range(N))
+
+
+def test_a_worker_that_does_not_reach_the_stage_does_not_start() -> None:
+    with pytest.raises(UserError, match="the stage cannot be written from here"):
+        Actor(ToyWork(), Stage("/proc/no/such/place", "key")).start()
 
 
 @pytest.fixture
@@ -257,7 +260,7 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 @pytest.mark.slow
 def test_s3_gives_the_same_rows_and_recovers_the_same_way(store: Store, returned: Store, bucket: str) -> None:
     stage = Stage.of(bucket, 1, store)
-    StagedWork(ToyWork(), stage).start().compute(chunks(N, 4)[0])
+    run_chunk(ToyWork(), chunks(N, 4)[0], "w", stage)
     work = ToyWork()
     execute(store, stage, work)
     assert len(work.seen) == 2

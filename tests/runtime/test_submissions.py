@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from attattr_batch.runtime import submission
-from attattr_batch.runtime.submission import JobServer, Submission
+from attattr_batch.runtime.submission import JobServer
 
 pytest.importorskip("aiohttp", reason="the extra `cluster` is not installed")
 
@@ -48,7 +48,7 @@ def jobs(server: Server, monkeypatch: pytest.MonkeyPatch) -> JobServer:
     return JobServer("http://head:8265")
 
 
-def submit(server: Server, monkeypatch: pytest.MonkeyPatch) -> Submission:
+def submit(server: Server, monkeypatch: pytest.MonkeyPatch) -> tuple[str, bool]:
     monkeypatch.setattr(submission, "_key", lambda specs, db: "0" * 64)
     return jobs(server, monkeypatch).submit([], Path("/store.duckdb"))
 
@@ -56,22 +56,22 @@ def submit(server: Server, monkeypatch: pytest.MonkeyPatch) -> Submission:
 @pytest.mark.parametrize(
     ("listed", "expected"),
     [
-        ({}, Submission(ID, new=True)),
-        ({"another": "FAILED"}, Submission(ID, new=True)),
-        ({ID: "PENDING"}, Submission(ID, new=False)),
-        ({ID: "RUNNING"}, Submission(ID, new=False)),
-        ({ID: "SUCCEEDED"}, Submission(ID, new=False)),
-        ({ID: "FAILED"}, Submission(f"{ID}-2", new=True)),
-        ({f"{ID}-2": "STOPPED", ID: "FAILED"}, Submission(f"{ID}-3", new=True)),
-        ({ID: "FAILED", f"{ID}-2": "RUNNING"}, Submission(f"{ID}-2", new=False)),
+        ({}, (ID, True)),
+        ({"another": "FAILED"}, (ID, True)),
+        ({ID: "PENDING"}, (ID, False)),
+        ({ID: "RUNNING"}, (ID, False)),
+        ({ID: "SUCCEEDED"}, (ID, False)),
+        ({ID: "FAILED"}, (f"{ID}-2", True)),
+        ({f"{ID}-2": "STOPPED", ID: "FAILED"}, (f"{ID}-3", True)),
+        ({ID: "FAILED", f"{ID}-2": "RUNNING"}, (f"{ID}-2", False)),
     ],
 )
 def test_the_same_work_is_submitted_once_and_again_only_after_a_failure(
-    listed: dict[str, str], expected: Submission, monkeypatch: pytest.MonkeyPatch
+    listed: dict[str, str], expected: tuple[str, bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = Server(listed)
     assert submit(server, monkeypatch) == expected
-    assert server.new == [expected.submission_id] * expected.new
+    assert server.new == [expected[0]] * expected[1]
 
 
 def test_a_long_log_is_fetched_rarely_and_shown_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,4 +101,4 @@ def test_a_long_log_is_fetched_rarely_and_shown_once(monkeypatch: pytest.MonkeyP
 
 def test_who_comes_second_is_told_of_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
     server = Server({}, meanwhile=(ID,))
-    assert submit(server, monkeypatch) == Submission(ID, new=False)
+    assert submit(server, monkeypatch) == (ID, False)

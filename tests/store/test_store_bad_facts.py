@@ -70,7 +70,7 @@ BAD: dict[str, tuple[Callable[[Tables], Tables], str]] = {
     "missing table": (lambda tables: {k: v for k, v in tables.items() if k != "head_scores"}, "head_scores"),
     "unknown column": (
         changed("edges", lambda t: t.append_column("attrs", t["attr"])),
-        "unknown column 'attrs'; did you mean 'attr'",
+        "unknown column 'attrs'",
     ),
     "missing column": (
         changed("edges", lambda t: t.drop_columns("attr")),
@@ -131,16 +131,16 @@ BAD: dict[str, tuple[Callable[[Tables], Tables], str]] = {
 @pytest.mark.parametrize("case", BAD)
 def test_bad_facts_are_refused_and_nothing_is_stored(untouched: Store, case: str) -> None:
     change, message = BAD[case]
-    bad = chunk(1, [0, 1, 2, 3], tables=change(facts([0, 1, 2, 3])))
+    bad = chunk([0, 1, 2, 3], tables=change(facts([0, 1, 2, 3])))
     with pytest.raises(BadFactsError, match=message):
-        commit_chunk(untouched, bad)
+        commit_chunk(untouched, 1, bad)
     assert rows(untouched, f"SELECT committed, ok FROM {INTEGRITY}") == [(1, True)]
 
 
 def test_bad_facts_name_the_examples_and_can_be_mended(store: Store) -> None:
     bad = changed("head_scores", with_value("attr_max", math.nan, 20))(facts([0, 1, 2, 3]))
     with pytest.raises(BadFactsError) as caught:
-        commit_chunk(store, chunk(1, [0, 1, 2, 3], tables=bad))
+        commit_chunk(store, 1, chunk([0, 1, 2, 3], tables=bad))
     assert caught.value.example_ids == (3,)
     assert commit(store, 1, [0, 1, 2, 3]) == [0, 1, 2, 3]
 
@@ -151,9 +151,9 @@ def test_an_ordered_pass_answers_every_example(store: Store) -> None:
     answers = {"example_id": [0], "job": ["mine"], "predicted": [1], "prob_gold": [0.5]}
     for tables in ({}, {"masked_answers": pa.table(answers)}):
         with pytest.raises(BadFactsError, match="without an answer") as caught:
-            commit_chunk(store, chunk(pass_id, [0, 1], tables=tables))
+            commit_chunk(store, pass_id, chunk([0, 1], tables=tables))
         assert 1 in caught.value.example_ids
-    assert commit_chunk(store, chunk(pass_id, [0], tables=tables)) == [0]
+    assert commit_chunk(store, pass_id, chunk([0], tables=tables)) == [0]
 
 
 def test_every_table_of_facts_is_checked_here() -> None:

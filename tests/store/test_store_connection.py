@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -155,13 +156,13 @@ def test_readers_give_way_for_a_moment_only_and_not_to_the_dead(
     assert rows(store, "SELECT count(*) FROM ledger") == [(0,)]
     assert pauses == []
     monkeypatch.setattr(turns, "GIVES_WAY_S", 0.5)
-    sign = turns.Sign(store.path)
-    sign.show()
-    started = time.monotonic()
-    assert rows(store, "SELECT count(*) FROM ledger") == [(0,)]
-    assert 0.5 <= time.monotonic() - started < 20  # and not until the store's own 30 s are over
-    assert pauses
-    sign.remove()
+    with ExitStack() as shown:
+        assert turns.show_sign(store.path, shown)
+        assert not turns.show_sign(store.path, shown), "one sign stands for all who wait"
+        started = time.monotonic()
+        assert rows(store, "SELECT count(*) FROM ledger") == [(0,)]
+        assert 0.5 <= time.monotonic() - started < 20  # and not until the store's own 30 s are over
+        assert pauses
     assert not list(tmp_path.glob(".*"))
 
 

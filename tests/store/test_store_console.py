@@ -81,7 +81,7 @@ def test_a_result_without_rows_has_columns(path: Path) -> None:
         ("INSTALL httpfs", "only queries that read"),
         ("SET memory_limit = '1TB'", "only queries that read"),
         ("PRAGMA database_list", "only queries that read"),
-        ("SELECT '\ud800'", "not valid Unicode"),
+        ("SELECT '\ud800'", "surrogates not allowed"),
     ],
 )
 def test_errors_are_the_users(path: Path, sql: str, message: str) -> None:

@@ -48,8 +48,8 @@ def test_a_chunk_is_stored_as_given(store: Store) -> None:
         assert sorted(map(repr, got)) == sorted(map(repr, wanted)), name
     ledger = "SELECT pass_id, run_id, example_id, chunk, worker, seconds, committed_at <= now() FROM ledger"
     assert rows(store, f"{ledger} ORDER BY example_id") == [
-        (1, 1, 0, "chunk-0", "worker-0", 0.25, True),
-        (1, 1, 3, "chunk-0", "worker-0", 0.25, True),
+        (1, 1, 0, "3+1", "worker-0", 0.25, True),
+        (1, 1, 3, "3+1", "worker-0", 0.25, True),
     ]
 
 
@@ -125,10 +125,10 @@ def test_what_breaks_a_transaction_is_what_is_said(store: Store) -> None:
 
 def test_the_ledger_says_who_computed_a_chunk_and_how_long(store: Store) -> None:
     given = [
-        replace(chunk(1, [0, 1]), chunk="0+1", worker="here", seconds=1.5),
-        replace(chunk(1, [2]), chunk="2+0", worker="there", seconds=0.25),
+        replace(chunk([0, 1]), worker="here", seconds=1.5),
+        replace(chunk([2]), worker="there", seconds=0.25),
     ]
-    commit_chunks(store, given)
+    commit_chunks(store, 1, given)
     assert rows(store, "SELECT example_id, chunk, worker, seconds FROM ledger ORDER BY 1") == [
         (0, "0+1", "here", 1.5),
         (1, "0+1", "here", 1.5),
@@ -161,7 +161,7 @@ def test_a_crash_between_two_statements_leaves_nothing(
 
 def test_an_example_named_twice_is_refused(store: Store) -> None:
     with pytest.raises(BadFactsError, match="names an example twice"):
-        commit_chunk(store, replace(chunk(1, [0, 1]), example_ids=[0, 1, 1]))
+        commit_chunk(store, 1, replace(chunk([0, 1]), example_ids=[0, 1, 1]))
 
 
 def test_chunks_are_committed_together_in_one_transaction(
@@ -176,7 +176,7 @@ def test_chunks_are_committed_together_in_one_transaction(
 
     monkeypatch.setattr(Store, "write", counted)
     commit(store, 1, [2])
-    results = commit_chunks(store, [chunk(1, [0, 1]), chunk(1, [3, 2]), chunk(1, [5])])
+    results = commit_chunks(store, 1, [chunk([0, 1]), chunk([3, 2]), chunk([5])])
     assert results == [
         [0, 1],
         [3],
@@ -198,15 +198,8 @@ def facts_only(store: Store) -> dict[str, list[tuple[Any, ...]]]:
 def test_a_chunk_with_bad_facts_does_not_hold_up_those_beside_it(store: Store) -> None:
     bad = changed("head_scores", with_value("attr_max", math.nan, 3))(facts([2, 3]))
     other_tables = {name: table for name, table in facts([6]).items() if name != "edges"}
-    results = commit_chunks(
-        store,
-        [
-            chunk(1, [0, 1]),
-            chunk(1, [2, 3], tables=bad),
-            chunk(1, [1, 4]),
-            chunk(1, [6], tables=other_tables),
-        ],
-    )
+    given = [chunk([0, 1]), chunk([2, 3], tables=bad), chunk([1, 4]), chunk([6], tables=other_tables)]
+    results = commit_chunks(store, 1, given)
     assert results[0] == [0, 1]
     assert isinstance(results[1], BadFactsError)
     assert results[1].example_ids == (2,)
@@ -221,14 +214,14 @@ def test_rows_in_wide_types_and_any_order_are_narrowed(store: Store) -> None:
         for name, table in facts([0]).items()
     }
     assert tables["edges"].schema.field("attr").type == pa.float64()
-    commit_chunk(store, chunk(1, [0], tables=tables))
+    commit_chunk(store, 1, chunk([0], tables=tables))
     assert rows(store, f"SELECT ok FROM {INTEGRITY}") == [(True,)]
     assert rows(store, "SELECT typeof(attr), typeof(layer) FROM edges LIMIT 1") == [("FLOAT", "SMALLINT")]
 
 
 def test_nullable_columns_may_be_left_out(store: Store) -> None:
     tables = changed("layer_scores", lambda t: t.drop_columns("agreement_error"))(facts([0]))
-    commit_chunk(store, chunk(1, [0], tables=tables))
+    commit_chunk(store, 1, chunk([0], tables=tables))
     assert rows(store, "SELECT count(*), count(agreement_error) FROM layer_scores_dedup") == [(2, 0)]
 
 
@@ -238,7 +231,7 @@ def test_unlabelled_examples_need_no_gold(tmp_path: Path) -> None:
     tables = facts([0, 1], "predicted")
     for column in ("gold", "prob_gold"):
         tables["predictions"] = tables["predictions"].drop_columns(column)
-    assert commit_chunk(store, chunk(pass_id, [0, 1], tables=tables)) == [0, 1]
+    assert commit_chunk(store, pass_id, chunk([0, 1], tables=tables)) == [0, 1]
     assert rows(store, "SELECT count(*), count(gold) FROM predictions") == [(2, 0)]
 
 

@@ -69,11 +69,11 @@ class Interrupted:
         return called
 
 
-def real_facts(pass_id: int, number: int) -> ChunkFacts:
+def real_facts(number: int) -> ChunkFacts:
     ids = list(range(number * PER_CHUNK, (number + 1) * PER_CHUNK))
     tables = facts(ids, "gold")
     edges = pa.concat_tables([tables["edges"]] * REPEATED).combine_chunks()
-    return chunk(pass_id, ids, tables={**tables, "edges": edges})
+    return chunk(ids, tables={**tables, "edges": edges})
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -103,7 +103,7 @@ def interrupted_commits(
     """
     open_duckdb, number = opening.open_duckdb, 0
     for at in itertools.count():
-        given, count = real_facts(pass_id, number), itertools.count()
+        given, count = real_facts(number), itertools.count()
 
         def opened(*arguments: Any, at: int = at, count: Any = count, **options: Any) -> Any:
             return Interrupted(open_duckdb(*arguments, **options), count, at, press)
@@ -111,7 +111,7 @@ def interrupted_commits(
         with monkeypatch.context() as patched:
             patched.setattr(module, "open_duckdb", opened)
             try:
-                commit_chunk(store, given)
+                commit_chunk(store, pass_id, given)
                 if next(count) <= at:
                     return  # it makes no such call any more
                 assert press is pressed_inside, "Python drops what falls into its own tidying up"
@@ -123,5 +123,5 @@ def interrupted_commits(
         (there,) = rows(store, f"SELECT {', '.join(chunk_rows)}")
         yield {(0, 0): "nothing", (PER_CHUNK, 12 * REPEATED * PER_CHUNK): "everything"}[there]
         if any(there):
-            assert commit_chunk(store, given) == []
+            assert commit_chunk(store, pass_id, given) == []
             number += 1

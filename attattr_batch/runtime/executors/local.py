@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from attattr_batch.data.records import Chunk
-from attattr_batch.errors import UserError
+from attattr_batch.errors import UserError, shown_ids
 from attattr_batch.passes import Work, Worker
-from attattr_batch.runtime.executors.outcomes import ChunkOutcome, Lost, run_chunk, shown_ids
+from attattr_batch.runtime.executors.outcomes import ChunkOutcome, Lost, run_chunk
+from attattr_batch.runtime.staging import Stage
 
 
 class LocalExecutor:
     """Computes one chunk at a time inside `wait`."""
 
-    def __init__(self, work: Work):
+    def __init__(self, work: Work, stage: Stage | None = None):
         self._work = work
+        self._stage = stage
         self._worker: Worker | None = None
         self._chunk: Chunk | None = None
 
@@ -35,11 +37,11 @@ class LocalExecutor:
         chunk, self._chunk = self._chunk, None
         if chunk is None:
             return []
-        outcome = run_chunk(self._worker, chunk, "local")
+        outcome = run_chunk(self._worker, chunk, "local", self._stage)
         if isinstance(outcome, Lost):
             raise UserError(
                 "this process can no longer use its GPU",
-                got=f"{outcome.message}, at examples {shown_ids(chunk)}",
+                got=f"{outcome.message}, at examples {shown_ids(chunk.example_ids)}",
                 hint="give the same command again: it goes on from here. If these examples end it again, use"
                 " `--executor ray`, which finds the one at fault and quarantines it",
             )

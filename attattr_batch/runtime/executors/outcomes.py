@@ -7,7 +7,7 @@ import time
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import pyarrow as pa
 
@@ -15,7 +15,8 @@ from attattr_batch.data.records import Chunk
 from attattr_batch.errors import TerminalError, UserError
 from attattr_batch.passes import Worker
 
-_SHOWN_IDS = 8
+if TYPE_CHECKING:  # a worker that returns its rows needs no database
+    from attattr_batch.runtime.staging import Stage
 
 
 @dataclass(frozen=True)
@@ -24,10 +25,10 @@ class Finished:
 
     Attributes:
         chunk: The chunk.
-        tables: Its rows by table name.
+        tables: Its rows by table name; none before the driver has read them, if they were staged.
         worker: Which worker, for people.
         seconds: Compute time.
-        staged: The folder of shards that the rows were read from, if they were staged.
+        staged: Name of the folder on the stage that holds the rows, if they were staged.
     """
 
     chunk: Chunk
@@ -43,37 +44,27 @@ class Failed:
 
     Attributes:
         chunk: The chunk.
-        error: Name of the exception's type.
-        message: Its text.
-        detail: The traceback.
+        message: What went wrong.
         worker: Which worker, for people.
+        error: Name of the exception's type.
+        detail: The traceback.
     """
 
     chunk: Chunk
-    error: str
     message: str
-    detail: str
     worker: str
+    error: str
+    detail: str = ""
 
 
 @dataclass(frozen=True)
-class Lost:
-    """The worker died while it had the chunk, or lost its machine or its GPU.
+class Lost(Failed):
+    """The worker died while it had the chunk, or lost its machine or its GPU."""
 
-    Attributes:
-        chunk: The chunk.
-        message: What is known about the end.
-        worker: Which worker, for people.
-    """
-
-    chunk: Chunk
-    message: str
-    worker: str
-    error: ClassVar[str] = "WorkerLost"
-    detail: ClassVar[str] = ""
+    error: str = "WorkerLost"
 
 
-ChunkOutcome = Finished | Failed | Lost
+ChunkOutcome = Finished | Failed
 
 
 class Executor(Protocol):
@@ -96,8 +87,14 @@ class Executor(Protocol):
         """Ends all workers, whatever they are doing."""
 
 
-def run_chunk(worker: Worker, chunk: Chunk, name: str) -> ChunkOutcome:
+def run_chunk(worker: Worker, chunk: Chunk, name: str, stage: Stage | None = None) -> ChunkOutcome:
     """Computes a chunk and returns what it raises as an outcome; Lost if this process lost its GPU.
+
+    Args:
+        worker: Computes it.
+        chunk: The chunk.
+        name: Name of the worker, for people.
+        stage: Where the rows are written instead of being returned.
 
     Raises:
         UserError, TerminalError: every other chunk would fail in the same way.
@@ -105,21 +102,17 @@ def run_chunk(worker: Worker, chunk: Chunk, name: str) -> ChunkOutcome:
     started = time.perf_counter()
     try:
         tables = worker.compute(chunk)
+        staged = None if stage is None else stage.put(chunk, tables)
     except (UserError, TerminalError):
         raise
     except Exception as error:
         if _gpu_lost():
             first_line = str(error).partition("\n")[0]
             return Lost(chunk, f"the GPU was lost by {type(error).__name__}: {first_line}", name)
-        detail = traceback.format_exc()
-        return Failed(chunk, type(error).__name__, str(error) or type(error).__name__, detail, name)
-    return Finished(chunk, tables, name, time.perf_counter() - started)
-
-
-def shown_ids(chunk: Chunk) -> str:
-    """The first eight example ids of a chunk, for a message."""
-    ids = chunk.example_ids
-    return ", ".join(map(str, ids[:_SHOWN_IDS])) + (", ..." if len(ids) > _SHOWN_IDS else "")
+        kind = type(error).__name__
+        return Failed(chunk, str(error) or kind, name, kind, traceback.format_exc())
+    seconds = time.perf_counter() - started
+    return Finished(chunk, tables if staged is None else {}, name, seconds, staged)
 
 
 def _gpu_lost() -> bool:

@@ -18,14 +18,17 @@ from attattr_batch.data.records import Chunk
 from attattr_batch.errors import TerminalError, UserError
 from attattr_batch.passes import Work
 from attattr_batch.runtime.executors.outcomes import ChunkOutcome, Failed, Lost
-from attattr_batch.runtime.executors.ray_actor import Actor
-from attattr_batch.runtime.executors.ray_session import (
-    first_line,
-    last_line,
-    ray_session,
-    stdout_to_stderr,
+from attattr_batch.runtime.executors.ray_session import first_line, last_line, ray_session, stdout_to_stderr
+from attattr_batch.runtime.executors.ray_workers import (
+    Actor,
+    PoolState,
+    RayWorker,
+    Step,
+    filled,
+    listed,
+    pick,
 )
-from attattr_batch.runtime.executors.ray_workers import PoolState, RayWorker, Step, filled, listed, pick
+from attattr_batch.runtime.staging import Stage
 from attattr_batch.spec import WorkerPool
 
 log = logging.getLogger(__name__)
@@ -47,6 +50,7 @@ class RayExecutor:
         address: A running cluster, or None for one of our own on this machine.
         deadline_s: How long a worker may take for one chunk, in seconds, before it is killed and replaced.
         fill: Whether to start no more workers than the cluster has room for now.
+        stage: Where workers write rows instead of returning them.
 
     Raises:
         UserError: the cluster cannot be reached or used.
@@ -59,8 +63,10 @@ class RayExecutor:
         deadline_s: float = 3600.0,
         *,
         fill: bool = False,
+        stage: Stage | None = None,
     ):
         self._deadline_s = deadline_s
+        self._stage = stage
         self._work = pools[0][0]
         self._files: Any = None
         self._waiting: dict[Any, RayWorker] = {}  # by the reference of what each was asked for
@@ -137,9 +143,9 @@ class RayExecutor:
                     self._place(pool)
 
     def _place(self, pool: PoolState) -> None:
-        options = {"num_cpus": pool.pool.cpus, "num_gpus": pool.pool.gpus}
+        options = {"num_cpus": pool.shape.cpus, "num_gpus": pool.shape.gpus}
         actor = self._ray.remote(Actor).options(**options, max_restarts=0, max_task_retries=0)
-        worker = RayWorker(pool, actor.remote(pool.work))
+        worker = RayWorker(pool, actor.remote(pool.work, self._stage))
         self._ask(worker, Step.place, worker.actor.name.remote(), _FOR_EVER_S)
 
     def _ask(self, worker: RayWorker, step: Step, reference: Any, allowed_s: float) -> None:
@@ -178,10 +184,10 @@ class RayExecutor:
 
     def _computed(self, worker: RayWorker, outcome: ChunkOutcome) -> ChunkOutcome:
         """Makes the worker idle, or replaces it: if it lost its GPU, or if its answer crossed its end."""
-        if isinstance(outcome, Failed):
-            worker.failed.update(outcome.chunk.example_ids)
-        elif isinstance(outcome, Lost):
+        if isinstance(outcome, Lost):
             self._kill(worker)
+        elif isinstance(outcome, Failed):
+            worker.failed.update(outcome.chunk.example_ids)
         if worker.killed:
             worker.pool.missing += 1
         else:
@@ -218,7 +224,7 @@ class RayExecutor:
                 hint="`attattr doctor --ray`; Ray's session folder on that machine holds the worker's log",
             )
         text = "%s failed to start (%s), number %d in a row; the next tries in %g s: %s"
-        log.warning(text, worker.name, pool.pool, pool.failed_starts, pause, message)
+        log.warning(text, worker.name, pool.shape, pool.failed_starts, pause, message)
 
     def _shipped_files(self) -> Any:
         """The work's files in Ray's object store, put there for the first worker that lacks them."""
@@ -263,7 +269,7 @@ class RayExecutor:
         # A worker that starts has a deadline, and one that failed to start was reported.
         if self._at(Step.start) or not self._waiting or now - self._worked_at < _NO_WORKER_S:
             return
-        wanted = "; ".join(str(pool.pool) for pool in self._pools)
+        wanted = "; ".join(str(pool.shape) for pool in self._pools)
         there = listed(self._ray.cluster_resources())
         if not self._ever_worked and now - self._began_at > _GIVE_UP_S:
             raise UserError(

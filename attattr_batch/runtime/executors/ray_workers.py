@@ -1,15 +1,67 @@
-"""What the Ray executor knows about its pools and workers, and who gets a chunk."""
+"""Ray workers: the part that lives in a process of its own, what the executor knows, and who gets a chunk."""
 
 from __future__ import annotations
 
+import os
+import socket
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from attattr_batch.data.records import Chunk
 from attattr_batch.errors import UserError
+from attattr_batch.passes import Work, Worker
+from attattr_batch.runtime.executors.outcomes import ChunkOutcome, run_chunk
 from attattr_batch.spec import WorkerPool
+
+if TYPE_CHECKING:
+    from attattr_batch.runtime.staging import Stage
+
+
+class Actor:
+    """The part of a worker that lives in a Ray process of its own; loads the model once.
+
+    Args:
+        work: What it computes.
+        stage: Where it writes the rows instead of returning them.
+    """
+
+    def __init__(self, work: Work, stage: Stage | None = None):
+        self._work = work
+        self._stage = stage
+        self._worker: Worker | None = None
+
+    def name(self) -> str:
+        """Host and process, for people; an answer means that the worker has found room, and lives."""
+        return f"{socket.gethostname()}:{os.getpid()}"
+
+    def start(self, files: Mapping[str, bytes] | None = None) -> bool:
+        """Loads the worker, from `files` if this machine lacks those of the work.
+
+        Returns:
+            Whether it is loaded; if not, this machine lacks the files, or has others in their place.
+
+        Raises:
+            UserError, TerminalError: no other worker could start either.
+        """
+        if self._stage is not None:
+            self._stage.check()
+        if self._work.is_here():
+            self._worker = self._work.start()
+        elif files is not None:
+            with tempfile.TemporaryDirectory(prefix="attattr-model-") as folder:
+                for name, content in files.items():
+                    Path(folder, name).write_bytes(content)
+                self._worker = self._work.moved(Path(folder)).start()  # the weights are in memory now
+        return self._worker is not None
+
+    def compute(self, chunk: Chunk) -> ChunkOutcome:
+        """Computes one chunk."""
+        assert self._worker is not None
+        return run_chunk(self._worker, chunk, self.name(), self._stage)
 
 
 class Step(Enum):
@@ -27,14 +79,14 @@ class PoolState:
 
     Attributes:
         work: Ray's reference to the work.
-        pool: The pool.
+        shape: Shape and number of its workers.
         missing: Workers to be started.
         failed_starts: Workers that failed to start, in a row.
         start_at: When the next may be started (`time.monotonic()`).
     """
 
     work: Any
-    pool: WorkerPool
+    shape: WorkerPool
     missing: int
     failed_starts: int = 0
     start_at: float = 0.0
@@ -94,7 +146,7 @@ def filled(pool: WorkerPool, resources: Mapping[str, float]) -> WorkerPool:
         room = min(room, resources.get("GPU", 0) // pool.gpus)
     if room < 1:
         raise UserError(
-            "the cluster has no room for a worker, so it does not say how many there shall be",
+            "the cluster has no room for a worker now, so it cannot say how many to start",
             got=listed(resources),
             allowed=f"{pool.cpus} CPUs, {pool.gpus:g} GPUs",
             hint="give `workers`: they wait for an autoscaler's machines",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import duckdb
 import pyarrow as pa
@@ -24,10 +24,6 @@ from attattr_batch.store.database.opening import (
     explain,
     open_duckdb,
 )
-
-if TYPE_CHECKING:
-    from duckdb import DuckDBPyConnection
-
 
 log = logging.getLogger(__name__)
 
@@ -116,21 +112,23 @@ class Store:
         if not (read_only or self.create or self.path.exists()):
             raise explain(duckdb.IOException("database does not exist"), self.path)
 
-        connections = []
-
-        def creator() -> ConnectionWrapper:
-            opened = open_duckdb(self.path, read_only=read_only, timeout_s=self.timeout_s, folder=folder)
-            connections.append(opened)
-            if not read_only:
-                # A checkpoint at every close would cost a second on a large file; the log is enough.
-                opened.execute("PRAGMA disable_checkpoint_on_shutdown")
-            return ConnectionWrapper(opened)
-
-        # Only `begin` rolls back: SQLAlchemy's own rolling back at the end would log and forget a Ctrl-C.
-        engine = create_engine("duckdb://", creator=creator, poolclass=NullPool, pool_reset_on_return=None)
         try:
-            with engine.connect() as connection:
-                yield connection
+            # Closed here too, as an interrupt may fall into SQLAlchemy's own closing.
+            with closing(
+                open_duckdb(self.path, read_only=read_only, timeout_s=self.timeout_s, folder=folder)
+            ) as opened:
+                if not read_only:
+                    # A checkpoint at every close would cost a second on a large file; the log is enough.
+                    opened.execute("PRAGMA disable_checkpoint_on_shutdown")
+                # Only `begin` rolls back: SQLAlchemy's rolling back at the end would log and forget a Ctrl-C.
+                engine = create_engine(
+                    "duckdb://",
+                    creator=lambda: ConnectionWrapper(opened),
+                    poolclass=NullPool,
+                    pool_reset_on_return=None,
+                )
+                with engine.connect() as connection:
+                    yield connection
         except Exception as error:
             if _is_interrupt(error):
                 raise KeyboardInterrupt from error
@@ -138,10 +136,6 @@ class Store:
             if isinstance(original, duckdb.Error) and concerns_file(original):
                 raise explain(original, self.path) from error
             raise
-        finally:
-            engine.dispose()
-            for opened in connections:  # an interrupt may have fallen into SQLAlchemy's own closing
-                opened.close()
 
 
 def _is_interrupt(error: BaseException | None) -> bool:
@@ -158,9 +152,9 @@ def _is_interrupt(error: BaseException | None) -> bool:
     return False
 
 
-def raw(connection: Connection) -> DuckDBPyConnection:
+def raw(connection: Connection) -> duckdb.DuckDBPyConnection:
     """DuckDB's own connection under a SQLAlchemy one; shares its transaction."""
-    return cast("DuckDBPyConnection", connection.connection.driver_connection)
+    return cast(duckdb.DuckDBPyConnection, connection.connection.driver_connection)
 
 
 @contextmanager

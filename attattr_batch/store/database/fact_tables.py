@@ -5,32 +5,25 @@ from __future__ import annotations
 from sqlalchemy import ARRAY, REAL, Boolean
 
 from attattr_batch.store.database import columns as c
-from attattr_batch.store.database.columns import table
+from attattr_batch.store.database.columns import facts, shared
 
-predictions = table(
+predictions = facts(
     "predictions",
     "The model's answer for every committed example.",
-    c.run_id(),
-    c.example_id(),
+    "run_id example_id",
     c.optional("gold", c.SMALL, "Gold label id; null if unlabelled."),
-    c.column("predicted", c.SMALL, "Label id with the largest probability."),
-    c.optional("prob_gold", c.FLOAT, "Probability of the gold label; null if unlabelled."),
+    *shared("predicted"),
+    *shared("prob_gold", nullable=True),
     c.column("prob_predicted", c.FLOAT, "Probability of the predicted label."),
     c.column("probabilities", ARRAY(REAL), "Probability of every label, in the dataset's id order."),
     c.column("n_tokens", c.SMALL, "Tokens of the sequence, special ones included."),
     c.column("truncated", Boolean(), "Whether tokens were cut to fit the length limit."),
-    key="run_id example_id",
-    written_by="chunk",
 )
 
-head_scores = table(
+head_scores = facts(
     "head_scores_dedup",
     "Per example and head: statistics of the attribution matrix Attr and of the attention matrix A.",
-    c.run_id(),
-    c.example_id(),
-    c.layer(),
-    c.head(),
-    c.target(),
+    "run_id example_id layer head target",
     c.column("attr_max", c.FLOAT, "Largest (signed) entry of Attr, special tokens and diagonal included."),
     c.optional(
         "attr_max_query", c.SMALL, "Its row: the attending token's position; null if it is not positive."
@@ -55,17 +48,12 @@ head_scores = table(
         " in runs of an earlier release.",
     ),
     c.column("kept_mass", c.FLOAT, "Share of attr_positive_sum that the stored top-k edges hold, 0 to 1."),
-    key="run_id example_id layer head target",
-    written_by="chunk",
 )
 
-layer_scores = table(
+layer_scores = facts(
     "layer_scores_dedup",
     "Per example and layer: both sides of completeness, how the integral was computed, scale of the tree.",
-    c.run_id(),
-    c.example_id(),
-    c.layer(),
-    c.target(),
+    "run_id example_id layer target",
     c.column(
         "f_full", c.FLOAT, "F(A): probability of the attributed class with the layer's attention intact."
     ),
@@ -99,88 +87,64 @@ layer_scores = table(
         " the run's `edge_cap` strongest).",
     ),
     c.column("kept_mass", c.FLOAT, "Share of the head-summed matrix' positive mass in layer_edges, 0 to 1."),
-    key="run_id example_id layer target",
-    written_by="chunk",
 )
 
-target_scores = table(
+target_scores = facts(
     "target_scores_dedup",
     "Per example and target: the class attributed and the top node of its attribution tree.",
-    c.run_id(),
-    c.example_id(),
-    c.target(),
+    "run_id example_id target",
     c.column("label", c.SMALL, "Label id of the class attributed."),
     c.optional("tree_top", c.SMALL, "Position of the tree's top node; null if no token qualifies."),
     c.column(
         "tree_top_mass", c.FLOAT, "Row sum that chose the top node (all layers, scaled by their maximum)."
     ),
-    key="run_id example_id target",
-    written_by="chunk",
 )
 
-edges = table(
+edges = facts(
     "edges_dedup",
     "Per example and head: the k edges with the largest attribution.",
-    c.run_id(),
-    c.example_id(),
-    c.layer(),
-    c.head(),
-    c.target(),
+    "run_id example_id layer head target",
     c.column("rank", c.SMALL, "Order within the head, 0 = largest attribution."),
-    c.query_pos(),
-    c.key_pos(),
+    *shared("query_pos key_pos"),
     c.column("query_token", c.ID, "Token id at query_pos."),
     c.column("key_token", c.ID, "Token id at key_pos."),
     c.column("attr", c.FLOAT, "Attribution of the edge."),
     c.column("attn", c.FLOAT, "Attention weight of the edge."),
-    key="run_id example_id layer head target rank",
-    written_by="chunk",
+    more_key="rank",
 )
 
-layer_edges = table(
+layer_edges = facts(
     "layer_edges_dedup",
     "Per example and layer: edges of the head-summed attribution matrix above layer_scores.edge_floor; of"
     " more than the run's `edge_cap` (runs.config; default 512) the strongest.",
-    c.run_id(),
-    c.example_id(),
-    c.layer(),
-    c.target(),
-    c.query_pos(),
-    c.key_pos(),
+    "run_id example_id layer target query_pos key_pos",
     c.column("attr", c.FLOAT, "Attribution of the edge, summed over the layer's heads."),
-    key="run_id example_id layer target query_pos key_pos",
-    written_by="chunk",
 )
 
-masked_answers = table(
+masked_answers = facts(
     "masked_answers",
     "The model's answers with attention heads removed, as requested by jobs. The columns from `criterion` to"
     " `head` say what the mask is; each job fills those it needs.",
-    c.run_id(),
-    c.requested_by(),
-    c.example_id(),
+    "run_id job example_id",
     c.optional("criterion", c.TEXT, "Criterion that chose the heads removed."),
     c.optional("direction", c.TEXT, "`largest_first` or `smallest_first`."),
     c.optional("draw", c.ID, "Number of the random order; 0 for every other criterion."),
     c.optional("step", c.ID, "How much is removed: tenths of all heads, or heads of each layer."),
-    c.layer(nullable=True),
-    c.head(nullable=True),
-    *c.answer(),
-    key="run_id job example_id criterion direction draw step layer head",
-    written_by="chunk",
+    *shared("layer head", nullable=True),
+    *shared("predicted"),
+    *shared("prob_gold", nullable=True),
+    more_key="criterion direction draw step layer head",
 )
 
-attacked_answers = table(
+attacked_answers = facts(
     "attacked_answers",
     "The model's answers with trigger tokens inserted, as requested by jobs.",
-    c.run_id(),
-    c.requested_by(),
-    c.example_id(),
+    "run_id job example_id",
     c.column("pattern", c.ID, "The pattern inserted; for a mined one, the example it was mined from."),
     c.column("control", Boolean(), "Whether random tokens stand in the places of the pattern's."),
     c.optional("draw", c.ID, "Number of the random draw; null for the pattern itself."),
-    *c.answer(),
+    *shared("predicted"),
+    *shared("prob_gold", nullable=True),
     c.column("truncated", Boolean(), "Whether the length limit cut a trigger token off."),
-    key="run_id job example_id pattern control draw",
-    written_by="chunk",
+    more_key="pattern control draw",
 )

@@ -22,7 +22,7 @@ from sqlalchemy import Connection, create_engine, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import ProgrammingError
 
-from attattr_batch.errors import StoreError
+from attattr_batch.errors import StoreError, one_line
 from attattr_batch.files import data_folder
 from attattr_batch.store.database.opening import identity
 from attattr_batch.store.database.sqlfile import SqlFile, literal, load_folder
@@ -82,7 +82,10 @@ def bring_up_to_date(connection: Connection, path: Path) -> None:
         if version == SCHEMA_VERSION and not _differs(connection, path):
             return
         if version != SCHEMA_VERSION:
-            command.upgrade(_alembic_config(connection), "head")
+            config = Config()
+            config.set_main_option("script_location", str(data_folder("schema")).replace("%", "%%"))
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
         _refresh(connection)
     with connection.begin():
         connection.exec_driver_sql("CHECKPOINT")
@@ -109,8 +112,8 @@ def hide_other_views(connection: Connection, path: Path) -> None:
         for statement in own_views(connection, path):
             connection.exec_driver_sql(statement)
     except ProgrammingError as error:
-        got = " ".join(str(error.orig).split())
-        raise StoreError("the file has not the tables that it says it has", got=got) from error
+        what = "the file lacks tables or columns that a store of its schema has"
+        raise StoreError(what, got=one_line(error.orig)) from error
 
 
 @contextmanager
@@ -128,10 +131,7 @@ def view_files() -> list[SqlFile]:
     return _load_views(data_folder("schema") / "views")
 
 
-@functools.cache
-def _load_views(folder: Path) -> list[SqlFile]:
-    # Kept: every transaction compares them with the file's.
-    return load_folder(folder)
+_load_views = functools.cache(load_folder)  # every transaction compares them with the file's
 
 
 @functools.cache
@@ -198,13 +198,6 @@ def _schema_version(connection: Connection, path: Path) -> str | None:
     return version
 
 
-def _alembic_config(connection: Connection) -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(data_folder("schema")).replace("%", "%%"))
-    config.attributes["connection"] = connection
-    return config
-
-
 def _meta(connection: Connection, key: str) -> str | None:
     return connection.execute(select(meta.c.value).where(meta.c.key == key)).scalar_one_or_none()
 
@@ -231,7 +224,7 @@ def _refresh(connection: Connection) -> None:
         for statement in [f'DROP VIEW "{name}"' for name in _outdated(connection)] + _statements():
             connection.exec_driver_sql(statement)
     except ProgrammingError as error:
-        raise StoreError("the views cannot be written", got=" ".join(str(error.orig).split())) from error
+        raise StoreError("the views cannot be written", got=one_line(error.orig)) from error
     names = json.dumps([view.name for view in view_files()])
     for key, value in ((_HASH_KEY, _wanted_hash()), (_NAMES_KEY, names)):
         row = insert(meta).values(key=key, value=value)

@@ -11,13 +11,14 @@ import os
 import shutil
 import threading
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import duckdb
 
-from attattr_batch.errors import StoreError, UserError
-from attattr_batch.store.database.turns import Sign, give_way, pause
+from attattr_batch.errors import StoreError, UserError, one_line
+from attattr_batch.store.database.turns import give_way, pause, show_sign
 
 STORAGE_VERSION = "v1.5.0"
 """File format of new stores: DuckDB 1.5 and later read it."""
@@ -94,10 +95,11 @@ def open_duckdb(
     if _is_other_file(path):
         raise explain(duckdb.IOException("not a valid DuckDB database file"), path)
     config = {**_SETTINGS, **(settings or {})}
-    deadline, sign = time.monotonic() + timeout_s, Sign(path)
+    deadline = time.monotonic() + timeout_s
     if read_only:
         give_way(path, deadline)
-    try:
+    with ExitStack() as signs:
+        shown = False
         while True:
             try:
                 if not (read_only or path.exists()):
@@ -108,11 +110,8 @@ def open_duckdb(
                     raise explain(error, path) from error
                 if time.monotonic() >= deadline:
                     raise _held(error, path, timeout_s) from error
-            if not read_only:
-                sign.show()
+            shown = shown or (not read_only and show_sign(path, signs))
             pause()
-    finally:
-        sign.remove()
 
 
 def _connect(
@@ -195,7 +194,7 @@ def concerns_file(error: duckdb.Error) -> bool:
 
 def explain(error: Exception, path: Path) -> StoreError:
     """Turns DuckDB's error about a file into one that says what is wrong and what to do."""
-    message = " ".join(str(error).split())
+    message = one_line(error)
     for fragments, what, hint in _EXPLANATIONS:
         if any(fragment in message for fragment in fragments):
             return StoreError(what, got=path, hint=hint.format(path=path, message=message, free=_free(path)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import ARRAY, DOUBLE, String
 
 from attattr_batch.store.database import columns as c
-from attattr_batch.store.database.columns import table
+from attattr_batch.store.database.columns import shared, table
 
 meta = table(
     "meta",
@@ -13,7 +13,6 @@ meta = table(
     c.column("key", c.TEXT, "Name of the fact.", primary_key=True),
     c.column("value", c.TEXT, "Its value."),
     key="key",
-    written_by="store",
 )
 
 runs = table(
@@ -44,14 +43,13 @@ runs = table(
     c.column("sealed_at", c.TIME, "When it was sealed; null while running.", nullable=True, volatile=True),
     c.optional("seals", c.ID, "How often it was sealed: again after `--retry-errors`; null if never."),
     key="run_id",
-    written_by="store",
 )
 
 passes = table(
     "passes",
     "Model work over a run's examples, done by workers and committed chunk by chunk.",
     c.column("pass_id", c.ID, "Number of the pass; never used twice in one file.", primary_key=True),
-    c.run_id(),
+    *shared("run_id"),
     c.column("kind", c.TEXT, "`attribute`, `masked_answers` or `attacked_answers`."),
     c.column("pass_key", c.TEXT, "Identity of the pass within its run: SHA-256 (hex) over its settings."),
     c.column("settings", c.TEXT, "Settings of the pass (JSON): the job that requests it."),
@@ -60,43 +58,37 @@ passes = table(
     c.column("registered_at", c.TIME, "When the pass was registered.", volatile=True),
     c.column("finished_at", c.TIME, "When it was sealed; null while running.", nullable=True, volatile=True),
     key="pass_id",
-    written_by="store",
 )
 
 ledger = table(
     "ledger",
     "Which examples of which pass are committed. Nothing else says so.",
-    c.pass_id(primary_key=True),
-    c.example_id(primary_key=True),
-    c.run_id(),
+    *shared("pass_id example_id", primary_key=True),
+    *shared("run_id"),
     c.column("chunk", c.TEXT, "Name of the chunk whose transaction committed the example.", volatile=True),
     c.column("worker", c.TEXT, "Worker that computed the chunk.", volatile=True),
     c.column("seconds", c.FLOAT, "Compute time of the whole chunk, in seconds.", volatile=True),
     c.column("committed_at", c.TIME, "When the chunk was committed.", volatile=True),
     key="pass_id example_id",
-    written_by="store",
 )
 
 quarantine = table(
     "quarantine",
     "Examples that failed every attempt of a pass, and why.",
-    c.pass_id(primary_key=True),
-    c.example_id(primary_key=True),
-    c.run_id(),
+    *shared("pass_id example_id", primary_key=True),
+    *shared("run_id"),
     c.column("error", c.TEXT, "Name of the error."),
     c.column("message", c.TEXT, "What went wrong, in one line."),
     c.column("detail", c.TEXT, "More for the developer (traceback); may be empty.", volatile=True),
     c.column("attempts", c.SMALL, "Attempts made.", volatile=True),
     c.column("failed_at", c.TIME, "When the last attempt failed.", volatile=True),
     key="pass_id example_id",
-    written_by="store",
 )
 
 examples = table(
     "examples",
     "The texts of a run's dataset split.",
-    c.run_id(),
-    c.example_id(),
+    *shared("run_id example_id"),
     c.column("text_a", c.TEXT, "First (or only) text."),
     c.optional("text_b", c.TEXT, "Second text of a pair; null for single-text tasks."),
     c.optional("gold", c.SMALL, "Gold label id (index into runs.labels); null if unlabelled."),
@@ -107,8 +99,7 @@ examples = table(
 tokens = table(
     "tokens",
     "Tokens of every example as the model saw them, after truncation.",
-    c.run_id(),
-    c.example_id(),
+    *shared("run_id example_id"),
     c.column("position", c.SMALL, "Position in the sequence, 0-based; query_pos and key_pos refer to it."),
     c.column("token_id", c.ID, "Token id (vocabulary.token_id under the run's tokenizer_key)."),
     c.optional("segment", c.SMALL, "0 = first text, 1 = second text, null = special token."),
@@ -139,14 +130,13 @@ job_runs = table(
     c.optional("rows", c.ID, "Rows of the table afterwards; for a pass, answers stored."),
     c.optional("error", c.TEXT, "Why it failed; null if it did not."),
     key="job_run_id",
-    written_by="store",
 )
 
 job_builds = table(
     "job_builds",
     "What each job's rows of each run were last built from.",
     c.column("job", c.TEXT, "Name of the job (jobs/sql)."),
-    c.run_id(),
+    *shared("run_id"),
     c.column(
         "build_key",
         c.TEXT,
@@ -155,5 +145,4 @@ job_builds = table(
     ),
     c.column("params", c.TEXT, "Its parameters (JSON)."),
     key="job run_id",
-    written_by="store",
 )

@@ -12,6 +12,7 @@ import fcntl
 import os
 import random
 import time
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 GIVES_WAY_S = 2.0
@@ -23,42 +24,26 @@ def pause() -> None:
     time.sleep(random.uniform(0.005, 0.025))
 
 
-class Sign:
-    """The sign of one writer.
+def show_sign(path: Path, shown: ExitStack) -> bool:
+    """Shows that a writer waits, until the stack is closed.
 
     Args:
         path: The database file.
+        shown: Takes care of the sign.
+
+    Returns:
+        Whether it is shown; not where another writer's stands, or where no file can be made.
     """
-
-    def __init__(self, path: Path):
-        self._path = _beside(path)
-        self._descriptor: int | None = None
-
-    def show(self) -> None:
-        """Shows the sign, unless another writer's stands there or no file can be made there."""
-        if self._descriptor is not None:
-            return
-        try:
-            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        except OSError:
-            return
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Its owner may have removed it between the two lines above.
-            shown = os.path.samestat(os.fstat(descriptor), os.stat(self._path))
-        except OSError:
-            shown = False
-        if shown:
-            self._descriptor = descriptor
-        else:
-            os.close(descriptor)
-
-    def remove(self) -> None:
-        """Removes the sign, if it is shown."""
-        if self._descriptor is not None:
-            self._path.unlink(missing_ok=True)
-            os.close(self._descriptor)
-            self._descriptor = None
+    sign = _beside(path)
+    with suppress(OSError), ExitStack() as opened:
+        file = opened.enter_context(sign.open("a"))
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Its owner may have removed it between the two lines above.
+        if os.path.samestat(os.fstat(file.fileno()), os.stat(sign)):
+            opened.callback(sign.unlink, missing_ok=True)
+            shown.push(opened.pop_all())
+            return True
+    return False
 
 
 def give_way(path: Path, deadline: float) -> None:
@@ -74,17 +59,12 @@ def give_way(path: Path, deadline: float) -> None:
 
 
 def _writer_waits(path: Path) -> bool:
-    try:
-        descriptor = os.open(_beside(path), os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False  # left by a writer that was killed
+    with suppress(OSError), _beside(path).open() as sign:
+        try:
+            fcntl.flock(sign, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
+    return False  # there is none, or one left by a writer that was killed
 
 
 def _beside(path: Path) -> Path:

@@ -81,7 +81,6 @@ def query(
         StoreError: the database cannot be used (see `Store.read`).
         UserError: the statement is wrong, not allowed, too slow, or needs too much memory.
     """
-    _check_unicode(sql)
     started = time.monotonic()
     # Also says in plain words when the file is not a store that this version reads.
     store = Store(path, timeout_s=min(timeout_s, default_timeout_s()))
@@ -102,13 +101,6 @@ def query(
     table = pa.ipc.open_stream(pa.py_buffer(child.stdout)).read_all()
     truncated = max_rows is not None and table.num_rows > max_rows
     return QueryResult(table.slice(0, max_rows) if truncated else table, truncated)
-
-
-def _check_unicode(sql: str) -> None:
-    try:
-        sql.encode()
-    except UnicodeEncodeError as error:
-        raise UserError("the query is not valid Unicode", got=ascii(sql)) from error
 
 
 def _run_child(request: dict[str, Any], timeout_s: float) -> subprocess.CompletedProcess[bytes]:

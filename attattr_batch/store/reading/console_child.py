@@ -42,7 +42,7 @@ def main() -> None:
         _run(json.load(sys.stdin))
     except AttattrError as error:
         _end(REFUSED, str(error))
-    except (duckdb.Error, OSError, MemoryError) as error:
+    except (duckdb.Error, OSError, MemoryError, UnicodeError) as error:
         message = str(error) or "Out of Memory Error"
         # Once rows are streaming, DuckDB's errors arrive as OSError: only the text tells.
         _end(TIMED_OUT if "exceeded maximum execution time" in message else FAILED, message)
@@ -56,11 +56,7 @@ def _end(code: int, message: str) -> None:
 def open_locked(path: Path, memory_mib: int, timeout_s: float) -> duckdb.DuckDBPyConnection:
     """Opens a database so that no statement can reach beyond it, change it, or undo these settings."""
     deadline = time.monotonic() + timeout_s
-    settings = {
-        "temp_directory": "",
-        "memory_limit": f"{memory_mib}MiB",
-        "threads": 2,
-    }
+    settings = {"temp_directory": "", "memory_limit": f"{memory_mib}MiB", "threads": 2}
     connection = open_duckdb(path, read_only=True, timeout_s=timeout_s, settings=settings)
     remaining_ms = max(int((deadline - time.monotonic()) * 1000), 1)
     connection.execute(f"SET max_execution_time = {remaining_ms}")
@@ -79,6 +75,7 @@ def _run(request: dict[str, Any]) -> None:
 
 
 def _check_statement(sql: str) -> None:
+    sql.encode()  # says which character is not valid Unicode; DuckDB would not
     statements = duckdb.extract_statements(sql)
     if len(statements) != 1:
         raise UserError("give one statement", got=f"{len(statements)} statements")

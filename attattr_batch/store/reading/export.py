@@ -10,22 +10,23 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
 from sqlalchemy import Connection, Row, text
 
 from attattr_batch.choices import ExportFormat
-from attattr_batch.errors import UserError
+from attattr_batch.errors import UserError, one_line
 from attattr_batch.store.database.connection import Store, raw
 from attattr_batch.store.database.migrate import SCHEMA_VERSION
 from attattr_batch.store.database.sqlfile import literal
 from attattr_batch.store.database.tables import metadata, query_name, runs, vocabulary
 from attattr_batch.store.reading.data_dictionary import markdown_table, meaning
-from attattr_batch.store.reading.huggingface import write_dataset_dict
 from attattr_batch.store.writing.runs import JSON_COLUMNS, RUN_COLUMNS, resolve_run, unfinished_runs
 
 FORMAT = "attattr_batch export 2"
@@ -38,6 +39,8 @@ _OPENED_BY = {
     "datasets": "For Python's `datasets`: `load_from_disk(this_folder)` gives a DatasetDict with one split a"
     " table; columns of labels know their names.",
 }
+
+_LABEL_COLUMNS = ("gold", "predicted", "label")
 
 _COLUMNS = """
 SELECT table_name, column_name, data_type, coalesce(comment, '')
@@ -94,7 +97,7 @@ def export_run(
             _put_in_place(aside, target)
             return sorted(target.iterdir())
         except (OSError, duckdb.IOException) as error:
-            got = f"{target}: {' '.join(str(error).split())}"
+            got = f"{target}: {one_line(error)}"
             hint = "check the disk and the folder"
             raise UserError("the export cannot be written", got=got, hint=hint) from error
         finally:
@@ -140,7 +143,7 @@ def _write(connection: Connection, run: Row[Any], folder: Path, form: ExportForm
     else:
         with tempfile.TemporaryDirectory(dir=folder) as scratch:
             tables = {part.name: _write_part(connection, part, run, Path(scratch)) for part in parts}
-            write_dataset_dict(tables, run.labels, folder)
+            _write_dataset_dict(tables, run.labels, folder)
     (folder / "README.md").write_text(_readme(connection, parts, run, form), encoding="utf-8")
     files = sorted([*(path.name for path in folder.iterdir()), _RUN_FILE])
     (folder / _RUN_FILE).write_text(_run_document(run, files), encoding="utf-8")
@@ -197,3 +200,42 @@ def _run_document(run: Row[Any], files: Sequence[str]) -> str:
 
 def _quoted(names: Sequence[str]) -> str:
     return ", ".join(f'"{name}"' for name in names)
+
+
+def _write_dataset_dict(tables: Mapping[str, Path], labels: Sequence[str], folder: Path) -> None:
+    """Writes tables as a `DatasetDict`, one split each; rows are never all in memory.
+
+    Args:
+        tables: Parquet file by name of the split; an Arrow file is written beside each.
+        labels: Label names by id: integer columns that hold labels become `ClassLabel`.
+        folder: Where to; exists.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    # Imported here: it takes a second or two, which no other export has to wait for.
+    from datasets import ClassLabel, Dataset, DatasetDict, DatasetInfo, Features
+
+    from attattr_batch.data.user_files import no_progress_bars
+
+    with no_progress_bars():
+        splits = {}
+        for name, path in tables.items():
+            schema = pq.read_schema(path)
+            features = Features.from_arrow_schema(schema)
+            for column in _LABEL_COLUMNS:
+                if column in schema.names and pa.types.is_integer(schema.field(column).type):
+                    features[column] = ClassLabel(names=list(labels))
+            rows = path.with_suffix(".arrow")
+            _copy_as_arrow(path, rows, features.arrow_schema)
+            splits[name] = Dataset.from_file(str(rows), info=DatasetInfo(features=features))
+        # A table without rows would be saved without a file, and could not be loaded.
+        shards = {name: None if len(rows) else 1 for name, rows in splits.items()}
+        DatasetDict(splits).save_to_disk(folder, num_shards=shards)
+
+
+def _copy_as_arrow(parquet: Path, arrow: Path, schema: pa.Schema) -> None:
+    with pq.ParquetFile(parquet) as source, pa.OSFile(str(arrow), "wb") as sink:
+        with pa.ipc.new_stream(sink, schema) as writer:
+            for batch in source.iter_batches():
+                writer.write_table(pa.table(batch.columns, names=batch.schema.names).cast(schema))

@@ -58,9 +58,8 @@ def record_builds(
 def forget_build_keys(connection: Connection, job: str, run_ids: Sequence[int]) -> None:
     """Notes that a job's rows of these runs are no longer those of its last build."""
     of_job = (job_builds.c.job == job, job_builds.c.run_id.in_(run_ids))
-    unknown = (
-        uuid.uuid4().hex
-    )  # another one each time: what is built from these rows must not look like before
+    # Another one each time: what is built from these rows must not look as it did before.
+    unknown = uuid.uuid4().hex
     connection.execute(update(job_builds).where(*of_job).values(build_key=unknown))
 
 

@@ -18,44 +18,46 @@ from sqlalchemy import Connection, Row, Table
 
 from attattr_batch.errors import BadFactsError, unknown_name
 from attattr_batch.store.database.connection import Store, arrow_rows, raw
-from attattr_batch.store.database.tables import tables_written_by
-from attattr_batch.store.writing.facts import check_answers, check_attribution
-from attattr_batch.store.writing.passes import find_pass, quarantined_ids, release
-from attattr_batch.store.writing.rows import (
-    check_rows,
-    examples_where,
-    insert_rows,
-    with_constant,
-)
+from attattr_batch.store.database.tables import quarantine, tables_written_by
+from attattr_batch.store.writing.passes import find_pass, pass_examples, release
+from attattr_batch.store.writing.rows import check_answers, check_attribution, check_rows, insert_rows, refuse
 
 log = logging.getLogger(__name__)
 
+_CLAIM = """
+INSERT INTO ledger BY NAME
+SELECT *, ?::INTEGER AS pass_id, ?::INTEGER AS run_id, ?::TIMESTAMPTZ AS committed_at FROM claimed_rows
+ON CONFLICT DO NOTHING
+RETURNING example_id
+"""
 
-@dataclass(frozen=True, kw_only=True)
+
+@dataclass(frozen=True)
 class ChunkFacts:
     """What a worker hands in for one chunk.
 
     Attributes:
-        pass_id: The pass.
         example_ids: The chunk's examples, each once.
         tables: Rows by query name (`head_scores`, `edges`, ...) with those tables' columns less `run_id`. In
             a run with target `both`, rows of an example whose gold and predicted class coincide have the
             target `both` and stand for either.
-        chunk: Name of the chunk, for people.
         worker: Who computed it, for people.
         seconds: Compute time of the chunk, in seconds.
     """
 
-    pass_id: int
     example_ids: Sequence[int]
     tables: Mapping[str, pa.Table] = field(repr=False)
-    chunk: str
     worker: str
     seconds: float
 
+    @property
+    def name(self) -> str:
+        """Name of the chunk, for people: `640+63` is example 640 and 63 others."""
+        return f"{self.example_ids[0]}+{len(self.example_ids) - 1}"
 
-def commit_chunk(store: Store, facts: ChunkFacts) -> list[int]:
-    """Commits a chunk: when this returns, its examples are in the ledger and their facts on disk.
+
+def commit_chunk(store: Store, pass_id: int, facts: ChunkFacts) -> list[int]:
+    """Commits a chunk of a pass: when this returns, its examples are in the ledger, their facts on disk.
 
     Returns:
         The examples newly committed, ascending; rows of those committed before are dropped.
@@ -65,10 +67,12 @@ def commit_chunk(store: Store, facts: ChunkFacts) -> list[int]:
             committed, and the same rows never will be.
         StoreError: the database cannot be written, or the pass is gone; nothing was committed.
     """
-    return _commit(store, [facts])[0]
+    return _commit(store, pass_id, [facts])[0]
 
 
-def commit_chunks(store: Store, chunks: Sequence[ChunkFacts]) -> list[list[int] | BadFactsError]:
+def commit_chunks(
+    store: Store, pass_id: int, chunks: Sequence[ChunkFacts]
+) -> list[list[int] | BadFactsError]:
     """Commits several chunks of a pass, in one transaction where possible: opening the file costs most.
 
     Returns:
@@ -80,44 +84,42 @@ def commit_chunks(store: Store, chunks: Sequence[ChunkFacts]) -> list[list[int] 
     """
     if len(chunks) > 1:
         try:
-            return list(_commit(store, chunks))
+            return list(_commit(store, pass_id, chunks))
         except BadFactsError:
             log.debug("committing %d chunks one by one: one has bad facts", len(chunks))
     results: list[list[int] | BadFactsError] = []
     for facts in chunks:
         try:
-            results.append(commit_chunk(store, facts))
+            results.append(commit_chunk(store, pass_id, facts))
         except BadFactsError as error:
             results.append(error)
     return results
 
 
-def _commit(store: Store, chunks: Sequence[ChunkFacts]) -> list[list[int]]:
-    """Commits chunks of one pass in one transaction; bad facts in one undo all."""
-    pass_id = chunks[0].pass_id
-    if any(facts.pass_id != pass_id for facts in chunks):
-        raise BadFactsError("chunks are of different passes")
+def _commit(store: Store, pass_id: int, chunks: Sequence[ChunkFacts]) -> list[list[int]]:
+    """Commits chunks in one transaction; bad facts in one undo all."""
     example_ids = [example_id for facts in chunks for example_id in facts.example_ids]
     if len(set(example_ids)) != len(example_ids):
         raise BadFactsError("a chunk names an example twice, or two chunks do")
     with store.write() as connection:
         of_pass = find_pass(connection, pass_id)
         tables = _check_tables(_joined(chunks), example_ids, of_pass)
-        new = _claim(connection, chunks, of_pass.run_id)
+        new = _claim(connection, pass_id, of_pass.run_id, chunks)
         if new:
             for table, rows in tables.items():
                 insert_rows(connection, table, rows if len(new) == len(example_ids) else _only(rows, new))
-            if released := quarantined_ids(connection, pass_id) & new:
+            if released := pass_examples(connection, quarantine, pass_id) & new:
                 release(connection, pass_id, released)
     return [sorted(new.intersection(facts.example_ids)) for facts in chunks]
 
 
 def _joined(chunks: Sequence[ChunkFacts]) -> dict[str, pa.Table]:
-    names = set(chunks[0].tables)
-    if any(set(facts.tables) != names for facts in chunks):
-        raise BadFactsError("chunks have different tables")
+    given: dict[str, list[pa.Table]] = {}
+    for facts in chunks:
+        for name, rows in facts.tables.items():
+            given.setdefault(name, []).append(rows)
     try:
-        return {name: pa.concat_tables([facts.tables[name] for facts in chunks]) for name in names}
+        return {name: pa.concat_tables(parts) for name, parts in given.items()}
     except pa.ArrowInvalid as error:
         raise BadFactsError(f"chunks have different columns: {error}") from error
 
@@ -133,10 +135,9 @@ def _check_tables(
             raise BadFactsError(str(unknown_name("table of facts", name, writable)))
         if "run_id" in rows.column_names:
             raise BadFactsError(f"{name}: run_id is not the worker's to give")
-        checked[name] = check_rows(writable[name], with_constant(rows, "run_id", of_pass.run_id))
+        checked[name] = check_rows(writable[name], rows, run_id=of_pass.run_id)
         foreign = pc.invert(pc.is_in(checked[name]["example_id"], expected))
-        if pc.any(foreign, min_count=0).as_py():
-            raise BadFactsError(f"{name}: rows of other examples", examples_where(checked[name], foreign))
+        refuse(f"{name}: rows of other examples", checked[name], foreign)
     if of_pass.kind == "attribute":
         check_attribution(checked, expected, of_pass)
     else:
@@ -144,23 +145,15 @@ def _check_tables(
     return {writable[name]: rows for name, rows in checked.items()}
 
 
-def _claim(connection: Connection, chunks: Sequence[ChunkFacts], run_id: int) -> set[int]:
+def _claim(connection: Connection, pass_id: int, run_id: int, chunks: Sequence[ChunkFacts]) -> set[int]:
     """Enters the examples into the ledger; returns those that were not there."""
-    rows = pa.table(
-        {
-            "example_id": pa.array([one for facts in chunks for one in facts.example_ids], pa.int32()),
-            "chunk": [facts.chunk for facts in chunks for _ in facts.example_ids],
-            "worker": [facts.worker for facts in chunks for _ in facts.example_ids],
-            "seconds": pa.array([facts.seconds for facts in chunks for _ in facts.example_ids], pa.float32()),
-        }
-    )
-    statement = (
-        "INSERT INTO ledger BY NAME SELECT *, ?::INTEGER AS pass_id, ?::INTEGER AS run_id,"
-        " ?::TIMESTAMPTZ AS committed_at FROM claimed_rows ON CONFLICT DO NOTHING RETURNING example_id"
-    )
-    with arrow_rows(connection, "claimed_rows", rows):
-        values = [chunks[0].pass_id, run_id, datetime.now(UTC)]
-        claimed = raw(connection).execute(statement, values).fetchall()
+    rows = [
+        {"example_id": example_id, "chunk": facts.name, "worker": facts.worker, "seconds": facts.seconds}
+        for facts in chunks
+        for example_id in facts.example_ids
+    ]
+    with arrow_rows(connection, "claimed_rows", pa.Table.from_pylist(rows)):
+        claimed = raw(connection).execute(_CLAIM, [pass_id, run_id, datetime.now(UTC)]).fetchall()
     return {example_id for (example_id,) in claimed}
 
 

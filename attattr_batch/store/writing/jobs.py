@@ -10,9 +10,10 @@ import duckdb
 import pyarrow as pa
 from sqlalchemy import Connection, text
 
-from attattr_batch.errors import StoreError
+from attattr_batch.errors import StoreError, one_line
 from attattr_batch.files import data_folder
 from attattr_batch.store.database.connection import raw
+from attattr_batch.store.database.sqlfile import literal
 from attattr_batch.store.writing.runs import RUN_COLUMNS
 
 
@@ -41,7 +42,7 @@ def explained(name: str) -> Iterator[None]:
     except (duckdb.IOException, duckdb.FatalException):
         raise
     except duckdb.Error as error:
-        raise StoreError(f"job {name} failed in the database", got=" ".join(str(error).split())) from error
+        raise StoreError(f"job {name} failed in the database", got=one_line(error)) from error
 
 
 def query_rows(connection: Connection, query: str, values: Mapping[str, Any]) -> pa.Table:
@@ -125,11 +126,6 @@ def table_names(connection: Connection) -> dict[str, str]:
 def listed(run_ids: Iterable[int]) -> str:
     """Run ids as they stand in `IN (...)`."""
     return ", ".join(str(int(run_id)) for run_id in run_ids) or "NULL"
-
-
-def literal(value: str) -> str:
-    """A text as SQL writes it."""
-    return "'" + value.replace("'", "''") + "'"
 
 
 def _keep_other_runs(connection: Connection, name: str, aside: str, run_ids: Sequence[int]) -> None:

@@ -1,4 +1,7 @@
-"""Passes: registering them, what of them is done, the quarantine, sealing."""
+"""Passes: registering them, what of them is done, the quarantine, sealing; those that jobs request.
+
+The kind of a requested pass is the name of the table of its answers.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +12,22 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 import pyarrow as pa
-from sqlalchemy import Connection, Table, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, Table, delete, func, insert, select, update
 
 from attattr_batch.errors import StoreError
-from attattr_batch.store.database.connection import Store, arrow_rows, raw
-from attattr_batch.store.database.tables import arrow_schema, ledger, passes, quarantine, runs
+from attattr_batch.identity import content_key
+from attattr_batch.store.database.connection import Store, arrow_result, arrow_rows, raw
+from attattr_batch.store.database.sqlfile import literal
+from attattr_batch.store.database.tables import arrow_schema, ledger, metadata, passes, quarantine, runs
+from attattr_batch.store.writing.builds import forget_build_keys
 from attattr_batch.store.writing.runs import RUNNING, SEALED, next_id
 
 PassKind = Literal["attribute", "masked_answers", "attacked_answers"]
+
+_QUARANTINE = """
+INSERT OR REPLACE INTO quarantine BY NAME
+SELECT * FROM given_rows ANTI JOIN ledger USING (pass_id, example_id)
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,50 +69,44 @@ def register_pass(
     return int(connection.execute(insert(passes).values(row).returning(passes.c.pass_id)).scalar_one())
 
 
-def find_pass(connection: Connection, pass_id: int) -> Any:
-    """The run, kind and shape of a pass: run_id, kind, n_layers, n_heads, targets.
+def find_pass(connection: Connection, pass_id: int) -> Row[Any]:
+    """The kind and pass_key of a pass; the run_id, run_key, n_layers, n_heads and targets of its run.
 
     Raises:
         StoreError: it is gone, with its run.
     """
-    query = (
-        select(passes.c.kind, runs.c.run_id, runs.c.n_layers, runs.c.n_heads, runs.c.targets)
-        .join(runs, runs.c.run_id == passes.c.run_id)
-        .where(passes.c.pass_id == pass_id)
-    )
-    row = connection.execute(query).one_or_none()
+    of_run = [runs.c[name] for name in ("run_id", "run_key", "n_layers", "n_heads", "targets")]
+    query = select(passes.c.kind, passes.c.pass_key, *of_run).join(runs, runs.c.run_id == passes.c.run_id)
+    row = connection.execute(query.where(passes.c.pass_id == pass_id)).one_or_none()
     if row is None:
         raise StoreError("the run was deleted while it was computed", got=f"pass {pass_id}")
     return row
 
 
-def committed_ids(connection: Connection, pass_id: int) -> set[int]:
-    """Examples of the pass that are committed."""
-    return _example_ids(connection, ledger, pass_id)
+def count_examples(connection: Connection, table: Table, pass_id: int) -> int:
+    """How many examples of the pass are in a table: the ledger, or the quarantine."""
+    query = select(func.count()).select_from(table).where(table.c.pass_id == pass_id)
+    return int(connection.execute(query).scalar_one())
 
 
-def quarantined_ids(connection: Connection, pass_id: int) -> set[int]:
-    """Examples of the pass that are quarantined."""
-    return _example_ids(connection, quarantine, pass_id)
+def pass_examples(connection: Connection, table: Table, pass_id: int) -> set[int]:
+    """Examples of the pass that are in a table: the ledger, or the quarantine."""
+    return set(connection.execute(select(table.c.example_id).where(table.c.pass_id == pass_id)).scalars())
 
 
 def pending_ids(connection: Connection, pass_id: int, among: Iterable[int]) -> list[int]:
     """Those of the examples that the pass has neither committed nor quarantined, in ascending order."""
-    return sorted(set(among) - committed_ids(connection, pass_id) - quarantined_ids(connection, pass_id))
+    done = (pass_examples(connection, table, pass_id) for table in (ledger, quarantine))
+    return sorted(set(among).difference(*done))
 
 
 def quarantine_examples(store: Store, pass_id: int, given: Sequence[QuarantinedExample]) -> None:
     """Quarantines examples, some perhaps anew; one that is committed already stays so."""
     with store.write() as connection:
         run_id, now = find_pass(connection, pass_id).run_id, datetime.now(UTC)
-        done = committed_ids(connection, pass_id)
-        rows = [
-            {"pass_id": pass_id, "run_id": run_id, "failed_at": now, **vars(one)}
-            for one in given
-            if one.example_id not in done
-        ]
+        rows = [{"pass_id": pass_id, "run_id": run_id, "failed_at": now, **vars(one)} for one in given]
         with arrow_rows(connection, "given_rows", pa.Table.from_pylist(rows, arrow_schema(quarantine))):
-            raw(connection).execute("INSERT OR REPLACE INTO quarantine BY NAME SELECT * FROM given_rows")
+            raw(connection).execute(_QUARANTINE)
 
 
 def release(connection: Connection, pass_id: int, example_ids: Collection[int]) -> None:
@@ -120,16 +125,11 @@ def retry_quarantined(connection: Connection, pass_id: int, hopeless: Collection
         pass_id: The pass.
         hopeless: Examples that would fail again whatever is tried: they stay, and make nothing run again.
     """
-    released = quarantined_ids(connection, pass_id).difference(hopeless)
+    released = pass_examples(connection, quarantine, pass_id).difference(hopeless)
     if released:
         release(connection, pass_id, released)
-        reopen_passes(connection, [pass_id])
+        _set_sealed(connection, [pass_id], None)
     return len(released)
-
-
-def reopen_passes(connection: Connection, pass_ids: Sequence[int]) -> None:
-    """Has sealed passes running again, and the runs of those that attribute."""
-    _set_state(connection, pass_ids, RUNNING, None)
 
 
 def seal_pass(store: Store, pass_id: int) -> None:
@@ -142,26 +142,103 @@ def seal_pass(store: Store, pass_id: int) -> None:
         row = connection.execute(select(passes).where(passes.c.pass_id == pass_id)).one()
         if row.pass_status == SEALED:
             return
-        done, failed = len(committed_ids(connection, pass_id)), len(quarantined_ids(connection, pass_id))
+        done, failed = (count_examples(connection, table, pass_id) for table in (ledger, quarantine))
         if done + failed != row.n_wanted:
             got = f"{done} committed and {failed} quarantined of {row.n_wanted}"
             raise StoreError("the pass is not finished", got=got, hint="run the same command again to resume")
-        _set_state(connection, [pass_id], SEALED, datetime.now(UTC))
+        _set_sealed(connection, [pass_id], datetime.now(UTC))
         if row.kind == "attribute":  # what was built before is built again
             seals = func.coalesce(runs.c.seals, 0) + 1
             connection.execute(update(runs).where(runs.c.run_id == row.run_id).values(seals=seals))
     store.checkpoint()
 
 
-def _set_state(
-    connection: Connection, pass_ids: Sequence[int], status: str, sealed_at: datetime | None
-) -> None:
-    of_pass = {"pass_status": status, "finished_at": sealed_at}
+def answered(connection: Connection, run_id: int, kind: PassKind, job: str, request_key: str) -> int | None:
+    """Examples quarantined in a job's finished pass over a run; None unless this very request is answered."""
+    query = select(passes.c.pass_id).where(
+        passes.c.run_id == run_id,
+        passes.c.kind == kind,
+        passes.c.pass_key == _pass_key(job, request_key),
+        passes.c.pass_status == SEALED,
+    )
+    pass_id = connection.execute(query).scalar_one_or_none()
+    return None if pass_id is None else count_examples(connection, quarantine, pass_id)
+
+
+def register_requested_pass(
+    connection: Connection, run_id: int, kind: PassKind, job: str, request_key: str, n_examples: int
+) -> int:
+    """Registers the pass that a job requests; if the request has changed, in place of the job's earlier one.
+
+    Args:
+        connection: From `Store.write()`.
+        run_id: The run.
+        kind: Kind of the pass.
+        job: The job's name.
+        request_key: Hash of the request.
+        n_examples: Examples it is about.
+
+    Returns:
+        Id of the pass: of the earlier one, whose answers stay, if the request is the same.
+    """
+    key = _pass_key(job, request_key)
+    of_job = func.json_extract_string(passes.c.settings, "$.job") == job
+    query = select(passes.c.pass_id).where(
+        passes.c.run_id == run_id, passes.c.kind == kind, passes.c.pass_key != key, of_job
+    )
+    if earlier := list(connection.execute(query).scalars()):
+        for table in (ledger, quarantine, passes):
+            connection.execute(delete(table).where(table.c.pass_id.in_(earlier)))
+        answers = metadata.tables[kind]
+        connection.execute(delete(answers).where(answers.c.run_id == run_id, answers.c.job == job))
+        forget_build_keys(connection, job, [run_id])
+    return register_pass(connection, run_id, kind, key, {"job": job}, n_examples)
+
+
+def _pass_key(job: str, request_key: str) -> str:
+    # With the job's name: another job may want the very same answers under its own.
+    return content_key([job, request_key])
+
+
+def take_back(connection: Connection, kind: PassKind, job: str, query: str) -> int:
+    """Makes those examples of a job's passes pending again that an audit's query returns.
+
+    Returns:
+        How many; 0 where the rows do not say which (`run_id`, `example_id`).
+    """
+    named = arrow_result(connection, f"SELECT * FROM ({query}\n) LIMIT 0").column_names
+    if not {"run_id", "example_id"} <= set(named):
+        return 0
+    of_job = f"kind = {literal(kind)} AND json_extract_string(settings, '$.job') = {literal(job)}"
+    statement = f"""
+        DELETE FROM ledger
+        WHERE pass_id IN (SELECT pass_id FROM passes WHERE {of_job})
+            AND (run_id, example_id) IN (SELECT (run_id, example_id) FROM ({query}\n))
+        RETURNING pass_id, run_id, example_id
+        """
+    taken = arrow_result(connection, statement)
+    with arrow_rows(connection, "taken_back", taken):
+        raw(connection).execute(f"""
+            DELETE FROM {kind} AS a USING taken_back AS t
+            WHERE a.job = {literal(job)} AND a.run_id = t.run_id AND a.example_id = t.example_id
+            """)
+    _set_sealed(connection, taken["pass_id"].unique().to_pylist(), None)
+    forget_build_keys(connection, job, taken["run_id"].unique().to_pylist())
+    return int(taken.num_rows)
+
+
+def count_answers(connection: Connection, kind: PassKind, job: str) -> int:
+    """Answers that are stored for a job's passes."""
+    answers = metadata.tables[kind]
+    query = select(func.count()).select_from(answers).where(answers.c.job == job)
+    return int(connection.execute(query).scalar_one())
+
+
+def _set_sealed(connection: Connection, pass_ids: Sequence[int], at: datetime | None) -> None:
+    """Marks passes, and the runs of those that attribute, as sealed at a time, or as running again."""
+    status = RUNNING if at is None else SEALED
+    of_pass = {"pass_status": status, "finished_at": at}
     connection.execute(update(passes).where(passes.c.pass_id.in_(pass_ids)).values(of_pass))
     run_ids = select(passes.c.run_id).where(passes.c.pass_id.in_(pass_ids), passes.c.kind == "attribute")
-    of_run = {"status": status, "sealed_at": sealed_at}
+    of_run = {"status": status, "sealed_at": at}
     connection.execute(update(runs).where(runs.c.run_id.in_(run_ids)).values(of_run))
-
-
-def _example_ids(connection: Connection, table: Table, pass_id: int) -> set[int]:
-    return set(connection.execute(select(table.c.example_id).where(table.c.pass_id == pass_id)).scalars())

@@ -14,7 +14,7 @@ from sqlalchemy.dialects import postgresql
 from attattr_batch.data.records import Dataset, Example
 from attattr_batch.errors import UserError, did_you_mean, unknown_name
 from attattr_batch.store.database.tables import examples, meta, runs, tables_written_by, vocabulary
-from attattr_batch.store.writing.rows import check_rows, insert_rows, with_constant
+from attattr_batch.store.writing.rows import check_rows, insert_rows
 
 RUN_COLUMNS = ("run_id", "run_a", "run_b")
 """Columns that hold a run's id; the last two in tables of pairs of runs."""
@@ -74,8 +74,8 @@ def register_run(connection: Connection, run: Mapping[str, Any], tables: Mapping
             raise unknown_name("table of run data", name, writable)
         is_vocabulary = name == vocabulary.name
         if not (is_vocabulary and shared):
-            key = ("tokenizer_key", tokenizer_key) if is_vocabulary else ("run_id", run_id)
-            insert_rows(connection, writable[name], check_rows(writable[name], with_constant(rows, *key)))
+            key = {"tokenizer_key": tokenizer_key} if is_vocabulary else {"run_id": run_id}
+            insert_rows(connection, writable[name], check_rows(writable[name], rows, **key))
     return run_id
 
 
