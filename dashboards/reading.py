@@ -12,7 +12,6 @@ import altair as alt
 import pyarrow as pa
 import streamlit as st
 
-from attattr_batch.analysis.examples import example_tokens
 from attattr_batch.analysis.questions import ask
 from attattr_batch.errors import AttattrError, UserError
 from attattr_batch.report.figures import figure_rows, find_figure
@@ -92,7 +91,8 @@ def _names(store: Store) -> set[str]:
 def tokens_of(store: Store, run_id: int, example_id: int) -> list[str]:
     """Tokens of an example, special ones included."""
     with store.read() as connection:
-        return [token for token, _ in example_tokens(connection, run_id, example_id)]
+        found = ask(connection, "example_tokens", run_id=run_id, example_id=example_id)
+    return found["token"].to_pylist()  # type: ignore[no-any-return]  # pyarrow is untyped
 
 
 def show_figure(
