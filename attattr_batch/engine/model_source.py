@@ -88,7 +88,11 @@ def find_model(name: str, *, task: str | None = None, revision: str | None = Non
     if local and revision is not None:
         raise UserError("only a hub model has a revision", got=f"{revision} of {name}")
     if name == BUNDLED:
-        source = ModelSource(name, _bundled_model(task))
+        models = {path.name: path for path in (bundled_folder() / "models").iterdir()}
+        if task not in models:
+            allowed = ", ".join(sorted(models))
+            raise UserError("a bundled model needs its task", got=task or "no `task`", allowed=allowed)
+        source = ModelSource(name, models[task])
     elif local:
         source = ModelSource(name, path.resolve())
     else:
@@ -96,14 +100,6 @@ def find_model(name: str, *, task: str | None = None, revision: str | None = Non
         source = ModelSource(name, folder, name, folder.name)
     _check_folder(source)
     return source
-
-
-def _bundled_model(task: str | None) -> Path:
-    models = {path.name: path for path in (bundled_folder() / "models").iterdir()}
-    if task not in models:
-        allowed = ", ".join(sorted(models))
-        raise UserError("a bundled model needs its task", got=task or "no `task`", allowed=allowed)
-    return models[task]
 
 
 def model_files(folder: Path) -> list[Path]:

@@ -23,7 +23,7 @@ def table(row: dict[str, Any], **changes: Any) -> pa.Table:
 def test_a_request_says_what_every_example_gets() -> None:
     rows = pa.Table.from_pylist([MASK, {**MASK, "draw": 4, "example_ids": [7], "heads": []}])
     request = mask_request(rows, 2, 3)
-    assert request.items == (0b100001, 0)
+    assert request.items == ((0, 5), ())
     assert request.names.select(["criterion", "draw", "layer"]).to_pylist() == [
         {"criterion": "m", "draw": 3, "layer": None},
         {"criterion": "m", "draw": 4, "layer": None},
