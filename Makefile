@@ -37,7 +37,7 @@ test: $(STAMP)  ## every test that needs no GPU
 	$(BIN)/python -m pytest -m 'not gpu' -n auto --dist loadfile --no-loadscope-reorder --durations 25
 
 soak: $(STAMP)  ## disturb runs, jobs and stores in every way, 200 kills and more (ATTATTR_SOAK_SECONDS bounds the kills)
-	$(BIN)/python tests/faults/soak.py
+	$(BIN)/python tests/soak.py
 
 check: $(STAMP)  ## lint, format, types, generated documents
 	$(BIN)/ruff check .

@@ -27,7 +27,7 @@ from attattr_batch.store.database.connection import Store
 
 # The tests drive the same browser.
 sys.path.insert(0, str(ROOT / "tests" / "dashboards"))
-from opened import Browser, browser, chromium, dashboard
+from helpers.opened import Browser, browser, chromium, dashboard
 
 PAGES = ("Overview", "Heads", "Universality", "Pruning", "Examples", "Triggers", "Compare", "SQL")
 CHUNK = 1024

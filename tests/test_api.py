@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tiny
 import torch
-from attributing import attribute as attribute_batch
-from naive import reference
-from toy import MAX_TOKENS, VOCABULARY, toy_model, toy_tokenizer
+from helpers import tiny
+from helpers.attributing import attribute as attribute_batch
+from helpers.naive import reference
+from helpers.toy import MAX_TOKENS, VOCABULARY, toy_model, toy_tokenizer
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, BertModel
 
 import attattr_batch

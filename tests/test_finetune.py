@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from toy import DECISIVE, rows_of, toy_model, toy_rows, write_sst2
+from helpers.toy import DECISIVE, rows_of, toy_model, toy_rows, write_sst2
 from transformers import BertModel, Trainer
 
 from attattr_batch.cli.main import run_command_line

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fabricate import commit, execute, filled_store, new_store, register, rows
+from helpers.fabricate import commit, execute, filled_store, new_store, register, rows
 from scipy.stats import binomtest
 
 import attattr_batch

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import licences
 import pytest
-from fabricate import new_store
+from helpers.fabricate import new_store
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 

@@ -10,9 +10,9 @@ from typing import Any
 import arithmetic
 import numpy as np
 import pytest
-import tiny
 import torch
-from attributing import attribute, distance
+from helpers import tiny
+from helpers.attributing import attribute, distance
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 

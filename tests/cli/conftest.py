@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from calling import Cli, fill
-from fabricate import INTEGRITY
-from toy import rows_of, toy_model, toy_rows, write_sst2
+from helpers.calling import Cli, fill
+from helpers.fabricate import INTEGRITY
+from helpers.toy import rows_of, toy_model, toy_rows, write_sst2
 
 N_COMMITTED = 6
 

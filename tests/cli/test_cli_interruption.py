@@ -18,9 +18,9 @@ from typing import NamedTuple
 
 import duckdb
 import pytest
-from calling import Cli
-from fabricate import INTEGRITY
-from toy import rows_of, toy_model, toy_rows, write_sst2
+from helpers.calling import Cli
+from helpers.fabricate import INTEGRITY
+from helpers.toy import rows_of, toy_model, toy_rows, write_sst2
 
 from attattr_batch.cli.main import run_command_line
 from attattr_batch.store.database.connection import Store, raw

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
-from calling import Cli, contains
-from fabricate import commit, execute, filled_store, register
+from helpers.calling import Cli, contains
+from helpers.fabricate import commit, execute, filled_store, register
 
 from attattr_batch.store.database.connection import Store
 from attattr_batch.store.writing.passes import seal_pass

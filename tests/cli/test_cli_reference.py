@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 import typer
-from calling import Cli
 from cli_reference import commands
+from helpers.calling import Cli
 
 from attattr_batch.cli.main import app
 from attattr_batch.spec import RUN_KEYS

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from calling import Cli, contains
+from helpers.calling import Cli, contains
+from helpers.toy import toy_model, toy_tokenizer, write_sst2
 from safetensors.torch import load_file, save_file
-from toy import toy_model, toy_tokenizer, write_sst2
 from transformers import BertModel, GPT2Config, GPT2ForSequenceClassification
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from calling import Cli, fill
-from toy import MAX_TOKENS, N_HEADS, N_LAYERS, attattr, rows_of, toy_rows, write_sst2
+from helpers.calling import Cli, fill
+from helpers.toy import MAX_TOKENS, N_HEADS, N_LAYERS, attattr, rows_of, toy_rows, write_sst2
 
 from attattr_batch.cli.logs import set_up_logging
 

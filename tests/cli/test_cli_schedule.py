@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from calling import Cli, contains
-from scheduling import Clock
-from toy import rows_of, toy_model, toy_rows, write_sst2
+from helpers.calling import Cli, contains
+from helpers.scheduling import Clock
+from helpers.toy import rows_of, toy_model, toy_rows, write_sst2
 
 import attattr_batch.cli.schedule
 from attattr_batch.analysis.diff import diff_runs

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from calling import Cli, contains
+from helpers.calling import Cli, contains
 
 
 @pytest.fixture

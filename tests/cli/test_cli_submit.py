@@ -17,8 +17,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from shells import Shell, shell
-from toy import attattr, rows_of, toy_model, toy_rows, write_sst2
+from helpers.shells import Shell, shell
+from helpers.toy import attattr, rows_of, toy_model, toy_rows, write_sst2
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 pytest.importorskip("aiohttp", reason="the extra `cluster` is not installed")

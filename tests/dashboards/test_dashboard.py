@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fabricate import commit, new_store, register, rows
-from opened import Browser, ask, browser, chromium, dashboard
+from helpers.fabricate import commit, new_store, register, rows
+from helpers.opened import Browser, ask, browser, chromium, dashboard
 from playwright.sync_api import Browser as Chromium
 from playwright.sync_api import expect
 

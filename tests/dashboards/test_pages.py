@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from fabricate import add_importance, commit, execute, filled_store, new_store, register
+from helpers.fabricate import add_importance, commit, execute, filled_store, new_store, register
 from streamlit.testing.v1 import AppTest
 
 from attattr_batch.analysis.diff import diff_runs

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from opened import chromium
+from helpers.opened import chromium
 
 from attattr_batch.report.figures import FIGURES
 from attattr_batch.report.html import write_report

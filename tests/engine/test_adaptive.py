@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tiny
 import torch
-from attributing import attribute, distance, gold_and_predicted, scores
+from helpers import tiny
+from helpers.attributing import attribute, distance, gold_and_predicted, scores
 
 from attattr_batch.choices import Quadrature
 from attattr_batch.engine.attribution import (

@@ -6,10 +6,10 @@ from functools import cache
 from typing import Any
 
 import pytest
-import tiny
 import torch
-from attributing import attribute, distance, gold_and_predicted, scores
-from naive import Reference, reference
+from helpers import tiny
+from helpers.attributing import attribute, distance, gold_and_predicted, scores
+from helpers.naive import Reference, reference
 
 from attattr_batch.engine.families import Batch, encoder_for
 from attattr_batch.engine.path import Items

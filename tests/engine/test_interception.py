@@ -7,9 +7,9 @@ from threading import Thread
 from typing import Any
 
 import pytest
-import tiny
 import torch
-from attributing import gold_and_predicted
+from helpers import tiny
+from helpers.attributing import gold_and_predicted
 from torch import Tensor
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS

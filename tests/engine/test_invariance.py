@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-import tiny
 import torch
-from attributing import attribute, distance, gold_and_predicted, scores
+from helpers import tiny
+from helpers.attributing import attribute, distance, gold_and_predicted, scores
 from torch import Tensor
 
 from attattr_batch.engine.attribution import attribute_layers

@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import naive
 import pytest
-import tiny
 import torch
+from helpers import naive, tiny
 
 from attattr_batch.data.encoding import encode
 from attattr_batch.data.sources import load_dataset_for

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import tiny
 import torch
-from attributing import attribute, gold_and_predicted
+from helpers import tiny
+from helpers.attributing import attribute, gold_and_predicted
+from helpers.naive import reference_gradient
+from helpers.slow_statistics import Row, as_rows, made, slow_head_rows, slow_layer_rows, slow_tree_top
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from naive import reference_gradient
-from slow_statistics import Row, as_rows, made, slow_head_rows, slow_layer_rows, slow_tree_top
 from torch import Tensor
 
 from attattr_batch.engine.path import Items

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-import tiny
 import torch
+from helpers import tiny
 from transformers import (
     BartConfig,
     BertTokenizer,

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import psutil
 import pytest
-from fabricate import filled_store, rows
-from scenarios import EXAMPLES, SCENARIOS, Bench, Place, Scenario, scenario
-from trials import Tally, at, at_random, disturb, finish
-from troubles import TROUBLES, Trouble
-from zygote import Zygote
+from helpers.fabricate import filled_store, rows
+from helpers.scenarios import EXAMPLES, SCENARIOS, Bench, Place, Scenario, scenario
+from helpers.trials import Tally, at, at_random, disturb, finish
+from helpers.troubles import TROUBLES, Trouble
+from helpers.zygote import Zygote
 
 from attattr_batch.errors import UserError
 from attattr_batch.store.database.connection import Store

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bundled_values import TASKS, compute, golden
-from scenarios import contents
+from helpers.bundled_values import TASKS, compute, golden
+from helpers.scenarios import contents
 
 # Largest difference relative to the value, and relative to the largest value of the quantity and task:
 # float32 on another CPU or with another number of threads sums in another order.

@@ -13,7 +13,7 @@ from typing import Any
 
 import duckdb
 import pytest
-from fabricate import filled_store
+from helpers.fabricate import filled_store
 
 from attattr_batch.errors import UserError
 from attattr_batch.store.reading.console import query

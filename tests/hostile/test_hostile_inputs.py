@@ -16,9 +16,9 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from calling import Cli, contains, fill
-from poison import poisoned
-from toy import rows_of, toy_model, toy_rows, write_sst2
+from helpers.calling import Cli, contains, fill
+from helpers.poison import poisoned
+from helpers.toy import rows_of, toy_model, toy_rows, write_sst2
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
 from attattr_batch.api import attribute

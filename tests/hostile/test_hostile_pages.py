@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from opened import Browser, ask, browser, chromium, dashboard
+from helpers.opened import Browser, ask, browser, chromium, dashboard
+from helpers.poison import poisoned
 from playwright.sync_api import Browser as Chromium
 from playwright.sync_api import Page
-from poison import poisoned
 
 from attattr_batch.report.html import write_report
 from attattr_batch.store.database.connection import Store

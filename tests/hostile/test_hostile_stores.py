@@ -8,7 +8,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from fabricate import filled_store, rows
+from helpers.fabricate import filled_store, rows
 
 from attattr_batch.analysis.audits import run_audits
 from attattr_batch.cli.main import run_command_line

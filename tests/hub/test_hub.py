@@ -12,9 +12,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from shells import Answer, shell
-from standin import Files, HubStandIn
-from toy import N_HEADS, N_LAYERS, attattr, rows_of, toy_model, toy_rows
+from helpers.shells import Answer, shell
+from helpers.standin import Files, HubStandIn
+from helpers.toy import N_HEADS, N_LAYERS, attattr, rows_of, toy_model, toy_rows
 
 MODEL, GLUE, OWN = "org/tiny", "nyu-mll/glue", "someone/reviews"
 N_DEV = 12

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from folders import build
+from helpers.folders import build
+from helpers.toy import rows_of
 from scipy import stats
-from toy import rows_of
 
 from attattr_batch.analysis.audits import run_audits
 from attattr_batch.analysis.catalogue import load_catalogue

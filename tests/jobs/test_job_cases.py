@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from worksheet import Worksheet, assert_rows, load_cases, read_table
+from helpers.worksheet import Worksheet, assert_rows, load_cases, read_table
 
 from attattr_batch.analysis.audits import offending_rows
 from attattr_batch.analysis.catalogue import load_catalogue

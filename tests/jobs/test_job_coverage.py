@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from helpers.worksheet import Worksheet
 from numpy.typing import NDArray
 from sqlalchemy import Connection
-from worksheet import Worksheet
 
 from attattr_batch.store.database.connection import arrow_rows, raw
 from attattr_batch.store.writing.jobs import prepare, query_rows

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from helpers.trees import Edge, greedy_tree, released_tree, top_node
+from helpers.worksheet import Worksheet
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats
 from sqlalchemy import Connection
-from trees import Edge, greedy_tree, released_tree, top_node
-from worksheet import Worksheet
 
 from attattr_batch.store.database.connection import arrow_rows, raw
 from attattr_batch.store.writing.jobs import prepare, query_rows

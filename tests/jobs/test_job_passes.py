@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from fabricate import INTEGRITY, execute
-from folders import build, write_audit, write_job
-from toy import ATTATTR, DECISIVE, NEUTRAL, VOCABULARY, rows_of, toy_model, toy_rows, write_sst2
+from helpers.fabricate import INTEGRITY, execute
+from helpers.folders import build, write_audit, write_job
+from helpers.toy import ATTATTR, DECISIVE, NEUTRAL, VOCABULARY, rows_of, toy_model, toy_rows, write_sst2
+from helpers.zeroing import ZeroedBert
 from transformers import BertForSequenceClassification
-from zeroing import ZeroedBert
 
 from attattr_batch.analysis.audits import run_audits
 from attattr_batch.errors import TerminalError

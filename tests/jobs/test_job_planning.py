@@ -9,8 +9,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from fabricate import add_run, execute, filled_store, rows
-from folders import build, write_job
+from helpers.fabricate import add_run, execute, filled_store, rows
+from helpers.folders import build, write_job
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fabricate import add_run, contents, execute, filled_store, register, registered_store, rows
-from folders import build, write_audit, write_job
+from helpers.fabricate import add_run, contents, execute, filled_store, register, registered_store, rows
+from helpers.folders import build, write_audit, write_job
 
 from attattr_batch.errors import UserError
 from attattr_batch.store.database.connection import Store

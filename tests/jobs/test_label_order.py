@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 import torch
-from folders import build
+from helpers.folders import build
+from helpers.toy import rows_of
 from safetensors.torch import load_file, save_file
-from toy import rows_of
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from attattr_batch.files import bundled_folder

@@ -10,9 +10,9 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-import tiny
 import torch
-from attributing import attribute as attribute_batch
+from helpers import tiny
+from helpers.attributing import attribute as attribute_batch
 
 from attattr_batch.choices import Target
 from attattr_batch.data.records import Chunk

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from toy import toy_model, write_sst2
+from helpers.toy import toy_model, write_sst2
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from attattr_batch import attribute

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
-from fabricate import rows
-from toy import MAX_TOKENS, toy_model, toy_rows, write_sst2
+from helpers.fabricate import rows
+from helpers.toy import MAX_TOKENS, toy_model, toy_rows, write_sst2
 
 from attattr_batch.errors import UserError
 from attattr_batch.passes.planning import AttributionPlan, plan_attribution

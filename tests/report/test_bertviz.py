@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from calling import Cli, contains
-from fabricate import N_HEADS, N_LAYERS, N_TOKENS, execute, filled_store
+from helpers.calling import Cli, contains
+from helpers.fabricate import N_HEADS, N_LAYERS, N_TOKENS, execute, filled_store
 
 from attattr_batch.report.bertviz import head_view_json
 from attattr_batch.store.database.connection import Store

@@ -9,8 +9,8 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from calling import Cli
-from fabricate import execute, filled_store, new_store, register
+from helpers.calling import Cli
+from helpers.fabricate import execute, filled_store, new_store, register
 
 from attattr_batch.errors import UserError
 from attattr_batch.report.curves import trigger_effects

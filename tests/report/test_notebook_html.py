@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fabricate import execute, filled_store, new_store
+from helpers.fabricate import execute, filled_store, new_store
 
 import attattr_batch
 from attattr_batch.analysis.trees import Tree, TreeEdge

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from fabricate import (
+from helpers.fabricate import (
     add_importance,
     commit,
     filled_store,

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from clusters import MEMORY, cluster_of
-from fabricate import new_store, register, rows
-from gated_work import GatedWork, TogetherWork
-from toy_work import chunks
+from helpers.clusters import MEMORY, cluster_of
+from helpers.fabricate import new_store, register, rows
+from helpers.gated_work import GatedWork, TogetherWork
+from helpers.toy_work import chunks
 
 import attattr_batch.runtime.run
 from attattr_batch.passes.planning import AttributionPlan, plan_attribution

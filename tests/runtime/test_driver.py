@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from fabricate import commit, contents, new_store, register, rows
-from toy_work import ToyWork, chunks
+from helpers.fabricate import commit, contents, new_store, register, rows
+from helpers.toy_work import ToyWork, chunks
 
 from attattr_batch.data.records import Chunk
 from attattr_batch.errors import TerminalError, UserError

@@ -9,9 +9,9 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from fabricate import facts, new_store, register, rows
-from toy import toy_model, toy_rows, write_sst2
-from toy_work import ToyWork, chunks
+from helpers.fabricate import facts, new_store, register, rows
+from helpers.toy import toy_model, toy_rows, write_sst2
+from helpers.toy_work import ToyWork, chunks
 
 from attattr_batch.engine.model_source import find_model
 from attattr_batch.errors import UserError

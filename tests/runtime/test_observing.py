@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fabricate import new_store, register
+from helpers.fabricate import new_store, register
+from helpers.toy_work import ToyWork, chunks
 from rich.console import Console
-from toy_work import ToyWork, chunks
 
 from attattr_batch.cli.logs import set_up_logging
 from attattr_batch.errors import UserError

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from clusters import cluster_of
-from fabricate import contents, facts, new_store, register, rows
-from toy_work import FACTS, ToyWork, chunks
+from helpers.clusters import cluster_of
+from helpers.fabricate import contents, facts, new_store, register, rows
+from helpers.toy_work import FACTS, ToyWork, chunks
 
 from attattr_batch.data.records import Chunk
 from attattr_batch.errors import UserError
@@ -164,7 +164,7 @@ def test_an_unreachable_cluster_is_a_clear_error() -> None:
 def test_nothing_is_left_behind_and_stdout_stays_clean() -> None:
     script = (
         "from contextlib import closing\n"
-        "from toy_work import ToyWork, chunks\n"
+        "from helpers.toy_work import ToyWork, chunks\n"
         "from attattr_batch.spec import WorkerPool\n"
         "from attattr_batch.runtime.executors.ray import RayExecutor\n"
         "with closing(RayExecutor([(ToyWork(), WorkerPool())])) as executor:\n"

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from contextlib import closing
 
 import pytest
-from fake_ray import FakeRay
-from toy_work import ToyWork, chunks
+from helpers.fake_ray import FakeRay
+from helpers.toy_work import ToyWork, chunks
 
 from attattr_batch.errors import UserError
 from attattr_batch.runtime.executors import Finished

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from fabricate import facts, new_store, register, rows
-from fake_ray import FakeRay
-from toy_work import ToyWork, chunks
+from helpers.fabricate import facts, new_store, register, rows
+from helpers.fake_ray import FakeRay
+from helpers.toy_work import ToyWork, chunks
 
 from attattr_batch.data.records import Chunk
 from attattr_batch.errors import UserError

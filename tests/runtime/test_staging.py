@@ -15,8 +15,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from fabricate import contents, new_store, register
-from toy_work import FACTS, ToyWork, chunks
+from helpers.fabricate import contents, new_store, register
+from helpers.toy_work import FACTS, ToyWork, chunks
 
 from attattr_batch.errors import StoreError, UserError
 from attattr_batch.runtime.driver import Driver, Progress

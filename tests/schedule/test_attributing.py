@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from scheduling import Bench
+from helpers.scheduling import Bench
 
 from attattr_batch.analysis.runner import JobRequest
 from attattr_batch.errors import StoreError

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 import yaml
+from helpers.scheduling import START, Bench
 from jsonschema import Draft202012Validator, ValidationError
-from scheduling import START, Bench
 
 from attattr_batch.errors import UserError
 from attattr_batch.schedule.manifests import Place, manifest

@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from scheduling import Bench
+from helpers.scheduling import Bench
 
 CALLER = """
 import os, sys, time
 from datetime import datetime
 from pathlib import Path
-from scheduling import Clock
+from helpers.scheduling import Clock
 from attattr_batch.schedule.running import run_due
 from attattr_batch.schedule.state import State, TickOutcome
 

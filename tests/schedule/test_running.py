@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scheduling import Bench
+from helpers.scheduling import Bench
 
 from attattr_batch.errors import UserError
 from attattr_batch.schedule.running import ATTEMPTS, run_due

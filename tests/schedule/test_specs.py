@@ -11,8 +11,8 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
+from helpers.scheduling import Bench
 from safetensors.numpy import save_file
-from scheduling import Bench
 
 from attattr_batch.errors import UserError
 from attattr_batch.schedule.specs import resolve, resolved_specs, same_work

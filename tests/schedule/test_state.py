@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from scheduling import Bench
+from helpers.scheduling import Bench
 
 from attattr_batch.errors import UserError
 from attattr_batch.schedule.state import TickOutcome

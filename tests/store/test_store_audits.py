@@ -6,7 +6,7 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
-from fabricate import commit, new_store, register
+from helpers.fabricate import commit, new_store, register
 from sqlalchemy import Connection
 
 from attattr_batch.analysis.audits import run_audits

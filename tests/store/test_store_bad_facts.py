@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from fabricate import (
+from helpers.fabricate import (
     INTEGRITY,
     Tables,
     changed,

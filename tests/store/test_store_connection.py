@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from fabricate import INTEGRITY, commit, filled_store, new_store, register, rows
+from helpers.fabricate import INTEGRITY, commit, filled_store, new_store, register, rows
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
@@ -16,8 +16,8 @@ from attattr_batch.errors import StoreError
 from attattr_batch.store.database import turns
 from attattr_batch.store.database.connection import Store
 
-HERE = Path(__file__).resolve().parent
-ENVIRONMENT = os.environ | {"PYTHONPATH": f"{HERE.parents[1]}{os.pathsep}{HERE}"}
+TESTS = Path(__file__).resolve().parents[1]
+ENVIRONMENT = os.environ | {"PYTHONPATH": f"{TESTS.parent}{os.pathsep}{TESTS}"}
 
 
 def test_a_write_is_one_transaction(tmp_path: Path) -> None:
@@ -82,7 +82,7 @@ def test_a_reader_in_another_thread_waits_for_the_writer(tmp_path: Path) -> None
 WRITER = """
 import select, sys
 from pathlib import Path
-from fabricate import commit, register
+from helpers.fabricate import commit, register
 from attattr_batch.store.database.connection import Store
 store = Store(sys.argv[1], timeout_s=60)
 _, pass_id = register(store, 3000)
@@ -168,7 +168,7 @@ def test_readers_give_way_for_a_moment_only_and_not_to_the_dead(
 FILLER = """
 import resource, sys
 from pathlib import Path
-from fabricate import commit, register
+from helpers.fabricate import commit, register
 from attattr_batch.errors import StoreError
 from attattr_batch.store.database.connection import Store
 store = Store(sys.argv[1])

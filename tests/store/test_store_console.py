@@ -16,7 +16,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 import pytest
-from fabricate import filled_store, new_store
+from helpers.fabricate import filled_store, new_store
 
 from attattr_batch.errors import StoreError, UserError
 from attattr_batch.store.reading import console

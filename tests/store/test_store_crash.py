@@ -9,18 +9,18 @@ import sys
 import time
 from pathlib import Path
 
-from fabricate import INTEGRITY, commit, filled_store, new_store, register, rows
+from helpers.fabricate import INTEGRITY, commit, filled_store, new_store, register, rows
 
 from attattr_batch.store.reading.export import export_run
 from attattr_batch.store.writing.passes import seal_pass
 
-HERE = Path(__file__).resolve().parent
-ENVIRONMENT = os.environ | {"PYTHONPATH": f"{HERE.parents[1]}{os.pathsep}{HERE}"}
+TESTS = Path(__file__).resolve().parents[1]
+ENVIRONMENT = os.environ | {"PYTHONPATH": f"{TESTS.parent}{os.pathsep}{TESTS}"}
 N_EXAMPLES = 48
 
 WORKER = """
 import sys
-from fabricate import commit
+from helpers.fabricate import commit
 from attattr_batch.store.database.connection import Store
 from attattr_batch.store.writing.passes import pending_ids
 store = Store(sys.argv[1])

@@ -7,7 +7,7 @@ import datasets
 import duckdb
 import pyarrow.parquet as pq
 import pytest
-from fabricate import commit, execute, filled_store, new_store, register, registered_store, rows
+from helpers.fabricate import commit, execute, filled_store, new_store, register, registered_store, rows
 
 from attattr_batch.errors import StoreError, UserError
 from attattr_batch.store.database.connection import Store

@@ -9,7 +9,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 import pytest
-from fabricate import (
+from helpers.fabricate import (
     INTEGRITY,
     changed,
     chunk,

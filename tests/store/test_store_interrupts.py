@@ -14,7 +14,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 import pytest
-from fabricate import INTEGRITY, chunk, facts, new_store, register, rows
+from helpers.fabricate import INTEGRITY, chunk, facts, new_store, register, rows
 
 from attattr_batch.store.database import connection as module
 from attattr_batch.store.database import opening

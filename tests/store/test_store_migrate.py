@@ -11,7 +11,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from fabricate import INTEGRITY, contents, execute, filled_store, new_store, register, rows
+from helpers.fabricate import INTEGRITY, contents, execute, filled_store, new_store, register, rows
 from sqlalchemy import create_engine
 from sqlalchemy.pool import NullPool
 

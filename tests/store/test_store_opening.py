@@ -14,7 +14,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from fabricate import commit, filled_store, new_store, register, registered_store, rows
+from helpers.fabricate import commit, filled_store, new_store, register, registered_store, rows
 
 from attattr_batch.errors import StoreError
 from attattr_batch.store.database.connection import Store

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from fabricate import (
+from helpers.fabricate import (
     INTEGRITY,
     VOCABULARY,
     commit,

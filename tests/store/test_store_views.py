@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fabricate import commit, execute, filled_store, register, registered_store, rows
+from helpers.fabricate import commit, execute, filled_store, register, registered_store, rows
 
 from attattr_batch.store.database.connection import Store, raw
 from attattr_batch.store.database.tables import metadata

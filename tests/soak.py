@@ -1,7 +1,7 @@
 """The fault matrix: disturbs commands at chosen and at random moments, gives them again, and compares.
 
-    python tests/faults/soak.py                # 200 kill points and everything else; twenty minutes
-    ATTATTR_SOAK_SECONDS=600 python tests/faults/soak.py  # less of it; each kind at least once
+    python tests/soak.py                # 200 kill points and everything else; twenty minutes
+    ATTATTR_SOAK_SECONDS=600 python tests/soak.py  # less of it; each kind at least once
 
 Prints what was tried, how often, and what came of it; exits 1 if a row was lost, doubled or torn.
 """
@@ -19,11 +19,11 @@ import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ray_troubles import RAY_TROUBLES
-from scenarios import SCENARIOS, Bench, Scenario
-from trials import MOMENTS, Tally, at, at_random, disturb
-from troubles import TROUBLES
-from zygote import Zygote
+from helpers.ray_troubles import RAY_TROUBLES
+from helpers.scenarios import SCENARIOS, Bench, Scenario
+from helpers.trials import MOMENTS, Tally, at, at_random, disturb
+from helpers.troubles import TROUBLES
+from helpers.zygote import Zygote
 
 KILLS = 200
 COLUMNS = ("trials", "faults", "lost", "doubled", "torn", "faulty")

@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import duckdb
-from points import Conditions, write_next_schema
-from zygote import Ended, Zygote
 
 from attattr_batch.files import data_folder
 from attattr_batch.store.database.connection import Store
 from attattr_batch.store.database.sqlfile import load_file
 from attattr_batch.store.database.tables import metadata
+from helpers.points import Conditions, write_next_schema
+from helpers.zygote import Ended, Zygote
 
 Contents = Mapping[str, Counter[int]]
 """By table, how often there is a row with this hash."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from fabricate import execute
-
 from attattr_batch.store.database.connection import Store
+from helpers.fabricate import execute
 
 HOSTILE = "<img src=x onerror='window.attacked=1'></script><script>window.attacked=1</script>"
 """Runs a script where it is taken for markup."""

@@ -12,10 +12,10 @@ import time
 from pathlib import Path
 
 import psutil
-from scenarios import RUN, Bench, Scenario, contents
-from trials import Tally, check_whole
 
 from attattr_batch.runtime.executors.ray_actor import Actor
+from helpers.scenarios import RUN, Bench, Scenario, contents
+from helpers.trials import Tally, check_whole
 
 # Chunks take long enough for something to happen in the middle.
 SLOW_RUN = Scenario("run on Ray", "blank", (*RUN, "--quadrature", "gauss-legendre", "--nodes", "128"))

@@ -1,4 +1,5 @@
-"""Numbers of the bundled models that must not drift: `python tests/golden/bundled_values.py` writes them.
+"""Numbers of the bundled models that must not drift: `python -m helpers.bundled_values`, in tests/, writes
+them.
 
 Only a change of the mathematics, of the models or of what is stored may change them.
 """
@@ -15,7 +16,7 @@ from attattr_batch.runtime.run import run_spec
 from attattr_batch.spec import make_spec
 from attattr_batch.store.database.connection import Store
 
-GOLDEN = Path(__file__).with_name("bundled.json")
+GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "bundled.json"
 TASKS = ("sst2", "mrpc", "rte", "mnli")
 EXAMPLES = 3
 

@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import pyarrow as pa
-from fabricate import facts
 
 from attattr_batch.data.records import Chunk, EncodedExample
 from attattr_batch.errors import UserError
 from attattr_batch.passes import Work
+from helpers.fabricate import facts
 
 FACTS = ("predictions", "target_scores_dedup", "layer_scores_dedup", "head_scores_dedup", "edges_dedup")
 """The tables that toy work fills."""

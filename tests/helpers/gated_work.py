@@ -9,12 +9,12 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 import pyarrow as pa
-from toy_work import ToyWork
 
 from attattr_batch.data.records import Chunk
 from attattr_batch.engine.families import Encoder
 from attattr_batch.passes import Work
 from attattr_batch.passes.attribute import AttributeWork
+from helpers.toy_work import ToyWork
 
 PATIENCE_S = 120.0
 _BEGUN: list[Encoder] = []

@@ -8,9 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import duckdb
-from scenarios import OTHER, Bench, Place, Scenario, contents, scenario
-from trials import Tally, at, check_whole, finish
-from zygote import Signal
+
+from helpers.scenarios import OTHER, Bench, Place, Scenario, contents, scenario
+from helpers.trials import Tally, at, check_whole, finish
+from helpers.zygote import Signal
 
 _REFUSED = 2
 

@@ -19,10 +19,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from points import Conditions
+from helpers.points import Conditions
 
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
+TESTS = Path(__file__).resolve().parents[1]
+ROOT = TESTS.parent
 
 
 @dataclass(frozen=True)
@@ -90,12 +90,12 @@ class Zygote:
 
     def __enter__(self) -> Zygote:
         environment = os.environ | {
-            "PYTHONPATH": os.pathsep.join([str(ROOT), str(HERE)]),
+            "PYTHONPATH": os.pathsep.join([str(ROOT), str(TESTS)]),
             "OMP_NUM_THREADS": "1",
             "TOKENIZERS_PARALLELISM": "false",
             "HF_HUB_OFFLINE": "1",
         }
-        command = [sys.executable, str(HERE / "zygote.py")]
+        command = [sys.executable, "-m", "helpers.zygote"]
         self._process = subprocess.Popen(
             command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )

@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import duckdb
-from points import Moment, Point
-from scenarios import Bench, Contents, Place, Scenario, contents, files, is_whole
-from zygote import Ended, Signal
 
 from attattr_batch.analysis.audits import run_audits
 from attattr_batch.store.database.connection import Store
+from helpers.points import Moment, Point
+from helpers.scenarios import Bench, Contents, Place, Scenario, contents, files, is_whole
+from helpers.zygote import Ended, Signal
 
 MOMENTS: tuple[Moment, ...] = ("before", "during", "after")
 _SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)

@@ -1,0 +1,1 @@
+"""Modules that several tests share; a test imports them as `helpers.NAME`."""
