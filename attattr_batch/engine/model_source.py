@@ -57,7 +57,7 @@ class ModelSource:
     def is_here(self) -> bool:
         """Whether this machine has the model: its folder, with the same files if it is pinned."""
         if self.hub_id is not None:
-            return True  # `settled` fetches it
+            return True  # `fetched` gets it
         try:
             return self.folder.is_dir() and self.sha256 in (None, self._hash())
         except (OSError, ValueError):
@@ -70,7 +70,7 @@ class ModelSource:
     def _hash(self) -> str:
         return _hash_files([self.folder / "config.json", *weight_files(self.folder)])
 
-    def settled(self) -> ModelSource:
+    def fetched(self) -> ModelSource:
         """The same model on this machine: a hub model is fetched here if its folder is elsewhere."""
         if self.folder.is_dir() or self.hub_id is None:
             return self

@@ -31,7 +31,7 @@ class ItemNames:
 
     Attributes:
         example_ids: Example of each item.
-        targets: `gold` or `predicted` for each item.
+        targets: `gold`, `predicted` or `both` for each item.
         rows: Batch row of each item.
     """
 

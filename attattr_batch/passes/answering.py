@@ -69,7 +69,7 @@ class MaskedAnswersWork(AnswerWork):
             Rows of `masked_answers`.
         """
         request = self.request
-        pairs = [(row, index) for row, one in enumerate(chunk.example_ids) for index in request.of[one]]
+        pairs = [(row, index) for row, one in enumerate(chunk.example_ids) for index in request.items_of[one]]
         rows, items = [row for row, _ in pairs], [index for _, index in pairs]
         removed = torch.zeros(len(items), encoder.n_layers * encoder.n_heads, dtype=torch.bool)
         for mask, index in zip(removed, items, strict=True):
@@ -96,7 +96,7 @@ class AttackedAnswersWork(AnswerWork):
         """
         request, attacked, items, cut = self.request, [], [], []
         for example in chunk.examples:
-            for index in request.of[example.example_id]:
+            for index in request.items_of[example.example_id]:
                 victim, truncated = insert_trigger(example, request.items[index], self.max_length)
                 attacked.append(victim)
                 items.append(index)

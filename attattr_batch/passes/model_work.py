@@ -49,7 +49,7 @@ class ModelWork(ABC):
         """
         if self.threads is not None:
             torch.set_num_threads(self.threads)
-        source = self.source.settled()
+        source = self.source.fetched()
         model = load_model(source, choose_device(self.device))
         # Checked after loading, so that files changed before or during it are noticed.
         if not source.is_here():

@@ -21,11 +21,6 @@ from attattr_batch.spec import MachineSettings, RunSpec, make_spec
 from attattr_batch.store.writing.passes import PassKind
 from attattr_batch.store.writing.runs import run_dataset
 
-_WORK: dict[str, type[AnswerWork]] = {
-    "masked_answers": MaskedAnswersWork,
-    "attacked_answers": AttackedAnswersWork,
-}
-
 _CHUNK_TOKENS = 150_000
 """Tokens of all answers of a chunk together, about: half a minute's work of one CPU worker."""
 
@@ -57,7 +52,7 @@ def plan_request(
         ModelGoneError: the model is gone, or it or its tokenizer is no longer the one the run was made with.
         UserError: the request names examples that the run lacks, or needs a GPU that is not there.
     """
-    identity, (spec, source) = json.loads(run.identity), _model_of(run)
+    (spec, source), identity = _model_of(run), json.loads(run.identity)
     config, tokenizer = load_config(source), load_tokenizer(source)
     dataset = run_dataset(connection, run)
     max_length = min(spec.method.max_length, token_limit(config, tokenizer))
@@ -65,11 +60,12 @@ def plan_request(
     # Identities before version 4 do not say.
     if identity.get("tokens") not in (None, tokens_key(examples)):
         raise _changed(run, "tokenizer", f"{source.folder} gives other tokens")
-    unknown = set(request.of) - {example.example_id for example in dataset}
+    unknown = set(request.items_of) - {example.example_id for example in dataset}
     if unknown:
         raise UserError("a job requests answers for examples that the run lacks", got=min(unknown))
-    device = device_for(machine)
-    work = _WORK[kind](
+    device, attacked = device_for(machine), kind == "attacked_answers"
+    work_of_kind: type[AnswerWork] = AttackedAnswersWork if attacked else MaskedAnswersWork
+    work = work_of_kind(
         source=source,
         device=device,
         outputs=outputs_by_label(identity["outputs"]),
@@ -78,12 +74,12 @@ def plan_request(
         request=request,
         max_length=max_length,
     )
-    if kind == "attacked_answers":  # the texts are cut after the insertion
+    if attacked:  # the texts are cut after the insertion
         examples = encode(dataset, tokenizer, _NO_LIMIT)
-    answers_each = max(map(len, request.of.values()), default=1)
+    answers_each = max(map(len, request.items_of.values()), default=1)
     return Plan(
         work=work,
-        examples=[example for example in examples if example.example_id in request.of],
+        examples=[example for example in examples if example.example_id in request.items_of],
         hidden_size=config.hidden_size,
         chunk_tokens=max(1, _CHUNK_TOKENS // answers_each),
         flop_per_token=24.0 * answers_each * run.n_layers * config.hidden_size**2,
@@ -92,10 +88,10 @@ def plan_request(
 
 def _model_of(run: Row[Any]) -> tuple[RunSpec, ModelSource]:
     """The settings of a run that its later passes need, and its model."""
-    identity = json.loads(run.identity)["model"]
     # Not all of them: the method's may be some that only an earlier release allowed.
     settings = {key: value for key, value in json.loads(run.config).items() if key in _SETTINGS}
     spec = make_spec(settings, where=f"run {run.name}")
+    identity = json.loads(run.identity)["model"]
     try:
         source = find_model(spec.model, task=spec.data.task, revision=identity.get("commit")).pinned()
     except UserError as error:

@@ -37,13 +37,13 @@ class Request:
     Attributes:
         items: The masks, each a tuple of the heads to remove (layer * n_heads + head); or the triggers.
         names: What each item is, in the columns of the answers' table (`criterion`, `draw`, ...).
-        of: For every example, the indices of its items.
+        items_of: For every example, the indices of its items.
         key: Hash of all this, and of the rule by which triggers are inserted.
     """
 
     items: tuple[Any, ...]
     names: pa.Table
-    of: Mapping[int, tuple[int, ...]]
+    items_of: Mapping[int, tuple[int, ...]]
     key: str
 
 

@@ -23,7 +23,7 @@ def alone(kind: str, row: int, classes: Tensor) -> Tensor:
     example = tiny.examples(segments=tiny.takes_segments(kind))[row]
     items = Items(torch.zeros(len(classes), dtype=torch.long), classes)
     batch = collate([example], 1, torch.device("cpu"))
-    assert not batch.padded
+    assert batch.attention_mask.all()
     return scores(attribute(tiny.classifier(kind), batch, items, RULE))
 
 

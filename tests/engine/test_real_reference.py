@@ -126,7 +126,7 @@ def test_input_ids_and_gold_labels(task: Task, name: str) -> None:
 def test_probabilities(task: Task) -> None:
     rows = list(task.encoded)
     batch = collate([task.encoded[row] for row in rows], task.encoder.pad_token_id, torch.device("cpu"))
-    assert batch.padded
+    assert not batch.attention_mask.all()
     found = task.encoder.logits(batch).softmax(-1)
     expected = np.stack([task.of(row, "probabilities") for row in rows])
     np.testing.assert_allclose(found, expected, atol=1e-5)

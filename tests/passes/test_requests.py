@@ -28,7 +28,7 @@ def test_a_request_says_what_every_example_gets() -> None:
         {"criterion": "m", "draw": 3, "layer": None},
         {"criterion": "m", "draw": 4, "layer": None},
     ]
-    assert request.of == {4: (0,), 7: (0, 1)}
+    assert request.items_of == {4: (0,), 7: (0, 1)}
     assert request.key == mask_request(rows.take([1, 0]), 2, 3).key, "in any order of rows"
     assert request.key != mask_request(rows.slice(0, 1), 2, 3).key
     assert request.key != mask_request(rows.append_column("layer", [[1, 1]]), 2, 3).key

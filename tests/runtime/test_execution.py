@@ -39,7 +39,12 @@ def toy_plan(n_examples: int, size: int = 4, **more: Any) -> Plan:
     """A pass over some examples of `toy_work`, in chunks of `size`."""
     examples = [example for chunk in chunks(n_examples, size) for example in chunk.examples]
     tokens = size * examples[0].n_tokens
-    facts = {"work": ToyWork(), "hidden_size": 16, "flop_per_token": 1e3, "chunk_tokens": tokens}
+    facts: dict[str, Any] = {
+        "work": ToyWork(),
+        "hidden_size": 16,
+        "flop_per_token": 1e3,
+        "chunk_tokens": tokens,
+    }
     return Plan(examples=examples, **(facts | more))
 
 
