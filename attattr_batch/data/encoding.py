@@ -34,7 +34,13 @@ def encode(examples: Iterable[Example], tokenizer: Any, max_length: int) -> list
     encoded: list[EncodedExample] = []
     for start in range(0, len(rows), _BATCH):
         batch = _encode_batch(rows[start : start + _BATCH], tokenizer)
-        encoded += [cut(example, max_length) for example in batch]
+        for example in batch:
+            # Each text that has tokens must keep one; otherwise the row would count as one that lacks a text.
+            special, least = example.segments.count(None), max(1, len({0, 1} & {*example.segments}))
+            if max_length < special + least:
+                allowed = f"{special + least} or more: {special} are special tokens"
+                raise UserError("`max_length` leaves no room for text", got=max_length, allowed=allowed)
+            encoded.append(cut(example, max_length))
     return encoded
 
 
@@ -93,19 +99,9 @@ def truncated_lengths(length_a: int, length_b: int, budget: int) -> tuple[int, i
 
 
 def cut(example: EncodedExample, max_length: int) -> EncodedExample:
-    """Truncates a tokenised example to `max_length` tokens, special ones included.
-
-    Raises:
-        UserError: no room is left for a text beside the special tokens.
-    """
+    """Truncates a tokenised example to `max_length` tokens, special ones included."""
     lengths = example.segments.count(0), example.segments.count(1)
-    budget = max_length - example.segments.count(None)
-    # Each text that has tokens must keep one; otherwise the row would count as one that lacks a text.
-    least = max(1, (lengths[0] > 0) + (lengths[1] > 0))
-    if budget < least:
-        allowed = f"{max_length - budget + least} or more: {max_length - budget} are special tokens"
-        raise UserError("`max_length` leaves no room for text", got=max_length, allowed=allowed)
-    kept = truncated_lengths(*lengths, budget)
+    kept = truncated_lengths(*lengths, max_length - example.segments.count(None))
     if kept == lengths:
         return example
     texts = [[place for place, one in enumerate(example.segments) if one == side] for side in (0, 1)]
