@@ -12,7 +12,6 @@ import numpy as np
 from attattr_batch.choices import DType, Quadrature
 from attattr_batch.data.encoding import check_tokenizer, check_vocabulary, encode, lacks_text
 from attattr_batch.data.records import EncodedExample, Example
-from attattr_batch.engine.attribution import Method
 from attattr_batch.engine.devices import choose_device
 from attattr_batch.engine.model_source import find_model
 from attattr_batch.engine.models import load_model, load_tokenizer, token_limit
@@ -161,8 +160,7 @@ def attribute(
     names = dict(model.config.id2label)
     wanted = None if label is None else _label_id(label, names)
     example = _encode(model.config, tokenizer, (text, text_pair), settings.max_length)
-    method = Method(settings.quadrature, settings.nodes, settings.tolerance, settings.dtype)
-    found = attribute_example(model, example, wanted, method)
+    found = attribute_example(model, example, wanted, settings)
     return Attribution(
         **vars(found),
         tokens=tokenizer.convert_ids_to_tokens(list(example.input_ids)),

@@ -25,7 +25,7 @@ from attattr_batch.engine.families import collate
 from attattr_batch.engine.path import Items, clean_layers
 from attattr_batch.engine.quadrature import Rule, clenshaw_curtis, nested, partial_weights
 from attattr_batch.passes.planning import plan_attribution
-from attattr_batch.spec import make_spec
+from attattr_batch.spec import MethodSettings, make_spec
 
 MODELS = {"sst2": "SST-2", "rte": "RTE", "mnli": "MNLI", "mrpc": "MRPC"}
 SIZES = tuple(size for size in attribution.ladder(1e-3) if size <= 33)
@@ -90,16 +90,16 @@ def measure(task: str, n_rows: int, named: list[int]) -> Iterator[Pair]:
         {"task": task, "model": str(real / "models" / MODELS[task]), "data_dir": str(real / "data" / "glue")}
     )
     plan = plan_attribution(spec)
-    encoder = plan.work.load()
-    chosen = {*np.random.default_rng(1).permutation(len(plan.encoded))[:n_rows].tolist(), *named}
-    examples = sorted((plan.encoded[i] for i in chosen), key=lambda example: example.n_tokens)
+    encoder = plan.work.start().encoder
+    chosen = {*np.random.default_rng(1).permutation(len(plan.examples))[:n_rows].tolist(), *named}
+    examples = sorted((plan.examples[i] for i in chosen), key=lambda example: example.n_tokens)
     outputs = torch.tensor(plan.work.outputs)
     for start in range(0, len(examples), 4):
         rows = examples[start : start + 4]
         trace = encoder.trace(collate(rows, encoder.pad_token_id, encoder.device))
         items = Items(torch.arange(len(rows)), outputs[torch.tensor([row.gold for row in rows])])
         for layer, clean in enumerate(clean_layers(trace, items)):
-            integral = attribution._LayerIntegral(trace, layer, items, clean, attribution.Method())
+            integral = attribution._LayerIntegral(trace, layer, items, clean, MethodSettings(), 4096)
             yield from layer_pairs(integral, [row.example_id for row in rows])
 
 

@@ -31,10 +31,10 @@ from timing import Timings, Way, time_rounds
 from workloads import SHAPES, Workload, random_workload, task_workload
 
 from attattr_batch.data.records import EncodedExample
-from attattr_batch.engine.attribution import Method
+from attattr_batch.spec import MethodSettings, make_settings
 
 PARTS = ("sst2", "mnli", "rte", "shapes", "growth", "memory")
-LEFT_RIEMANN = Method("left-riemann", 20)
+LEFT_RIEMANN = MethodSettings(quadrature="left-riemann", nodes=20)
 LOOSE = 0.1
 """Tolerance at which the adaptive integral is about as accurate as left Riemann 20, and never worse."""
 CANDIDATES = tuple(("gauss-legendre", nodes) for nodes in (2, 3, 4, 5, 6, 8, 12, 16, 32))
@@ -119,7 +119,7 @@ def measure(part: str, size: Size, *, smoke: bool) -> list[dict[str, Any]]:
 def task_table(task: str, size: Size) -> dict[str, Any]:
     """All implementations on one task."""
     work = task_workload(task, size.chunks, size.rows[task])
-    bound, default = attribute(work, LEFT_RIEMANN), work.method
+    bound, default = attribute(work, LEFT_RIEMANN), MethodSettings()
     slow = [rows_of_round(work.rows, number, size.rounds) for number in range(size.rounds)]
     found = {"released": bound}
     ways = {
@@ -133,8 +133,8 @@ def task_table(task: str, size: Size) -> dict[str, Any]:
     rule = cheapest_rule(work, bound)
     mine = {
         f"ours, {rule.quadrature} {rule.nodes}, float32": rule,
-        f"ours, tolerance {LOOSE:g}, float32": replace(default, tolerance=LOOSE),
-        f"ours, tolerance {LOOSE:g}, bfloat16": replace(default, tolerance=LOOSE, dtype="bfloat16"),
+        f"ours, tolerance {LOOSE:g}, float32": MethodSettings(tolerance=LOOSE),
+        f"ours, tolerance {LOOSE:g}, bfloat16": MethodSettings(tolerance=LOOSE, dtype="bfloat16"),
         f"ours, tolerance {default.tolerance:g}, float32": default,
     }
     for name, method in mine.items():
@@ -187,10 +187,10 @@ def one_by_one(
         way(work.model, list(row.input_ids), segments, work.label(row), *steps)
 
 
-def cheapest_rule(work: Workload, bound: Attributed) -> Method:
+def cheapest_rule(work: Workload, bound: Attributed) -> MethodSettings:
     """The first candidate whose completeness errors, mean and largest, are at most those of `bound`."""
     for quadrature, nodes in CANDIDATES:
-        method = Method(quadrature, nodes, batch_tokens=work.method.batch_tokens)
+        method = make_settings(MethodSettings, {"quadrature": quadrature, "nodes": nodes})
         attributed = attribute(work, method)
         if attributed.mean_error <= bound.mean_error and attributed.largest_error <= bound.largest_error:
             return method
@@ -200,8 +200,8 @@ def cheapest_rule(work: Workload, bound: Attributed) -> Method:
 def shape_table(name: str, length: int, n_rows: int, rounds: int) -> dict[str, Any]:
     """An encoder with random weights: how much of the machine's matrix-product rate is used."""
     work = random_workload(name, SHAPES[name], length, n_rows)
-    tokens = work.method.batch_tokens
-    methods = {dtype: Method("gauss-legendre", 3, dtype=dtype, batch_tokens=tokens) for dtype in DTYPES}
+    rule = {"quadrature": "gauss-legendre", "nodes": 3}
+    methods = {dtype: make_settings(MethodSettings, {**rule, "dtype": dtype}) for dtype in DTYPES}
     found = attribute(work, methods["float32"])
     ways: dict[str, Way] = {dtype: timed(work, method) for dtype, method in methods.items()}
     timings = time_rounds(ways, work.shape, rounds)

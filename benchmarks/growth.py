@@ -14,7 +14,7 @@ from ours import attribute, attribute_for_the_store, timed
 from timing import time_rounds
 from workloads import SHAPES, random_workload
 
-from attattr_batch.engine.attribution import Method
+from attattr_batch.spec import MethodSettings
 
 _SIX = SHAPES["six layers, 384"]
 _TINY = Shape(2, 32, 64)
@@ -48,8 +48,7 @@ def growth_of_time(rate_s: float, *, smoke: bool) -> dict[str, Any]:
     rows = []
     for name, shape, length, n_rows, nodes in cases:
         work = random_workload(name, shape, length, n_rows)
-        tokens = work.method.batch_tokens
-        method = Method("gauss-legendre", nodes, batch_tokens=tokens)
+        method = MethodSettings(quadrature="gauss-legendre", nodes=nodes)
         found = attribute(work, method)
         timings = time_rounds({name: timed(work, method)}, shape, 1, rate_s)
         milliseconds = 1e3 * timings.seconds_a_row(name)
@@ -87,7 +86,7 @@ def _measure_memory(name: str, length: int) -> None:
     """Prints the rows of a chunk, and resident memory before and at its peak, in MiB."""
     shape = SHAPES.get(name, _TINY)
     probe = random_workload(name, shape, length, 1)
-    n_rows = min(64, max(1, probe.method.batch_tokens // length))
+    n_rows = min(64, max(1, probe.batch_tokens // length))
     work = random_workload(name, shape, length, n_rows)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // _MIB
     attribute_for_the_store(work)

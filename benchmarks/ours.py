@@ -10,10 +10,11 @@ from arithmetic import clean, replay
 from timing import Way
 from workloads import Workload
 
-from attattr_batch.engine.attribution import Method, attribute_layers
+from attattr_batch.engine.attribution import attribute_layers
 from attattr_batch.engine.families import collate
 from attattr_batch.engine.path import Items
 from attattr_batch.engine.quadrature import fixed_rule
+from attattr_batch.spec import MethodSettings
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Attributed:
     operations: float
 
 
-def attribute(work: Workload, method: Method) -> Attributed:
+def attribute(work: Workload, method: MethodSettings) -> Attributed:
     """Attributes every row's gold class; statistics for the store are left out."""
     encoder, errors, operations = work.encoder, [], 0.0
     for chunk in work.chunks:
@@ -33,7 +34,8 @@ def attribute(work: Workload, method: Method) -> Attributed:
         labels = torch.tensor([work.label(example) for example in chunk.examples])
         lengths = [example.n_tokens for example in chunk.examples]
         operations += sum(clean(work.shape, length) for length in lengths)
-        for result in attribute_layers(trace, Items(torch.arange(len(labels)), labels), method):
+        items = Items(torch.arange(len(labels)), labels)
+        for result in attribute_layers(trace, items, method, work.batch_tokens):
             errors.append(result.completeness_error.abs().numpy())
             for length, nodes in zip(lengths, result.nodes.tolist(), strict=True):
                 operations += _replays(work, method, nodes, result.layer, length)
@@ -41,7 +43,7 @@ def attribute(work: Workload, method: Method) -> Attributed:
     return Attributed(float(found.mean()), float(found.max()), operations / len(work.rows))
 
 
-def timed(work: Workload, method: Method) -> Way:
+def timed(work: Workload, method: MethodSettings) -> Way:
     """`attribute`, to be timed."""
     return Way(len(work.rows), lambda number: attribute(work, method))
 
@@ -52,7 +54,7 @@ def attribute_for_the_store(work: Workload) -> None:
         work.worker.compute(chunk)
 
 
-def _replays(work: Workload, method: Method, nodes: int, layer: int, length: int) -> float:
+def _replays(work: Workload, method: MethodSettings, nodes: int, layer: int, length: int) -> float:
     """Operations of the replays; the node at 1 is the clean pass, and F(0) alone is a forward."""
     alphas = [0.0, 1.0]
     if method.quadrature != "adaptive":

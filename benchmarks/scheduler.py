@@ -203,7 +203,7 @@ def drive(executor: Executor, facts: made_up.Facts, n_chunks: int) -> float:
 def ray_on_real_work(n_rows: int) -> dict[str, Any]:
     """Attribution of SST-2 rows in process, and by Ray workers of one thread each."""
     plan = _plan()
-    chunks = plan.chunks([example.example_id for example in plan.encoded])[:: max(1, 872 // n_rows)]
+    chunks = plan.chunks([example.example_id for example in plan.examples])[:: max(1, 872 // n_rows)]
     chunks = [half for chunk in chunks for half in chunk.halves() if half.examples]
     work = replace(plan.work, threads=1)
     n_examples = sum(len(chunk.examples) for chunk in chunks)
@@ -220,7 +220,7 @@ def ray_on_real_work(n_rows: int) -> dict[str, Any]:
             ready = time.perf_counter() - started
             store = Store(Path(folder) / "bench.duckdb", create=True)
             facts = made_up.Facts(plan.architecture[1], plan.architecture[2])
-            pass_id = made_up.register(store, facts, len(plan.encoded), "bench")
+            pass_id = made_up.register(store, facts, len(plan.examples), "bench")
             seconds = _execute(store, pass_id, executor, chunks)
         base = base or seconds
         speed, relative = f"{n_examples / seconds:.1f}", f"{base / seconds:.2f}"

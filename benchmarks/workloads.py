@@ -12,15 +12,14 @@ from arithmetic import Shape
 from transformers import BertConfig, BertForSequenceClassification
 
 from attattr_batch.data.records import Chunk, EncodedExample
-from attattr_batch.engine.attribution import Method
 from attattr_batch.engine.devices import default_batch_tokens
 from attattr_batch.engine.families import encoder_for
 from attattr_batch.engine.families._layered import LayeredEncoder
 from attattr_batch.engine.model_source import ModelSource
-from attattr_batch.engine.statistics import EdgeLimits
-from attattr_batch.passes.attribute import AttributeWork, AttributeWorker
+from attattr_batch.passes.attribute import AttributeWork
+from attattr_batch.passes.model_work import ModelWorker
 from attattr_batch.passes.planning import plan_attribution
-from attattr_batch.spec import make_spec
+from attattr_batch.spec import MethodSettings, make_spec
 
 FOLDERS = {"sst2": "SST-2", "mnli": "MNLI", "rte": "RTE"}
 SHAPES = {
@@ -43,14 +42,14 @@ class Workload:
     """
 
     name: str
-    worker: AttributeWorker
+    worker: ModelWorker
     chunks: list[Chunk]
     outputs: tuple[int, ...]
 
     @property
     def encoder(self) -> LayeredEncoder:
         """The classifier as the engine sees it."""
-        encoder = self.worker._encoder
+        encoder = self.worker.encoder
         assert isinstance(encoder, LayeredEncoder)
         return encoder
 
@@ -60,9 +59,9 @@ class Workload:
         return self.encoder.model
 
     @property
-    def method(self) -> Method:
-        """How a run would integrate."""
-        return self.worker._work.method
+    def batch_tokens(self) -> int:
+        """Tokens that a run would replay at once."""
+        return self.worker.work.batch_tokens
 
     @property
     def shape(self) -> Shape:
@@ -88,11 +87,11 @@ def task_workload(task: str, n_chunks: int, n_rows: int) -> Workload:
     plan = plan_attribution(
         make_spec({"task": task, "model": model, "data_dir": data, "target": "gold", "device": "cpu"})
     )
-    chunks = plan.chunks([example.example_id for example in plan.encoded])
+    chunks = plan.chunks([example.example_id for example in plan.examples])
     at = [len(chunks) * (2 * i + 1) // (2 * n_chunks) for i in range(n_chunks)]
     chosen = [Chunk(chunks[i].examples[:n_rows]) for i in dict.fromkeys(at)]
     name = f"{task}, {'fine-tuned checkpoint' if real else 'bundled model'}"
-    return Workload(name, plan.work.worker(plan.work.load()), chosen, plan.work.outputs)
+    return Workload(name, plan.work.start(), chosen, plan.work.outputs)
 
 
 def random_workload(name: str, shape: Shape, length: int, n_rows: int) -> Workload:
@@ -112,9 +111,11 @@ def random_workload(name: str, shape: Shape, length: int, n_rows: int) -> Worklo
         EncodedExample(row, tuple(tokens), (0,) * length, (0,) * length, row % 2, False)
         for row, tokens in enumerate(ids)
     )
-    method = Method(batch_tokens=default_batch_tokens("cpu", shape.width))
-    source = ModelSource("random", Path())
     work = AttributeWork(
-        source=source, device="cpu", outputs=(0, 1), method=method, edge_limits=EdgeLimits(), target="gold"
+        source=ModelSource("random", Path()),
+        device="cpu",
+        outputs=(0, 1),
+        batch_tokens=default_batch_tokens("cpu", shape.width),
+        method=MethodSettings(target="gold"),
     )
-    return Workload(name, AttributeWorker(work, encoder_for(model)), [Chunk(examples)], (0, 1))
+    return Workload(name, ModelWorker(work, encoder_for(model)), [Chunk(examples)], (0, 1))

@@ -19,10 +19,10 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, Bert
 
 import attattr_batch
 from attattr_batch import Attribution, Edge, TerminalError, UserError, attribute
-from attattr_batch.engine.attribution import Method
 from attattr_batch.engine.families import Batch
 from attattr_batch.engine.path import Items
 from attattr_batch.engine.quadrature import gauss_legendre
+from attattr_batch.spec import MethodSettings
 
 TEXT, PAIR = "a very good film", "the plot was bad and not good"
 
@@ -112,7 +112,9 @@ def test_other_families(kind: str, folder: Path) -> None:
     found = attribute(model, tokenizer, TEXT)
     ids = torch.tensor([tokenizer(TEXT)["input_ids"]])
     batch = Batch(ids, torch.ones_like(ids, dtype=torch.bool), None)
-    expected = attribute_batch(model, batch, Items(torch.tensor([0]), torch.tensor([found.label])), Method())
+    expected = attribute_batch(
+        model, batch, Items(torch.tensor([0]), torch.tensor([found.label])), MethodSettings()
+    )
     for layer, result in enumerate(expected):
         scores = result.scores[0].numpy()
         np.testing.assert_allclose(found.scores[layer][:, : scores.shape[1]], scores, atol=1e-6)

@@ -198,7 +198,7 @@ def test_diff_shows_settings_as_they_were_given(tmp_path: Path) -> None:
     register(store, 4, "second", config=spec, identity={"dataset": "b", "nodes": 30})
     found = diff_runs(store, "first", "second").to_pylist()
     assert [tuple(row.values())[:4] for row in found if row["part"] in ("setting", "identity")] == [
-        ("setting", "columns.label", None, "verdict"),
+        ("setting", "columns", None, '{"label": "verdict"}'),
         ("setting", "limit", "40", "41"),
         ("setting", "nodes", "20", "30"),
         ("identity", "dataset", "a", "b"),

@@ -10,17 +10,17 @@ from pathlib import Path
 
 import api_reference
 import cli_reference
+import jobs_reference
 import licences
 import spec_reference
 
-import attattr_batch.analysis.job_dictionary
 import attattr_batch.store.reading.data_dictionary
 
 ROOT = Path(__file__).resolve().parents[1]
 
 DOCUMENTS: dict[str, Callable[[], str]] = {
     "schema/README.md": attattr_batch.store.reading.data_dictionary.dictionary_markdown,
-    "jobs/README.md": attattr_batch.analysis.job_dictionary.dictionary_markdown,
+    "jobs/README.md": jobs_reference.reference_markdown,
     "docs/cli.md": cli_reference.reference_markdown,
     "docs/spec.md": spec_reference.reference_markdown,
     "docs/api.md": api_reference.api_markdown,

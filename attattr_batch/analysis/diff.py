@@ -99,22 +99,15 @@ def _settings_rows(a: Row[Any], b: Row[Any]) -> list[dict[str, Any]]:
 
 
 def _differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[dict[str, Any]]:
-    first, second = _flat(a), _flat(b)
     return [
-        {"name": key, "a": first.get(key), "b": second.get(key)}
-        for key in sorted(first.keys() | second.keys())
-        if first.get(key) != second.get(key)
+        {"name": key, "a": _shown(a.get(key)), "b": _shown(b.get(key))}
+        for key in sorted(a.keys() | b.keys())
+        if a.get(key) != b.get(key)
     ]
 
 
-def _flat(identity: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    flat: dict[str, str] = {}
-    for key, value in identity.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value if isinstance(value, str) else json.dumps(value)
-    return flat
+def _shown(value: Any) -> str | None:
+    return value if value is None or isinstance(value, str) else json.dumps(value)
 
 
 def _build_importance(connection: Connection, target: RowTarget) -> None:

@@ -31,7 +31,7 @@ from attattr_batch.store.writing.jobs import (
     replace_view,
     runs_in_pairs,
 )
-from attattr_batch.store.writing.passes import answered, count_answers, take_back
+from attattr_batch.store.writing.passes import answered, count_answers, register_requested_pass, take_back
 from attattr_batch.store.writing.runs import SEALED, list_runs, resolve_run, unlabelled_runs
 
 log = logging.getLogger(__name__)
@@ -119,26 +119,24 @@ def run_jobs(store: Store, request: JobRequest, report: Reporter) -> list[JobRes
     return list(results.values())
 
 
+@dataclass
 class _Builder:
     """Builds one job for some runs."""
 
-    def __init__(self, store: Store, catalogue: Catalogue, request: JobRequest, report: Reporter, step: Step):
-        self._store = store
-        self._catalogue = catalogue
-        self._request = request
-        self._report = report
-        self._step = step
-        self._job = step.job
-        self._run_ids = [run.run_id for run in step.runs]
-        self._keys: dict[int, str] = {}
+    store: Store
+    catalogue: Catalogue
+    request: JobRequest
+    report: Reporter
+    step: Step
+    keys: dict[int, str] = field(default_factory=dict)
 
     def build(self) -> JobResult:
         """Builds the job and logs it; a failure is a result."""
-        job, values = self._job, self._step.values
+        job, values = self.step.job, self.step.values
         started, clock = datetime.now(UTC), time.monotonic()
         log.info("job %s", job.name)
-        entry = JobRun(job.name, values, [run.name for run in self._step.runs], started)
-        store, quarantined = self._store, 0
+        entry = JobRun(job.name, values, [run.name for run in self.step.runs], started)
+        store, quarantined = self.store, 0
         try:
             if job.is_pass:
                 quarantined = self._answer()
@@ -147,60 +145,63 @@ class _Builder:
                 rows = self._make(connection)
                 offence = self._audit(connection)
                 if offence is None:
-                    record_builds(connection, job.name, values, self._keys)
+                    record_builds(connection, job.name, values, self.keys)
                     log_job(connection, entry, rows=rows)
                 elif not job.is_pass:
                     raise offence  # which undoes what was made
             if offence is not None:
                 raise offence
         except AttattrError as error:
-            with self._store.write() as connection:
+            with self.store.write() as connection:
                 log_job(connection, entry, error=str(error))
             return JobResult(job.name, "failed", seconds=time.monotonic() - clock, error=str(error))
         return JobResult(job.name, "built", rows, time.monotonic() - clock, quarantined=quarantined)
 
     def _answer(self) -> int:
         """Has the answers computed that a job requests; returns how many examples were quarantined."""
-        job = self._job
-        with self._store.read() as connection, explained(job.name):
-            prepare(connection, self._run_ids)
-            rows = query_rows(connection, job.file.query, self._step.values)
-            self._keys = self._build_keys(connection)
+        job = self.step.job
+        with self.store.read() as connection, explained(job.name):
+            prepare(connection, self.step.run_ids)
+            rows = query_rows(connection, job.file.query, self.step.values)
+            self.keys = self._build_keys(connection)
         quarantined = 0
         gone: dict[str, ModelGoneError] = {}
-        for run in self._step.runs:
+        for run in self.step.runs:
             request = read_request(job.materialized, rows, run)
-            with self._store.read() as connection:
+            with self.store.read() as connection:
                 count = answered(connection, run.run_id, job.pass_kind, job.name, request.key)
-            if count is None or (count and self._request.retry_errors):
+            if count is None or (count and self.request.retry_errors):
                 try:
                     count = self._compute(run, request)
                 except ModelGoneError as error:
                     gone[run.name] = error
                     continue
             quarantined += count
-        if gone:
-            raise self._without(gone)
+        if gone:  # the others have answered
+            others = [f"--run {shlex.quote(run.name)}" for run in self.step.runs if run.name not in gone]
+            hint = f"build for the others alone: {' '.join(others)}" if others else None
+            raise UserError("\n".join(map(str, gone.values())), hint=hint)
         return quarantined
 
-    def _compute(self, run: Row[Any], request: Request[Any]) -> int:
+    def _compute(self, run: Row[Any], request: Request) -> int:
+        """Has the answers to a request computed; returns how many examples are quarantined."""
         # These import torch, which takes seconds; answers that are there already need none.
-        from attattr_batch.analysis.model_answers import answer_request
-        from attattr_batch.runtime.execution import ExecutionSettings
+        from attattr_batch.passes.reopening import plan_request
+        from attattr_batch.runtime.execution import ExecutionSettings, complete_pass
 
-        machine = self._request.machines.get(run.run_id, self._request.machine)
-        how = ExecutionSettings(machine, self._report, self._request.retry_errors)
-        return answer_request(self._store, self._job, run, request, how)
-
-    def _without(self, gone: Mapping[str, ModelGoneError]) -> UserError:
-        """The error for runs whose model is gone; the others have answered."""
-        others = [f"--run {shlex.quote(run.name)}" for run in self._step.runs if run.name not in gone]
-        hint = f"build for the others alone: {' '.join(others)}" if others else None
-        return UserError("\n".join(map(str, gone.values())), hint=hint)
+        job, machine = self.step.job, self.request.machines.get(run.run_id, self.request.machine)
+        with self.store.read() as connection:
+            plan = plan_request(connection, run, machine, job.pass_kind, job.name, request)
+        with self.store.write() as connection:
+            pass_id = register_requested_pass(
+                connection, run.run_id, job.pass_kind, job.name, request.key, len(plan.examples)
+            )
+        how = ExecutionSettings(machine, self.report, self.request.retry_errors)
+        return complete_pass(self.store, pass_id, f"{job.name}, {run.name}", plan, how).quarantined
 
     def _make(self, connection: Connection) -> int | None:
         """Makes the table or view; returns its rows, or the answers of a pass, which are there already."""
-        job = self._job
+        job = self.step.job
         if job.is_pass:
             return count_answers(connection, job.pass_kind, job.name)
         with explained(job.name):
@@ -208,32 +209,33 @@ class _Builder:
             if job.materialized == "view":
                 replace_view(connection, job.name, job.file.query)
             else:
-                prepare(connection, self._run_ids)
-                rows = replace_table(connection, job.name, job.file.query, self._step.values, self._run_ids)
+                prepare(connection, self.step.run_ids)
+                values, run_ids = self.step.values, self.step.run_ids
+                rows = replace_table(connection, job.name, job.file.query, values, run_ids)
             describe(connection, job.name, job.file.description, job.file.columns)
-        self._keys = self._build_keys(connection)
+        self.keys = self._build_keys(connection)
         return rows
 
     def _build_keys(self, connection: Connection) -> dict[int, str]:
         """Keys of what is built in this transaction, by run id."""
-        job, builds = self._job, present_builds(connection)
-        wanted = set(self._run_ids)
+        job, builds = self.step.job, present_builds(connection)
+        wanted = set(self.step.run_ids)
         if not job.is_pass:  # a pair of runs may be about one that the job was never built for
             pairs = runs_in_pairs(connection, job.name)
             wanted |= {run_id for run_id in pairs if (job.name, run_id) not in builds}
         keys = {of: build.key for of, build in builds.items()}
         runs = [run for run in list_runs(connection) if run.run_id in wanted]
-        return {run.run_id: job.build_key(self._step.values, run, keys) for run in runs}
+        return {run.run_id: job.build_key(self.step.values, run, keys) for run in runs}
 
     def _audit(self, connection: Connection) -> UserError | None:
         """The first audit that finds something; answers that offend are taken back, to be computed again."""
-        job = self._job
+        job = self.step.job
         for name in job.audits:
-            audit = self._catalogue.audits[name]
+            audit = self.catalogue.audits[name]
             with explained(f"{job.name}, audit {name}"):
                 # What another job or run has in the same table is not this build's fault.
                 own = job.name if job.is_pass else None
-                query = audit_of(connection, audit.query, self._run_ids, own)
+                query = audit_of(connection, audit.query, self.step.run_ids, own)
                 offending = offending_rows(connection, query, _SHOWN_ROWS)
             if offending.num_rows:
                 became, hint = self._drop_offending(connection, query)
@@ -247,7 +249,7 @@ class _Builder:
 
     def _drop_offending(self, connection: Connection, query: str) -> tuple[str, str | None]:
         """What becomes of a result that an audit's query rejects, and what to do next."""
-        job = self._job
+        job = self.step.job
         if not job.is_pass:
             return "so its result was not kept", None
         count = take_back(connection, job.pass_kind, job.name, query)

@@ -39,6 +39,11 @@ class Step:
     values: Mapping[str, Any]
     runs: Sequence[Row[Any]]
 
+    @property
+    def run_ids(self) -> list[int]:
+        """Ids of the runs."""
+        return [run.run_id for run in self.runs]
+
 
 def steps_to_build(
     catalogue: Catalogue,

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from typing import Any, get_args
+from typing import get_args
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from attattr_batch.analysis.catalogue import load_catalogue
 from attattr_batch.analysis.examples import AttributedExample, find_example
 from attattr_batch.analysis.questions import ask
 from attattr_batch.choices import RowTarget, Variant
 from attattr_batch.errors import UserError, unknown_name
-from attattr_batch.markup import escape
+from attattr_batch.markup import escape, html_table
 from attattr_batch.store.database.connection import Store
 from attattr_batch.store.writing.jobs import explained, prepare, query_rows
 from attattr_batch.store.writing.runs import resolve_run
@@ -74,26 +74,18 @@ class Tree:
         return json.dumps(asdict(self), ensure_ascii=False, indent=1)
 
     def _repr_html_(self) -> str:
-        children: dict[int, list[TreeEdge]] = {}
-        for edge in self.edges:
-            if edge.layer is not None:  # closing links would make it a ring
-                children.setdefault(edge.query_pos, []).append(edge)
         about = (
             f"attribution tree of run {self.run}, example {self.example_id} ({self.variant}, tau"
-            f" {self.tau:g}); gold {self.gold}, predicted {self.predicted}; of the {self.target} class"
+            f" {self.tau:g}), top node {self.tokens[self.top]!r}; gold {self.gold}, predicted"
+            f" {self.predicted}; of the {self.target} class"
             f"{'; may lack edges (edge_cap)' if self.capped else ''}"
         )
-        top = f"<li><b>{escape(self.tokens[self.top])}</b>{self._branches(self.top, children)}</li>"
-        return f"<div><p>{escape(about)}</p><ul>{top}</ul></div>"
-
-    def _branches(self, position: int, children: dict[int, list[TreeEdge]]) -> str:
-        """Nested list below a node; each node's children are listed once."""
-        items = "".join(
-            f"<li>{escape(self.tokens[edge.key_pos])} <small>layer {edge.layer}, {edge.attr:.3g}</small>"
-            f"{self._branches(edge.key_pos, children)}</li>"
-            for edge in children.pop(position, [])
-        )
-        return f"<ul>{items}</ul>" if items else ""
+        rows = [
+            (edge.layer, self.tokens[edge.query_pos], self.tokens[edge.key_pos], edge.attr)
+            for edge in self.edges
+        ]
+        table = html_table(("layer", "parent", "child", "attribution"), rows)
+        return f"<div><p>{escape(about)}</p>{table}</div>"
 
 
 def attribution_tree(
@@ -124,7 +116,9 @@ def attribution_tree(
             raise unknown_name(kind, given, get_args(known))
     with store.read() as connection:
         found = resolve_run(connection, run)
-        _check_tau(tau, found)
+        floor = float(json.loads(found.config).get("edge_floor", 0.0))
+        if not floor <= tau <= 1:
+            raise UserError("tau is out of range", got=tau, allowed=f"{floor} (the run's edge_floor) to 1")
         example = find_example(connection, found, example_id, target)
         if example.tree_top is None:
             raise UserError(
@@ -132,12 +126,12 @@ def attribution_tree(
             )
         edges, capped = _edges(connection, example, variant, tau)
     return Tree(
-        run=example.run,
+        run=found.name,
         example_id=example_id,
         target=example.target,
         variant=variant,
         tau=tau,
-        n_layers=example.n_layers,
+        n_layers=found.n_layers,
         top=example.tree_top,
         tokens=example.tokens,
         gold=example.gold,
@@ -147,23 +141,17 @@ def attribution_tree(
     )
 
 
-def _check_tau(tau: float, run: Row[Any]) -> None:
-    floor = float(json.loads(run.config).get("edge_floor", 0.0))
-    if not floor <= tau <= 1:
-        raise UserError("tau is out of range", got=tau, allowed=f"{floor} (the run's edge_floor) to 1")
-
-
 def _edges(
     connection: Connection, example: AttributedExample, variant: Variant, tau: float
 ) -> tuple[tuple[TreeEdge, ...], bool]:
     """Edges as the job grows them, from the top downwards; and whether some may be missing."""
     job = load_catalogue().job("tree_edges")
     keys = {"example_id": example.example_id, "target": example.target, "tau": tau}
-    prepare(connection, [example.run_id])
+    prepare(connection, [example.run.run_id])
     with explained(job.name):
         rows = query_rows(connection, job.file.query, job.defaults | keys).to_pylist()
     rows = [row for row in rows if row["variant"] == variant]
     if not rows:
-        return (), ask(connection, "tree_lacks_edges", run_id=example.run_id, **keys).num_rows > 0
+        return (), ask(connection, "tree_lacks_edges", run_id=example.run.run_id, **keys).num_rows > 0
     edges = [TreeEdge(row["layer"], row["query_pos"], row["key_pos"], row["attr"]) for row in rows]
     return tuple(edges), any(row["capped"] for row in rows)

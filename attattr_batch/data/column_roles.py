@@ -20,48 +20,41 @@ _HOW_TO_NAME = "give the label names, in the order of their integer ids, as `lab
 
 
 def make_dataset(
-    table: Table, columns: Columns, spec: DataSettings, unlabelled: Sequence[Any] = UNLABELLED
+    table: Table, columns: Columns, settings: DataSettings, unlabelled: Sequence[Any] = UNLABELLED
 ) -> Dataset:
     """Makes the dataset of a run from a table; a missing text is the empty text.
 
     A label is a name or an integer id. Where all names are numbers, as of star ratings, a number is a name,
-    except in a column that carries its own label names, which holds ids. The names in `spec.labels` win;
+    except in a column that carries its own label names, which holds ids. The names in `settings.labels` win;
     otherwise they are those that the column carries, those of the GLUE task, or the sorted values of a text
     column (as numbers where all are).
 
     Args:
         table: The rows.
         columns: Which of its columns are the texts and the label.
-        spec: The run.
+        settings: What the run asks for.
         unlabelled: Values that stand for "no label" unless they are a name; so does NaN.
 
     Raises:
         UserError: a column is missing or does not hold text, the label names are not known, or a label is
             not one of them.
     """
-    _require(columns.names, table)
-    labels = _labels(table, columns.label, spec)
-    task = GLUE_TASKS.get(spec.task or "")
-    strip = task is not None and task.strip
-    texts_a = _texts(table, columns.text_a, spec.limit, strip=strip)
-    count = len(texts_a)
-    texts_b: list[str | None] = [None] * count
-    if columns.text_b:
-        texts_b = [*_texts(table, columns.text_b, spec.limit, strip=strip)]
-    gold = _gold(table, columns.label, labels, count, unlabelled) if columns.label else [None] * count
-    examples = tuple(Example(*row) for row in zip(range(count), texts_a, texts_b, gold, strict=True))
-    name = spec.task or Path(spec.dataset or table.source).stem
-    return Dataset(name, spec.split, table.source, labels, examples, table.revision)
-
-
-def _require(needed: Sequence[str], table: Table) -> None:
-    missing = [name for name in needed if name not in table.names]
-    if missing:
+    if missing := [name for name in columns.names if name not in table.names]:
         raise UserError(
             f"{table.source} lacks {'a column' if len(missing) == 1 else 'columns'} it needs",
             got=f"missing {', '.join(map(repr, missing))}",
             allowed=f"the columns there are: {', '.join(map(repr, table.names))}",
         )
+    labels = _labels(table, columns.label, settings)
+    task = GLUE_TASKS.get(settings.task or "")
+    strip = task is not None and task.strip
+    texts_a = _texts(table, columns.text_a, settings.limit, strip=strip)
+    count = len(texts_a)
+    texts_b = _texts(table, columns.text_b, settings.limit, strip=strip) if columns.text_b else [None] * count
+    gold = _gold(table, columns.label, labels, count, unlabelled) if columns.label else [None] * count
+    examples = tuple(Example(*row) for row in zip(range(count), texts_a, texts_b, gold, strict=True))
+    name = settings.task or Path(settings.dataset or table.source).stem
+    return Dataset(name, settings.split, table.source, labels, examples, table.revision)
 
 
 def _texts(table: Table, column: str, limit: int | None, *, strip: bool) -> list[str]:
@@ -74,13 +67,13 @@ def _texts(table: Table, column: str, limit: int | None, *, strip: bool) -> list
     return [text.strip() for text in texts] if strip else texts
 
 
-def _labels(table: Table, column: str | None, spec: DataSettings) -> tuple[str, ...]:
+def _labels(table: Table, column: str | None, settings: DataSettings) -> tuple[str, ...]:
     """The label names; they must not depend on a row limit, or the ids would."""
-    task, carried = GLUE_TASKS.get(spec.task or ""), table.class_names.get(column or "")
+    task, carried = GLUE_TASKS.get(settings.task or ""), table.class_names.get(column or "")
     if carried is not None:
-        labels = _against_carried(tuple(spec.labels or carried), carried, table.source)
-    elif spec.labels:
-        labels = tuple(spec.labels)
+        labels = _against_carried(tuple(settings.labels or carried), carried, table.source)
+    elif settings.labels:
+        labels = tuple(settings.labels)
     elif task is not None:
         labels = task.labels
     elif column is not None and column in table.texts:

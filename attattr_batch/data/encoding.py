@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from attattr_batch.data.records import EncodedExample, Example
@@ -32,7 +33,14 @@ def encode(examples: Iterable[Example], tokenizer: Any, max_length: int) -> list
     rows = list(examples)
     encoded: list[EncodedExample] = []
     for start in range(0, len(rows), _BATCH):
-        encoded += _encode_batch(rows[start : start + _BATCH], tokenizer, max_length)
+        batch = _encode_batch(rows[start : start + _BATCH], tokenizer)
+        for example in batch:
+            # Each text that has tokens must keep one; otherwise the row would count as one that lacks a text.
+            special, least = example.segments.count(None), max(1, len({0, 1} & {*example.segments}))
+            if max_length < special + least:
+                allowed = f"{special + least} or more: {special} are special tokens"
+                raise UserError("`max_length` leaves no room for text", got=max_length, allowed=allowed)
+            encoded.append(cut(example, max_length))
     return encoded
 
 
@@ -90,53 +98,40 @@ def truncated_lengths(length_a: int, length_b: int, budget: int) -> tuple[int, i
     return budget - short, short
 
 
-def _encode_batch(examples: Sequence[Example], tokenizer: Any, max_length: int) -> list[EncodedExample]:
-    texts: list[Any] = [
-        example.text_a if example.text_b is None else (example.text_a, example.text_b) for example in examples
-    ]
-    # Truncated here, after the special tokens are in place, so that every family follows one rule.
-    batch = tokenizer(texts, padding=False, truncation=False, return_attention_mask=False, verbose=False)
-    types = batch.get("token_type_ids")
-    return [
-        _cut(
-            example,
-            batch["input_ids"][row],
-            types[row] if types is not None else None,
-            batch.sequence_ids(row),
-            max_length,
-        )
-        for row, example in enumerate(examples)
-    ]
-
-
-def _cut(
-    example: Example,
-    input_ids: Sequence[int],
-    token_types: Sequence[int] | None,
-    segments: Sequence[int | None],
-    max_length: int,
-) -> EncodedExample:
-    length_a, length_b = segments.count(0), segments.count(1)
-    budget = max_length - (len(segments) - length_a - length_b)
-    # Each text that has tokens must keep one; otherwise the row would count as one that lacks a text.
-    least = max(1, (length_a > 0) + (length_b > 0))
-    if budget < least:
-        allowed = f"{max_length - budget + least} or more: {max_length - budget} are special tokens"
-        raise UserError("`max_length` leaves no room for text", got=max_length, allowed=allowed)
-    kept = truncated_lengths(length_a, length_b, budget)
-    truncated = kept != (length_a, length_b)
-    places = _kept_places(segments, kept) if truncated else range(len(segments))
-    return EncodedExample(
-        example_id=example.example_id,
-        input_ids=tuple(input_ids[place] for place in places),
-        token_type_ids=None if token_types is None else tuple(token_types[place] for place in places),
-        segments=tuple(segments[place] for place in places),
-        gold=example.gold,
-        truncated=truncated,
+def cut(example: EncodedExample, max_length: int) -> EncodedExample:
+    """Truncates a tokenised example to `max_length` tokens, special ones included."""
+    lengths = example.segments.count(0), example.segments.count(1)
+    kept = truncated_lengths(*lengths, max_length - example.segments.count(None))
+    if kept == lengths:
+        return example
+    texts = [[place for place, one in enumerate(example.segments) if one == side] for side in (0, 1)]
+    dropped = {place for text, length in zip(texts, kept, strict=True) for place in text[length:]}
+    places, types = (
+        [place for place in range(example.n_tokens) if place not in dropped],
+        example.token_type_ids,
+    )
+    return replace(
+        example,
+        input_ids=tuple(example.input_ids[place] for place in places),
+        token_type_ids=types and tuple(types[place] for place in places),
+        segments=tuple(example.segments[place] for place in places),
+        truncated=True,
     )
 
 
-def _kept_places(segments: Sequence[int | None], lengths: tuple[int, int]) -> list[int]:
-    texts = [[place for place, one in enumerate(segments) if one == side] for side in (0, 1)]
-    dropped = {place for text, length in zip(texts, lengths, strict=True) for place in text[length:]}
-    return [place for place in range(len(segments)) if place not in dropped]
+def _encode_batch(examples: Sequence[Example], tokenizer: Any) -> Iterator[EncodedExample]:
+    texts: list[Any] = [
+        example.text_a if example.text_b is None else (example.text_a, example.text_b) for example in examples
+    ]
+    # Not truncated by the tokenizer, so that every family follows one rule.
+    batch = tokenizer(texts, padding=False, truncation=False, return_attention_mask=False, verbose=False)
+    types = batch.get("token_type_ids")
+    for row, example in enumerate(examples):
+        yield EncodedExample(
+            example_id=example.example_id,
+            input_ids=tuple(batch["input_ids"][row]),
+            token_type_ids=None if types is None else tuple(types[row]),
+            segments=tuple(batch.sequence_ids(row)),
+            gold=example.gold,
+            truncated=False,
+        )

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
-from attattr_batch.data.encoding import truncated_lengths
+from attattr_batch.data.encoding import cut
 from attattr_batch.data.records import EncodedExample
 
 INSERTION_VERSION = 2
@@ -28,13 +27,6 @@ class Trigger:
     ratios: tuple[float, ...]
 
 
-class _Token(NamedTuple):
-    token_id: int
-    type_id: int
-    segment: int | None
-    inserted: bool = False
-
-
 def insert_trigger(victim: EncodedExample, trigger: Trigger, max_length: int) -> tuple[EncodedExample, bool]:
     """Inserts a trigger and truncates the result as every other example is.
 
@@ -53,37 +45,34 @@ def insert_trigger(victim: EncodedExample, trigger: Trigger, max_length: int) ->
     Raises:
         ValueError: the victim lacks a text that the trigger goes into.
     """
-    tokens = _tokens(victim)
-    texts = [[token for token in tokens if token.segment == side] for side in (0, 1)]
+    tokens, types = victim.input_ids, victim.token_type_ids or (0,) * victim.n_tokens
+    # Each text as pairs: a token, and whether it was inserted.
+    texts = [
+        [(token, False) for token, segment in zip(tokens, victim.segments, strict=True) if segment == side]
+        for side in (0, 1)
+    ]
+    if any(not texts[side] for side in trigger.segments):
+        raise ValueError("the example lacks the text that a trigger goes into")
     lengths = [len(text) + trigger.segments.count(side) for side, text in enumerate(texts)]
-    attacked = [list(text) for text in texts]
     last = [-1, -1]
-    for token_id, side, ratio in zip(trigger.tokens, trigger.segments, trigger.ratios, strict=True):
-        if not texts[side]:
-            raise ValueError("the example lacks the text that a trigger goes into")
+    for token, side, ratio in zip(trigger.tokens, trigger.segments, trigger.ratios, strict=True):
         index = round(lengths[side] * ratio)
         index += index == last[side]
-        attacked[side].insert(index, _Token(token_id, texts[side][0].type_id, side, inserted=True))
+        texts[side].insert(index, (token, True))
         last[side] = index
-    budget = max_length - victim.segments.count(None)
-    left = truncated_lengths(len(attacked[0]), len(attacked[1]), budget)
-    kept = [text[:length] for text, length in zip(attacked, left, strict=True)]
-    whole: list[_Token] = []
-    for token in tokens:
-        if token.segment is None:
-            whole.append(token)
-        elif token is texts[token.segment][0]:
-            whole += kept[token.segment]
-    example = replace(
+    whole: list[tuple[int, int, int | None]] = []
+    for token, type_id, segment in zip(tokens, types, victim.segments, strict=True):
+        if segment is None:
+            whole.append((token, type_id, segment))
+        elif not whole or whole[-1][2] != segment:  # the text's first token
+            whole += [(one, type_id, segment) for one, _ in texts[segment]]
+    input_ids, type_ids, segments = zip(*whole, strict=True)
+    attacked = replace(
         victim,
-        input_ids=tuple(token.token_id for token in whole),
-        token_type_ids=victim.token_type_ids and tuple(token.type_id for token in whole),
-        segments=tuple(token.segment for token in whole),
-        truncated=kept != attacked,
+        input_ids=input_ids,
+        token_type_ids=victim.token_type_ids and type_ids,
+        segments=segments,
     )
-    return example, sum(token.inserted for token in whole) < len(trigger.tokens)
-
-
-def _tokens(example: EncodedExample) -> list[_Token]:
-    types = example.token_type_ids or (0,) * example.n_tokens
-    return [_Token(*one) for one in zip(example.input_ids, types, example.segments, strict=True)]
+    result = cut(attacked, max_length)
+    lost = [text[result.segments.count(side) :] for side, text in enumerate(texts)]
+    return result, any(inserted for text in lost for _, inserted in text)

@@ -49,20 +49,6 @@ def match_labels(
             or maps two outputs to one label.
     """
     names = [id2label[index] for index in sorted(id2label)]
-    _check_counts(dataset_labels, names)
-    if label_map is None and all(_NAMELESS.fullmatch(name) for name in names):
-        return LabelMatch(tuple(range(len(names))), by_name=False)
-    ids = {_plain(label): index for index, label in enumerate(dataset_labels)}
-    found = [ids.get(_plain(name)) for name in names]
-    for key, label in (label_map or {}).items():
-        found[_output_index(key, names)] = _dataset_id(label, ids, dataset_labels)
-    mapping = tuple(index for index in found if index is not None)
-    if sorted(mapping) != list(range(len(names))):
-        raise _no_match(dataset_labels, names, found)
-    return LabelMatch(mapping, by_name=True)
-
-
-def _check_counts(dataset_labels: Sequence[str], names: Sequence[str]) -> None:
     if len(names) != len(dataset_labels):
         raise UserError(
             "the model and the dataset have different numbers of labels",
@@ -70,6 +56,32 @@ def _check_counts(dataset_labels: Sequence[str], names: Sequence[str]) -> None:
             allowed=f"dataset: {len(dataset_labels)} ({', '.join(dataset_labels)})",
             hint="choose a model fine-tuned for this task",
         )
+    if label_map is None and all(_NAMELESS.fullmatch(name) for name in names):
+        return LabelMatch(tuple(range(len(names))), by_name=False)
+    ids = {_plain(label): index for index, label in enumerate(dataset_labels)}
+    found = [ids.get(_plain(name)) for name in names]
+    for key, label in (label_map or {}).items():
+        if _plain(label) not in ids:
+            raise unknown_name("dataset label in `label_map`", label, dataset_labels)
+        found[_output_index(key, names)] = ids[_plain(label)]
+    mapping = tuple(index for index in found if index is not None)
+    if sorted(mapping) != list(range(len(names))):
+        matched = ["?" if index is None else dataset_labels[index] for index in found]
+        got = ", ".join(f"{name} -> {label}" for name, label in zip(names, matched, strict=True))
+        example = ", ".join(f"{name}: {label}" for name, label in zip(names, dataset_labels, strict=True))
+        raise UserError(
+            "cannot tell which output of the model stands for which label of the dataset",
+            got=f"model labels: {got}",
+            allowed=f"dataset labels: {', '.join(dataset_labels)}, each for one output",
+            hint="write a `label_map` in the spec, model label (or output index) to dataset label, for"
+            f" example `label_map: {{{example}}}` if that is true",
+        )
+    return LabelMatch(mapping, by_name=True)
+
+
+def outputs_by_label(mapping: Sequence[int]) -> tuple[int, ...]:
+    """Model output index by dataset label id, from the label id by output: the inverse permutation."""
+    return tuple(map(mapping.index, range(len(mapping))))
 
 
 def _output_index(key: str, names: Sequence[str]) -> int:
@@ -79,25 +91,6 @@ def _output_index(key: str, names: Sequence[str]) -> int:
     if key.isascii() and key.isdigit() and int(key) < len(names):
         return int(key)
     raise unknown_name("model label in `label_map`", key, [*names, *map(str, range(len(names)))])
-
-
-def _dataset_id(label: str, ids: Mapping[str, int], dataset_labels: Sequence[str]) -> int:
-    if _plain(label) not in ids:
-        raise unknown_name("dataset label in `label_map`", label, dataset_labels)
-    return ids[_plain(label)]
-
-
-def _no_match(dataset_labels: Sequence[str], names: Sequence[str], found: Sequence[int | None]) -> UserError:
-    matched = ["?" if index is None else dataset_labels[index] for index in found]
-    got = ", ".join(f"{name} -> {label}" for name, label in zip(names, matched, strict=True))
-    example = ", ".join(f"{name}: {label}" for name, label in zip(names, dataset_labels, strict=True))
-    return UserError(
-        "cannot tell which output of the model stands for which label of the dataset",
-        got=f"model labels: {got}",
-        allowed=f"dataset labels: {', '.join(dataset_labels)}, each for one output",
-        hint="write a `label_map` in the spec, model label (or output index) to dataset label, for example "
-        f"`label_map: {{{example}}}` if that is true",
-    )
 
 
 def _plain(name: str) -> str:

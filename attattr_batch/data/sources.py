@@ -14,29 +14,30 @@ from attattr_batch.files import bundled_folder, user_path
 from attattr_batch.spec import BUNDLED, DataSettings
 
 
-def load_dataset_for(spec: DataSettings) -> Dataset:
+def load_dataset_for(settings: DataSettings) -> Dataset:
     """Loads the rows of a run.
 
-    `spec.dataset` names a file, folder or hub set of the user's own; else `spec.task` is a GLUE task and
-    comes from `spec.data_dir` (official TSV files, or "bundled"), or without it from the hub.
-    No code from a data repository is ever run.
+    `dataset` names a file, folder or hub set of the user's own; else `task` is a GLUE task and comes from
+    `data_dir` (official TSV files, or "bundled"), or without it from the hub. No code from a data repository
+    is ever run.
 
     Raises:
         UserError: unknown task or split, regression task, missing file or column, broken row, unknown
             label, unreachable hub, or no rows at all.
     """
-    if spec.dataset is not None:
-        dataset = _load_own(spec, spec.dataset)
+    if settings.dataset is not None:
+        dataset = _load_own(settings, settings.dataset)
+    elif settings.data_dir is not None:
+        dataset = _load_folder(settings, _classification_task(settings))
     else:
-        task = _classification_task(spec)
-        dataset = _load_folder(spec, task) if spec.data_dir is not None else _load_glue_hub(spec, task)
+        dataset = _load_glue_hub(settings, _classification_task(settings))
     if not dataset.examples:
         raise UserError("the split has no rows", got=dataset.source, hint="check the file and the split")
     return dataset
 
 
-def _classification_task(spec: DataSettings) -> GlueTask:
-    task = glue_task(spec.task or "")
+def _classification_task(settings: DataSettings) -> GlueTask:
+    task = glue_task(settings.task or "")
     if task.regression:
         raise UserError(
             f"task {task.name!r} is a regression task: its model has one output, the softmax of one output "
@@ -44,10 +45,10 @@ def _classification_task(spec: DataSettings) -> GlueTask:
             got=task.name,
             allowed=", ".join(sorted(name for name, other in GLUE_TASKS.items() if not other.regression)),
         )
-    if spec.split not in SPLITS:
-        raise unknown_name("GLUE split", spec.split, SPLITS)
-    own = ["columns", "labels", "dataset_config"] + (["dataset_revision"] if spec.data_dir else [])
-    if useless := [key for key in own if getattr(spec, key) is not None]:
+    if settings.split not in SPLITS:
+        raise unknown_name("GLUE split", settings.split, SPLITS)
+    own = ["columns", "labels", "dataset_config"] + (["dataset_revision"] if settings.data_dir else [])
+    if useless := [key for key in own if getattr(settings, key) is not None]:
         hint = "give `dataset` as well, or leave them out"
         raise UserError(
             f"these settings do not go with GLUE task {task.name!r}", got=", ".join(useless), hint=hint
@@ -55,24 +56,24 @@ def _classification_task(spec: DataSettings) -> GlueTask:
     return task
 
 
-def _load_folder(spec: DataSettings, task: GlueTask) -> Dataset:
-    path, columns = _glue_file(spec, task), task.tsv
+def _load_folder(settings: DataSettings, task: GlueTask) -> Dataset:
+    path, columns = _glue_file(settings, task), task.tsv
     if not path.is_file():
-        raise _missing_file(path, _glue_folder(spec))
-    table = read_text_file(path, columns.names, task.headerless.get(spec.split), spec.limit)
-    if spec.data_dir == BUNDLED:
-        table = replace(table, source=f"{BUNDLED}: {path.relative_to(_glue_folder(spec))}")
-    if spec.split == "test" and columns.label not in table.names:
+        raise _missing_file(path, _glue_folder(settings))
+    table = read_text_file(path, columns.names, task.headerless.get(settings.split), settings.limit)
+    if settings.data_dir == BUNDLED:
+        table = replace(table, source=f"{BUNDLED}: {path.relative_to(_glue_folder(settings))}")
+    if settings.split == "test" and columns.label not in table.names:
         columns = replace(columns, label=None)
-    return make_dataset(table, columns, spec, unlabelled=(task.no_consensus,))
+    return make_dataset(table, columns, settings, unlabelled=(task.no_consensus,))
 
 
-def _glue_file(spec: DataSettings, task: GlueTask) -> Path:
-    return _glue_folder(spec) / task.folder / task.file(spec.split)
+def _glue_file(settings: DataSettings, task: GlueTask) -> Path:
+    return _glue_folder(settings) / task.folder / task.file(settings.split)
 
 
-def _glue_folder(spec: DataSettings) -> Path:
-    return bundled_folder() / "data" if spec.data_dir == BUNDLED else user_path(spec.data_dir or "")
+def _glue_folder(settings: DataSettings) -> Path:
+    return bundled_folder() / "data" if settings.data_dir == BUNDLED else user_path(settings.data_dir or "")
 
 
 def _missing_file(path: Path, folder: Path) -> UserError:
@@ -95,23 +96,24 @@ def _missing_file(path: Path, folder: Path) -> UserError:
 # The two below import `datasets` when called: it takes a second that TSV files do not need.
 
 
-def _load_glue_hub(spec: DataSettings, task: GlueTask) -> Dataset:
+def _load_glue_hub(settings: DataSettings, task: GlueTask) -> Dataset:
     from attattr_batch.data.user_files import open_hub
 
-    table = open_hub(GLUE_HUB_NAME, task.config, spec.dataset_revision, task.hub_split(spec.split))
-    return make_dataset(table, task.hub, spec)
+    table = open_hub(GLUE_HUB_NAME, task.config, settings.dataset_revision, task.hub_split(settings.split))
+    return make_dataset(table, task.hub, settings)
 
 
-def _load_own(spec: DataSettings, name: str) -> Dataset:
+def _load_own(settings: DataSettings, name: str) -> Dataset:
     from attattr_batch.data.user_files import open_table
 
-    task = GLUE_TASKS.get(spec.task or "")
-    if spec.columns is not None and "text_a" in spec.columns:
-        columns = Columns(spec.columns["text_a"], spec.columns.get("text_b"), spec.columns.get("label"))
-    elif spec.columns is None and task is not None:
+    task = GLUE_TASKS.get(settings.task or "")
+    if settings.columns is not None and "text_a" in settings.columns:
+        columns = Columns(**settings.columns)
+    elif settings.columns is None and task is not None:
         columns = task.hub
     else:
         hint = "for example `columns: {text_a: sentence, label: label}`; text_b and label may be left out"
-        raise UserError("`dataset` needs `columns` that name the text", got=spec.columns, hint=hint)
-    table = open_table(name, spec.dataset_config, spec.dataset_revision, spec.split, columns.names)
-    return make_dataset(table, columns, spec)
+        raise UserError("`dataset` needs `columns` that name the text", got=settings.columns, hint=hint)
+    config, revision = settings.dataset_config, settings.dataset_revision
+    table = open_table(name, config, revision, settings.split, columns.names)
+    return make_dataset(table, columns, settings)

@@ -17,8 +17,8 @@ class Columns:
     """Column names of one layout; None where there is no second text or no label."""
 
     text_a: str
-    text_b: str | None
-    label: str | None
+    text_b: str | None = None
+    label: str | None = None
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -11,14 +11,12 @@ is F(A) - F(0); the difference is stored with every row as its completeness erro
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from attattr_batch.choices import DType
 from attattr_batch.engine.families import Trace
 from attattr_batch.engine.path import (
     CleanLayer,
@@ -30,6 +28,7 @@ from attattr_batch.engine.path import (
     replayed_nodes,
 )
 from attattr_batch.engine.quadrature import NESTED_SIZES, Rule, fixed_rule, nested
+from attattr_batch.spec import MethodSettings
 
 PATH_SHARE = 0.5
 """Accepted path error as a share of the tolerance; docs/attribution.md has the measurement behind it."""
@@ -51,27 +50,6 @@ first tried in it, up to this many nodes."""
 
 _ROUNDING = 1e-6
 """Scores and errors below this are rounding noise of float32 class scores, as where F is saturated."""
-
-
-@dataclass(frozen=True)
-class Method:
-    """How to integrate.
-
-    Attributes:
-        quadrature: `adaptive`, or the name of a fixed rule.
-        nodes: Size of a fixed rule.
-        tolerance: For `adaptive`: bound on the completeness error of every (item, layer) pair. From it follow
-            the accepted path error (`PATH_SHARE`, `RISE_SHARE`) and change of the scores (`AGREEMENT`).
-        dtype: Arithmetic of the replays; the clean forward pass and the statistics are float32 in any case.
-            bfloat16 meets the same criteria, but single heads are less exact (docs/attribution.md).
-        batch_tokens: Tokens replayed at once; bounds memory, changes no result beyond rounding.
-    """
-
-    quadrature: str = "adaptive"
-    nodes: int | None = None
-    tolerance: float = 1e-3
-    dtype: DType = "float32"
-    batch_tokens: int = 4096
 
 
 def ladder(tolerance: float) -> tuple[int, ...]:
@@ -116,50 +94,62 @@ class LayerAttribution:
     certified: Bool[Tensor, " item"]
 
 
-def attribute_layers(trace: Trace, items: Items, method: Method) -> Iterator[LayerAttribution]:
+def attribute_layers(
+    trace: Trace, items: Items, method: MethodSettings, batch_tokens: int = 4096
+) -> Iterator[LayerAttribution]:
     """Yields the attribution of all items layer by layer, so that one layer's matrices are held at a time.
 
     Args:
         trace: Clean forward pass over the batch; its graph is used up.
         items: Rows and classes to attribute.
-        method: How to integrate.
+        method: How to integrate. From its tolerance, the bound on the completeness error of every (item,
+            layer) pair, follow the accepted path error (`PATH_SHARE`, `RISE_SHARE`) and change of the scores
+            (`AGREEMENT`). Its dtype is that of the replays; the clean forward pass and the statistics are
+            float32 in any case.
+        batch_tokens: Tokens replayed at once; bounds memory, changes no result beyond rounding.
     """
     for layer, clean in enumerate(clean_layers(trace, items)):
-        integral = _LayerIntegral(trace, layer, items, clean, method)
+        integral = _LayerIntegral(trace, layer, items, clean, method, batch_tokens)
         yield integral.adaptive() if method.quadrature == "adaptive" else integral.fixed()
 
 
+@dataclass
 class _LayerIntegral:
     """One layer's integral over alpha for all items."""
 
-    def __init__(self, trace: Trace, layer: int, items: Items, clean: CleanLayer, method: Method):
-        self.trace, self.layer, self.items, self.method = trace, layer, items, method
-        self.at_one, self.clean = clean, clean.nodes()
-        self.attention, self.values = trace.attention(layer)
-        self.context = trace.contexts[layer].detach()
-        self.everything = torch.arange(len(items), device=items.rows.device)
+    trace: Trace
+    layer: int
+    items: Items
+    at_one: CleanLayer
+    method: MethodSettings
+    batch_tokens: int
+
+    def __post_init__(self) -> None:
+        self.attention, self.values = self.trace.attention(self.layer)
+        self.context = self.trace.contexts[self.layer].detach()
+        self.gradient_at_one = self.at_one.gradient()
+        self.everything = torch.arange(len(self.items), device=self.items.rows.device)
 
     def fixed(self) -> LayerAttribution:
         """Applies one rule to all items, with as many nodes at once as `batch_tokens` has room for."""
         method, result = self.method, self._empty_result()
         rule = fixed_rule(method.quadrature, method.nodes or 0)
         weights = dict(zip(rule.nodes.tolist(), rule.weights.tolist(), strict=True))
-        gradient = weights.get(1.0, 0.0) * self.clean.gradient[0]
-        at_zero = None
+        gradient = weights.get(1.0, 0.0) * self.gradient_at_one
         alphas = [alpha for alpha in weights if alpha != 1.0]
-        at_once = max(1, method.batch_tokens // (len(self.items) * self.trace.batch.input_ids.shape[1]))
+        at_once = max(1, self.batch_tokens // (len(self.items) * self.trace.batch.input_ids.shape[1]))
         for start in range(0, len(alphas), at_once):
             part = alphas[start : start + at_once]
             nodes = self._replay(part, self.everything, method.dtype)
             for alpha, value, slope in zip(part, nodes.value, nodes.gradient, strict=True):
                 gradient += weights[alpha] * slope
-                at_zero = value if alpha == 0.0 else at_zero
-        if at_zero is None:
+                if alpha == 0.0:
+                    result.f_zero[:] = value
+        if 0.0 not in weights:
             with _precision(method.dtype, self.context.device):
-                at_zero = removed_value(self.trace, self.layer, self.items, method.batch_tokens)
+                result.f_zero[:] = removed_value(self.trace, self.layer, self.items, self.batch_tokens)
         result.scores[:] = self._scores(gradient, self.everything)
-        result.f_zero[:] = at_zero
-        result.completeness_error[:] = result.scores.sum((1, 2, 3)) - (result.f_full - at_zero)
+        result.completeness_error[:] = result.scores.sum((1, 2, 3)) - (result.f_full - result.f_zero)
         result.nodes[:] = len(rule)
         return result
 
@@ -171,7 +161,7 @@ class _LayerIntegral:
         """
         result, method = self._empty_result(), self.method
         active, dtype = self.everything, method.dtype
-        known = KnownNodes(self.clean)
+        known = KnownNodes(self.at_one.value, self.gradient_at_one)
         before: Tensor | None = None
         coarsest, *levels = ladder(method.tolerance)
         for size in levels:
@@ -193,8 +183,8 @@ class _LayerIntegral:
             if dtype == "float32" or loose:
                 known.select(~accept)
             else:  # what bfloat16 could not certify starts again in float32
-                known, dtype = KnownNodes(self.clean), "float32"
-                known.select(active)
+                dtype = "float32"
+                known = KnownNodes(self.at_one.value[active], self.gradient_at_one[active])
         return result
 
     def _judged(self, known: KnownNodes, rule: Rule, active: Tensor, before: Tensor) -> dict[str, Tensor]:
@@ -221,7 +211,7 @@ class _LayerIntegral:
     def _replay(self, alphas: list[float], index: Tensor, dtype: str) -> Nodes:
         items = Items(self.items.rows[index], self.items.classes[index])
         with _precision(dtype, self.context.device):
-            return replayed_nodes(self.trace, self.layer, items, alphas, self.method.batch_tokens)
+            return replayed_nodes(self.trace, self.layer, items, alphas, self.batch_tokens)
 
     def _scores(self, gradient: Tensor, index: Tensor) -> Float[Tensor, "item head reach key"]:
         """A * (G V^T): the one place where matrices of tokens by tokens are formed."""
@@ -263,7 +253,5 @@ def _change(before: Tensor, current: Tensor) -> Float[Tensor, " item"]:
     return change.abs().amax(1) / largest
 
 
-def _precision(dtype: str, device: torch.device) -> AbstractContextManager[object]:
-    if dtype == "bfloat16":
-        return torch.autocast(device.type, dtype=torch.bfloat16)
-    return nullcontext()
+def _precision(dtype: str, device: torch.device) -> torch.autocast:
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=dtype == "bfloat16")

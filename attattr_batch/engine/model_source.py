@@ -57,7 +57,7 @@ class ModelSource:
     def is_here(self) -> bool:
         """Whether this machine has the model: its folder, with the same files if it is pinned."""
         if self.hub_id is not None:
-            return True  # `settled` fetches it
+            return True  # `fetched` gets it
         try:
             return self.folder.is_dir() and self.sha256 in (None, self._hash())
         except (OSError, ValueError):
@@ -70,7 +70,7 @@ class ModelSource:
     def _hash(self) -> str:
         return _hash_files([self.folder / "config.json", *weight_files(self.folder)])
 
-    def settled(self) -> ModelSource:
+    def fetched(self) -> ModelSource:
         """The same model on this machine: a hub model is fetched here if its folder is elsewhere."""
         if self.folder.is_dir() or self.hub_id is None:
             return self
@@ -88,7 +88,11 @@ def find_model(name: str, *, task: str | None = None, revision: str | None = Non
     if local and revision is not None:
         raise UserError("only a hub model has a revision", got=f"{revision} of {name}")
     if name == BUNDLED:
-        source = ModelSource(name, _bundled_model(task))
+        models = {path.name: path for path in (bundled_folder() / "models").iterdir()}
+        if task not in models:
+            allowed = ", ".join(sorted(models))
+            raise UserError("a bundled model needs its task", got=task or "no `task`", allowed=allowed)
+        source = ModelSource(name, models[task])
     elif local:
         source = ModelSource(name, path.resolve())
     else:
@@ -96,14 +100,6 @@ def find_model(name: str, *, task: str | None = None, revision: str | None = Non
         source = ModelSource(name, folder, name, folder.name)
     _check_folder(source)
     return source
-
-
-def _bundled_model(task: str | None) -> Path:
-    models = {path.name: path for path in (bundled_folder() / "models").iterdir()}
-    if task not in models:
-        allowed = ", ".join(sorted(models))
-        raise UserError("a bundled model needs its task", got=task or "no `task`", allowed=allowed)
-    return models[task]
 
 
 def model_files(folder: Path) -> list[Path]:

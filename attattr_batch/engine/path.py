@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
-from numpy.typing import NDArray
 from torch import Tensor
 
 from attattr_batch.engine.families import Trace
-from attattr_batch.engine.quadrature import Rule, nested, partial_weights
+from attattr_batch.engine.quadrature import Rule
 
 
 @dataclass(frozen=True)
@@ -59,10 +56,9 @@ class CleanLayer:
     log_gradient: Float[Tensor, "item reach width"]
     logit_gradient: Float[Tensor, "row reach width"]
 
-    def nodes(self) -> Nodes:
-        """The integral's node at alpha = 1: dF = F d(log F)."""
-        scale = self.value.to(self.log_gradient.dtype)[:, None, None]
-        return Nodes(self.value[None], (scale * self.log_gradient)[None])
+    def gradient(self) -> Float[Tensor, "item reach width"]:
+        """dF/dctx of each item: F d(log F)/dctx."""
+        return self.value.to(self.log_gradient.dtype)[:, None, None] * self.log_gradient
 
 
 def class_log_probability(
@@ -153,8 +149,8 @@ def _rounds(rows: Int[Tensor, " item"]) -> list[Tensor]:
 class KnownNodes:
     """F and dF/dctx of the active items, by alpha."""
 
-    def __init__(self, clean: Nodes):
-        self._at = {1.0: (clean.value[0], clean.gradient[0])}
+    def __init__(self, value: Float[Tensor, " item"], gradient: Float[Tensor, "item reach width"]):
+        self._at = {1.0: (value, gradient)}
 
     def missing(self, rule: Rule) -> list[float]:
         """The rule's nodes that are still to be computed; nodes that no later rule uses are forgotten."""
@@ -192,10 +188,5 @@ class KnownNodes:
         nodes = [self._at[alpha] for alpha in rule.nodes.tolist()]
         slopes = torch.stack([(gradient * context).sum((1, 2)) for _, gradient in nodes])
         rises = torch.stack([value for value, _ in nodes]) - self.value_at_zero()
-        weights = torch.from_numpy(_partial_weights(len(rule))).to(rises)
+        weights = torch.from_numpy(rule.partial).to(rises)
         return (weights @ slopes.to(rises) - rises).abs().amax(0), rises.abs().amax(0)
-
-
-@cache
-def _partial_weights(size: int) -> NDArray[np.float64]:
-    return partial_weights(nested(size).nodes)

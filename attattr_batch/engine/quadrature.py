@@ -8,12 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-
-from attattr_batch.errors import unknown_name
 
 NESTED_SIZES = (2, 3, 5, 9, 17, 33, 65, 129)
 """Sizes of the rules that `nested` makes."""
@@ -30,6 +28,11 @@ class Rule:
 
     def __len__(self) -> int:
         return len(self.nodes)
+
+    @cached_property
+    def partial(self) -> NDArray[np.float64]:
+        """Weights of the integrals from 0 to each node; see `partial_weights`."""
+        return partial_weights(self.nodes)
 
 
 def left_riemann(n: int) -> Rule:
@@ -128,11 +131,5 @@ _RULES: dict[str, Callable[[int], Rule]] = {
 
 
 def fixed_rule(name: str, n: int) -> Rule:
-    """Returns the fixed rule called `name` with n nodes.
-
-    Raises:
-        UserError: there is no such rule.
-    """
-    if name not in _RULES:
-        raise unknown_name("quadrature", name, _RULES)
+    """Returns the fixed rule called `name` with n nodes."""
     return _RULES[name](n)

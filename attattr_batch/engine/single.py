@@ -13,12 +13,13 @@ from torch import Tensor
 from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, PreTrainedModel
 
 from attattr_batch.data.records import EncodedExample
-from attattr_batch.engine.attribution import Method, attribute_layers
-from attattr_batch.engine.families import check_trace, collate, encoder_for
+from attattr_batch.engine.attribution import attribute_layers
+from attattr_batch.engine.families import collate, encoder_for
 from attattr_batch.engine.models import check_outputs
 from attattr_batch.engine.path import Items, class_probability
 from attattr_batch.engine.statistics import full_scores
 from attattr_batch.errors import UserError
+from attattr_batch.spec import MethodSettings
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +64,7 @@ def check_classifier(model: object) -> None:
 
 
 def attribute_example(
-    model: PreTrainedModel, example: EncodedExample, label: int | None, method: Method
+    model: PreTrainedModel, example: EncodedExample, label: int | None, method: MethodSettings
 ) -> Matrices:
     """Attributes the probability of one class; None stands for the predicted class.
 
@@ -76,7 +77,6 @@ def attribute_example(
     with _at_rest(model), torch.inference_mode(False), torch.enable_grad():
         encoder = encoder_for(model)
         trace = encoder.trace(collate([example], encoder.pad_token_id, encoder.device))
-        check_trace(encoder, trace)
         every = torch.arange(encoder.n_labels, device=encoder.device)
         probabilities = class_probability(trace.logits.detach().expand(len(every), -1), every)
         chosen = int(probabilities.argmax()) if label is None else label

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import pad
@@ -26,28 +26,12 @@ Columns = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
-class EdgeLimits:
-    """Which edges are kept.
-
-    Attributes:
-        top_k: Edges per (item, layer, head).
-        floor: Edges of the head-summed matrix below this share of the layer's scale are dropped. The last
-            layer keeps all positive ones, because `greedy` trees start there, with threshold 0.
-        cap: Edges of the head-summed matrix per (item, layer) at most, in the last layer too.
-    """
-
-    top_k: int = 5
-    floor: float = 0.05
-    cap: int = 512
-
-
-@dataclass(frozen=True)
 class ItemNames:
     """Identity of each item in the rows written.
 
     Attributes:
         example_ids: Example of each item.
-        targets: `gold` or `predicted` for each item.
+        targets: `gold`, `predicted` or `both` for each item.
         rows: Batch row of each item.
     """
 
@@ -75,9 +59,9 @@ def head_rows(
     scores: Float[Tensor, "item head query key"],
     batch: Batch,
     names: ItemNames,
-    limits: EdgeLimits,
+    top_k: int,
 ) -> tuple[Columns, Columns]:
-    """Statistics per (item, head), and the top-k positive edges of each head.
+    """Statistics per (item, head), and the `top_k` largest positive edges of each head.
 
     Returns:
         Columns of `head_scores` and of `edges`.
@@ -86,19 +70,20 @@ def head_rows(
     flat = scores.flatten(2)
     positive_sum = flat.clamp_min(0).sum(-1)
     ranked = _without_padding(scores, batch.attention_mask[names.rows][:, None]).flatten(2)
-    values, places = _largest(ranked, max(limits.top_k, 2))
+    values, places = _largest(ranked, max(top_k, 2))
     if n_tokens == 1:
         values, places = pad(values, (0, 1)), pad(places, (0, 1))
     values = _or_zero(values)
-    top = values[..., : limits.top_k].clamp_min(0)
-    attn_max, attn_confidence = _attention_statistics(result.attention, batch.attention_mask)
+    top = values[..., :top_k].clamp_min(0)
+    most_attended = result.attention.amax(-1) * batch.attention_mask[:, None, :]  # in rows of real tokens
+    attn_confidence = most_attended.sum(-1) / batch.attention_mask.sum(1)[:, None]
     index = np.repeat(np.arange(n_items), n_heads)
     scalars = {
         "attr_max": values[..., 0],
         "attr_second": values[..., 1],
         "attr_sum": flat.sum(-1),
         "attr_positive_sum": positive_sum,
-        "attn_max": attn_max[names.rows],
+        "attn_max": most_attended.amax(-1)[names.rows],
         "attn_confidence": attn_confidence[names.rows],
         "taylor": result.taylor,
         "taylor_released": result.taylor_released,
@@ -111,7 +96,7 @@ def head_rows(
         place, positive = places[..., rank].flatten(), values[..., rank].flatten() > 0
         heads[f"{name}_query"] = _positions(place // n_tokens, positive)
         heads[f"{name}_key"] = _positions(place % n_tokens, positive)
-    edges = _edge_columns(result, values[..., : limits.top_k], places[..., : limits.top_k], batch, names)
+    edges = _edge_columns(result, values[..., :top_k], places[..., :top_k], batch, names)
     return heads, edges
 
 
@@ -120,8 +105,8 @@ def layer_rows(
     summed: Float[Tensor, "item query key"],
     batch: Batch,
     names: ItemNames,
-    limits: EdgeLimits,
-    last: bool,
+    floor: float,
+    cap: int,
 ) -> tuple[Columns, Columns]:
     """Statistics per (item, layer), and the edges of the head-summed matrix above the floor.
 
@@ -130,8 +115,9 @@ def layer_rows(
         summed: Attribution summed over heads.
         batch: The rows.
         names: Identity of the items.
-        limits: Floor and cap.
-        last: Whether this is the model's last layer.
+        floor: Edges below this share of the layer's scale (its largest entry outside the first row) are
+            dropped.
+        cap: Edges of an item at most.
 
     Returns:
         Columns of `layer_scores` and of `layer_edges`.
@@ -140,10 +126,10 @@ def layer_rows(
     off_first = _without_padding(summed, batch.attention_mask[names.rows])[:, 1:].flatten(1)
     off_first_max = _or_zero(off_first.amax(1)) if n_tokens > 1 else summed.new_zeros(n_items)
     scale = torch.where(off_first_max > 0, off_first_max, summed.amax((1, 2)))
-    floor = scale.clamp_min(0) * (0.0 if last else limits.floor)
+    smallest = scale.clamp_min(0) * floor
     flat = summed.flatten(1)
-    values, places = _largest(flat, limits.cap)
-    kept = (values > 0) & (values >= floor[:, None])
+    values, places = _largest(flat, cap)
+    kept = (values > 0) & (values >= smallest[:, None])
     kept_mass = _share((values * kept).sum(1), flat.clamp_min(0).sum(1))
     layers = names.columns(np.arange(n_items), result.layer)
     layers |= {
@@ -153,7 +139,7 @@ def layer_rows(
         "nodes": _numpy(result.nodes).astype(np.uint16),
         "certified": np.ma.masked_array(_numpy(result.certified), mask=_numpy(result.path_error.isnan())),
         "off_first_max": _numpy(off_first_max),
-        "edge_floor": _numpy(floor),
+        "edge_floor": _numpy(smallest),
         "kept_mass": _numpy(kept_mass),
     }
     item, rank = (_numpy(part) for part in kept.nonzero(as_tuple=True))
@@ -202,14 +188,6 @@ def _edge_columns(
         "attr": _numpy(values[item, head, rank]),
         "attn": _numpy(attention[item, head, rank]),
     }
-
-
-def _attention_statistics(
-    attention: Float[Tensor, "row head query key"], attention_mask: Bool[Tensor, "row token"]
-) -> tuple[Float[Tensor, "row head"], Float[Tensor, "row head"]]:
-    """The largest weight, and the mean over query rows of each row's largest weight; real tokens only."""
-    largest = attention.amax(-1) * attention_mask[:, None, :]
-    return largest.amax(-1), largest.sum(-1) / attention_mask.sum(1)[:, None]
 
 
 def _without_padding(scores: Tensor, attention_mask: Tensor) -> Tensor:

@@ -1,16 +1,19 @@
-"""What passes that answer a job's request share."""
+"""Passes that answer what a job requests: with attention heads removed, or with trigger tokens inserted."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
+import torch
 from torch import Tensor
 
-from attattr_batch.data.records import EncodedExample
+from attattr_batch.data.insertion import insert_trigger
+from attattr_batch.data.records import Chunk, EncodedExample, make_chunks
+from attattr_batch.engine.families import Encoder, collate
+from attattr_batch.engine.masking import masked_logits
 from attattr_batch.passes.model_work import ModelWork
 from attattr_batch.passes.requests import Request
 
@@ -22,16 +25,12 @@ class AnswerWork(ModelWork):
     Attributes:
         job: Job that requests the answers.
         request: What is done to each example.
-        batch_tokens: Tokens computed at once; bounds memory.
+        max_length: Tokens of an example at most, inserted ones included.
     """
 
     job: str
-    request: Request[Any]
-    batch_tokens: int
-
-    def on_cpu(self, batch_tokens: int) -> Self:
-        """The same work on a CPU, in batches of its own size."""
-        return replace(self, device="cpu", batch_tokens=batch_tokens)
+    request: Request
+    max_length: int
 
     def rows(self, examples: Sequence[EncodedExample], items: Sequence[int], logits: Tensor) -> pa.Table:
         """The answers as rows of their table.
@@ -57,3 +56,55 @@ class AnswerWork(ModelWork):
         }
         names = self.request.names.take(pa.array(items, pa.int64()))
         return pa.table(answers | {name: names[name] for name in names.column_names})
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskedAnswersWork(AnswerWork):
+    """Settings of a worker that removes heads."""
+
+    def compute(self, encoder: Encoder, chunk: Chunk) -> dict[str, pa.Table]:
+        """Applies every mask of every example of a chunk.
+
+        Returns:
+            Rows of `masked_answers`.
+        """
+        request = self.request
+        pairs = [(row, index) for row, one in enumerate(chunk.example_ids) for index in request.items_of[one]]
+        rows, items = [row for row, _ in pairs], [index for _, index in pairs]
+        removed = torch.zeros(len(items), encoder.n_layers * encoder.n_heads, dtype=torch.bool)
+        for mask, index in zip(removed, items, strict=True):
+            mask[list(request.items[index])] = True
+        logits = masked_logits(
+            encoder,
+            collate(chunk.examples, encoder.pad_token_id, encoder.device),
+            torch.tensor(rows, device=encoder.device),
+            removed.unflatten(1, (encoder.n_layers, encoder.n_heads)).to(encoder.device),
+            self.batch_tokens,
+        )
+        return {"masked_answers": self.rows([chunk.examples[row] for row in rows], items, logits)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttackedAnswersWork(AnswerWork):
+    """Settings of a worker that inserts triggers."""
+
+    def compute(self, encoder: Encoder, chunk: Chunk) -> dict[str, pa.Table]:
+        """Runs every attack on every example of a chunk; the examples are not truncated yet.
+
+        Returns:
+            Rows of `attacked_answers`.
+        """
+        request, attacked, items, cut = self.request, [], [], []
+        for example in chunk.examples:
+            for index in request.items_of[example.example_id]:
+                victim, truncated = insert_trigger(example, request.items[index], self.max_length)
+                attacked.append(victim)
+                items.append(index)
+                cut.append(truncated)
+        logits = torch.empty(len(attacked), encoder.n_labels, device=encoder.device)
+        numbered = [replace(victim, example_id=place) for place, victim in enumerate(attacked)]
+        for part in make_chunks(numbered, self.batch_tokens, len(numbered)):  # in batches of like length
+            batch = collate(part.examples, encoder.pad_token_id, encoder.device)
+            logits[list(part.example_ids)] = encoder.logits(batch).float()
+        rows = self.rows(attacked, items, logits)
+        return {"attacked_answers": rows.append_column("truncated", pa.array(cut, pa.bool_()))}

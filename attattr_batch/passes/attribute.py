@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -12,12 +12,11 @@ from torch import Tensor
 
 from attattr_batch.choices import Target
 from attattr_batch.data.records import Chunk
-from attattr_batch.engine.attribution import Method, attribute_layers
-from attattr_batch.engine.families import Encoder, check_trace, collate
+from attattr_batch.engine.attribution import attribute_layers
+from attattr_batch.engine.families import Encoder, collate
 from attattr_batch.engine.path import Items
 from attattr_batch.engine.statistics import (
     Columns,
-    EdgeLimits,
     ItemNames,
     full_scores,
     head_rows,
@@ -25,6 +24,7 @@ from attattr_batch.engine.statistics import (
     tree_tops,
 )
 from attattr_batch.passes.model_work import ModelWork
+from attattr_batch.spec import MethodSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,58 +32,35 @@ class AttributeWork(ModelWork):
     """Settings of an attribution worker.
 
     Attributes:
-        method: How to integrate.
-        edge_limits: Which edges are kept.
-        target: Class whose probability is attributed.
+        method: How to integrate, which class, and which edges are kept.
     """
 
-    method: Method
-    edge_limits: EdgeLimits
-    target: Target
+    method: MethodSettings
 
-    def worker(self, encoder: Encoder) -> AttributeWorker:
-        """The worker, once its model is loaded."""
-        return AttributeWorker(self, encoder)
-
-    def on_cpu(self, batch_tokens: int) -> AttributeWork:
-        """The same work on a CPU, in batches of its own size."""
-        return replace(self, device="cpu", method=replace(self.method, batch_tokens=batch_tokens))
-
-
-class AttributeWorker:
-    """Computes attribution chunks with one loaded model."""
-
-    def __init__(self, work: AttributeWork, encoder: Encoder):
-        self._work = work
-        self._encoder = encoder
-        self._outputs = torch.tensor(work.outputs, device=encoder.device)
-        self._checked = False
-
-    def compute(self, chunk: Chunk) -> dict[str, pa.Table]:
+    def compute(self, encoder: Encoder, chunk: Chunk) -> dict[str, pa.Table]:
         """Attributes a chunk.
 
         Returns:
             Rows of `predictions`, `target_scores`, `head_scores`, `layer_scores`, `edges`, `layer_edges`.
         """
-        batch = collate(chunk.examples, self._encoder.pad_token_id, self._encoder.device)
-        trace = self._encoder.trace(batch)
-        if not self._checked:
-            check_trace(self._encoder, trace)
-            self._checked = True
+        batch, method = collate(chunk.examples, encoder.pad_token_id, encoder.device), self.method
+        trace = encoder.trace(batch)
         # `predicted` and `labels` are the dataset's label ids; items name outputs of the model.
-        probabilities = trace.logits.detach().float().softmax(-1)[:, self._outputs]
+        outputs = torch.tensor(self.outputs, device=encoder.device)
+        probabilities = trace.logits.detach().float().softmax(-1)[:, outputs]
         predicted = probabilities.argmax(1)
-        items, names, labels = self._items(chunk, predicted)
+        rows, labels, names = _items(chunk, predicted, method.target)
         parts: defaultdict[str, list[Columns]] = defaultdict(list)
         n_tokens = batch.input_ids.shape[1]
-        total = trace.logits.new_zeros((len(items), n_tokens, n_tokens))
-        for result in attribute_layers(trace, items, self._work.method):
+        total = trace.logits.new_zeros((len(rows), n_tokens, n_tokens))
+        for result in attribute_layers(trace, Items(rows, outputs[labels]), method, self.batch_tokens):
             scores = full_scores(result)
             summed = scores.sum(1)
             total += summed
-            last = result.layer == self._encoder.n_layers - 1
-            heads, edges = head_rows(result, scores, batch, names, self._work.edge_limits)
-            layers, layer_edges = layer_rows(result, summed, batch, names, self._work.edge_limits, last)
+            # The last layer keeps all positive edges: `greedy` trees start there, with threshold 0.
+            floor = 0.0 if result.layer == encoder.n_layers - 1 else method.edge_floor
+            heads, edges = head_rows(result, scores, batch, names, method.top_k)
+            layers, layer_edges = layer_rows(result, summed, batch, names, floor, method.edge_cap)
             new = {"head_scores": heads, "edges": edges, "layer_scores": layers, "layer_edges": layer_edges}
             for table, columns in new.items():
                 parts[table].append(columns)
@@ -91,28 +68,29 @@ class AttributeWorker:
         parts["predictions"] = [_prediction_columns(chunk, probabilities, predicted)]
         return {table: _arrow(columns) for table, columns in parts.items()}
 
-    def _items(self, chunk: Chunk, predicted: Tensor) -> tuple[Items, ItemNames, Tensor]:
-        """One item per (example, class): gold and predicted are one item where they coincide."""
-        rows = torch.arange(len(chunk.examples), device=predicted.device)
-        if self._work.target == "predicted":
-            labels, targets = predicted, ["predicted"] * len(rows)
-        else:
-            labels = torch.tensor([example.gold for example in chunk.examples]).to(predicted.device)
-            targets = ["gold"] * len(rows)
-            if self._work.target == "both":
-                wrong = (labels != predicted).nonzero().squeeze(1)
-                targets = ["both" if same else "gold" for same in (labels == predicted).tolist()]
-                targets += ["predicted"] * len(wrong)
-                rows, labels = torch.cat([rows, wrong]), torch.cat([labels, predicted[wrong]])
-        example_ids = np.array(chunk.example_ids, np.uint32)[rows.cpu().numpy()]
-        return Items(rows, self._outputs[labels]), ItemNames(example_ids, targets, rows), labels
+
+def _items(chunk: Chunk, predicted: Tensor, target: Target) -> tuple[Tensor, Tensor, ItemNames]:
+    """Row, label and names of each item: an (example, class), one where gold and predicted coincide."""
+    rows = torch.arange(len(chunk.examples), device=predicted.device)
+    if target == "predicted":
+        labels, targets = predicted, ["predicted"] * len(rows)
+    else:
+        labels = torch.tensor([example.gold for example in chunk.examples]).to(predicted.device)
+        targets = ["gold"] * len(rows)
+        if target == "both":
+            wrong = (labels != predicted).nonzero().squeeze(1)
+            targets = ["both" if same else "gold" for same in (labels == predicted).tolist()]
+            targets += ["predicted"] * len(wrong)
+            rows, labels = torch.cat([rows, wrong]), torch.cat([labels, predicted[wrong]])
+    example_ids = np.array(chunk.example_ids, np.uint32)[rows.cpu().numpy()]
+    return rows, labels, ItemNames(example_ids, targets, rows)
 
 
 def _target_columns(names: ItemNames, labels: Tensor, total: Tensor) -> Columns:
     top, mass = tree_tops(total)
-    columns = names.columns(np.arange(len(top)), layer=0)
-    del columns["layer"]
-    return columns | {
+    return {
+        "example_id": names.example_ids,
+        "target": np.asarray(names.targets),
         "label": labels.cpu().numpy().astype(np.uint16),
         "tree_top": np.ma.masked_array(top.astype(np.int32), mask=top < 0),
         "tree_top_mass": mass,

@@ -1,22 +1,25 @@
-"""What the work of every kind of pass shares: a model that each worker loads once."""
+"""What every kind of pass shares: a plan of its chunks, and work for which each worker loads a model once."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Self
 
+import pyarrow as pa
 import torch
 
-from attattr_batch.data.records import Chunk
+from attattr_batch.data.records import Chunk, EncodedExample, make_chunks
 from attattr_batch.engine.devices import choose_device
 from attattr_batch.engine.families import Encoder, encoder_for
 from attattr_batch.engine.model_source import ModelSource
 from attattr_batch.engine.models import load_model
 from attattr_batch.errors import UserError
-from attattr_batch.passes.work import Worker
+
+CHUNK_EXAMPLES = 64
+"""Examples in a chunk at most: what one transaction commits, and what one crash can cost."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,27 +31,25 @@ class ModelWork(ABC):
         device: `cpu` or `cuda`.
         threads: CPU threads of the worker; None leaves torch's choice.
         outputs: Model output index by dataset label id.
+        batch_tokens: Tokens computed at once; bounds memory, changes no result beyond rounding.
     """
 
     source: ModelSource
     device: str
     threads: int | None = None
     outputs: tuple[int, ...]
+    batch_tokens: int
 
-    def start(self) -> Worker:
+    def start(self) -> ModelWorker:
         """Loads the model and makes the worker.
 
         Raises:
             UserError: the model cannot be loaded, is not the one that was planned, or its family is not
                 supported.
         """
-        return self.worker(self.load())
-
-    def load(self) -> Encoder:
-        """Loads the model; raises as `start` does."""
         if self.threads is not None:
             torch.set_num_threads(self.threads)
-        source = self.source.settled()
+        source = self.source.fetched()
         model = load_model(source, choose_device(self.device))
         # Checked after loading, so that files changed before or during it are noticed.
         if not source.is_here():
@@ -57,15 +58,11 @@ class ModelWork(ABC):
                 got=source.folder,
                 hint="give the same command again: other weights are another run",
             )
-        return encoder_for(model)
+        return ModelWorker(self, encoder_for(model))
 
     @abstractmethod
-    def worker(self, encoder: Encoder) -> Worker:
-        """The worker, once its model is loaded."""
-
-    @abstractmethod
-    def on_cpu(self, batch_tokens: int) -> Self:
-        """The same work on a CPU, in batches of its own size."""
+    def compute(self, encoder: Encoder, chunk: Chunk) -> dict[str, pa.Table]:
+        """Computes a chunk with the model; returns its rows by table name."""
 
     def is_here(self) -> bool:
         """Whether this machine has the model, or can fetch it."""
@@ -80,27 +77,54 @@ class ModelWork(ABC):
         return replace(self, source=replace(self.source, folder=folder))
 
 
-class Plan(Protocol):
-    """A pass, ready to be registered and executed."""
+@dataclass(frozen=True)
+class ModelWorker:
+    """Computes chunks with a model that is loaded.
+
+    Attributes:
+        work: What it does.
+        encoder: The model.
+    """
+
+    work: ModelWork
+    encoder: Encoder
+
+    def compute(self, chunk: Chunk) -> dict[str, pa.Table]:
+        """Returns the chunk's rows by table name."""
+        return self.work.compute(self.encoder, chunk)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A pass, ready to be registered and computed.
+
+    Attributes:
+        work: What workers need.
+        examples: The examples it is about, tokenised, in the order of the split.
+        unfit: Examples that cannot be computed, to be quarantined, and why, by example id.
+        hidden_size: Width of the model.
+        chunk_tokens: Tokens of a chunk at most, padding included.
+        flop_per_token: Roughly the floating-point operations for one token of an example.
+    """
+
+    work: ModelWork
+    examples: Sequence[EncodedExample]
+    unfit: Mapping[int, str] = field(default_factory=dict)
+    hidden_size: int
+    chunk_tokens: int
+    flop_per_token: float
 
     @property
-    def work(self) -> ModelWork:
-        """What workers need."""
-
-    @property
-    def hidden_size(self) -> int:
-        """Width of the model."""
-
-    @property
-    def example_ids(self) -> Sequence[int]:
-        """The examples it is about, in the order of the split."""
-
-    @property
-    def unfit(self) -> Mapping[int, str]:
-        """Examples that cannot be computed, to be quarantined, and why, by example id."""
+    def example_ids(self) -> list[int]:
+        """The examples' ids, in the order of the split."""
+        return [example.example_id for example in self.examples]
 
     def chunks(self, pending: Sequence[int]) -> list[Chunk]:
-        """Plans the pending examples."""
+        """Cuts the pending examples into chunks, like lengths together."""
+        wanted = set(pending)
+        examples = [example for example in self.examples if example.example_id in wanted]
+        return make_chunks(examples, self.chunk_tokens, CHUNK_EXAMPLES)
 
     def flop(self, chunks: Sequence[Chunk]) -> float:
-        """Estimated floating-point operations of the chunks."""
+        """Roughly the floating-point operations of the chunks."""
+        return self.flop_per_token * sum(one.n_tokens for chunk in chunks for one in chunk.examples)

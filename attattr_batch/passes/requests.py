@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -14,9 +14,6 @@ from attattr_batch.data.insertion import INSERTION_VERSION, Trigger
 from attattr_batch.errors import UserError
 from attattr_batch.identity import content_key
 from attattr_batch.store.database.tables import arrow_schema, attacked_answers, masked_answers
-
-Item = TypeVar("Item", int, Trigger)
-"""A mask, of which bit `layer * n_heads + head` is set for every head removed; or a trigger to insert."""
 
 
 def _named(table: Table, columns: str, **given: pa.DataType) -> pa.Schema:
@@ -34,23 +31,23 @@ _ATTACK = _named(
 
 
 @dataclass(frozen=True)
-class Request(Generic[Item]):
+class Request:
     """What one job wants of one run.
 
     Attributes:
-        items: The masks or triggers.
+        items: The masks, each a tuple of the heads to remove (layer * n_heads + head); or the triggers.
         names: What each item is, in the columns of the answers' table (`criterion`, `draw`, ...).
-        of: For every example, the indices of its items.
+        items_of: For every example, the indices of its items.
         key: Hash of all this, and of the rule by which triggers are inserted.
     """
 
-    items: tuple[Item, ...]
+    items: tuple[Any, ...]
     names: pa.Table
-    of: Mapping[int, tuple[int, ...]]
+    items_of: Mapping[int, tuple[int, ...]]
     key: str
 
 
-def read_request(kind: str, rows: pa.Table, run: Row[Any]) -> Request[int] | Request[Trigger]:
+def read_request(kind: str, rows: pa.Table, run: Row[Any]) -> Request:
     """Reads what a job requests of one run from the rows of its query.
 
     Args:
@@ -67,7 +64,7 @@ def read_request(kind: str, rows: pa.Table, run: Row[Any]) -> Request[int] | Req
     return mask_request(own, run.n_layers, run.n_heads) if kind == "masked_answers" else attack_request(own)
 
 
-def mask_request(rows: pa.Table, n_layers: int, n_heads: int) -> Request[int]:
+def mask_request(rows: pa.Table, n_layers: int, n_heads: int) -> Request:
     """Reads the rows of a job of kind `masked_answers`.
 
     Columns: `example_ids`, `heads` (layer * n_heads + head), and any of `criterion`, `direction`, `draw`,
@@ -78,17 +75,17 @@ def mask_request(rows: pa.Table, n_layers: int, n_heads: int) -> Request[int]:
             for an example.
     """
 
-    def read(row: Mapping[str, Any]) -> int:
+    def read(row: Mapping[str, Any]) -> tuple[int, ...]:
         foreign = [head for head in row["heads"] if not 0 <= head < n_layers * n_heads]
         if foreign:
             allowed = f"layer * {n_heads} + head, below {n_layers * n_heads}"
             raise UserError("a mask removes a head that the model lacks", got=foreign[0], allowed=allowed)
-        return sum(1 << head for head in set(row["heads"]))
+        return tuple(row["heads"])
 
     return _read(rows, _MASK, read, {})
 
 
-def attack_request(rows: pa.Table) -> Request[Trigger]:
+def attack_request(rows: pa.Table) -> Request:
     """Reads the rows of a job of kind `attacked_answers`.
 
     Columns: `example_ids`, `tokens`, `segments`, `ratios`, and `pattern`, `control` and `draw` to say what
@@ -115,8 +112,8 @@ def attack_request(rows: pa.Table) -> Request[Trigger]:
 
 
 def _read(
-    rows: pa.Table, schema: pa.Schema, read: Callable[[Mapping[str, Any]], Item], rule: Mapping[str, int]
-) -> Request[Item]:
+    rows: pa.Table, schema: pa.Schema, read: Callable[[Mapping[str, Any]], Any], rule: Mapping[str, int]
+) -> Request:
     typed = pa.table([_column(rows, field) for field in schema], schema=schema)
     content = sorted(typed.to_pylist(), key=lambda row: (_shown(row, schema), row["example_ids"]))
     items = tuple(read(row) for row in content)

@@ -58,7 +58,7 @@ def stored_head_view(example: AttributedExample, matrices: NDArray[np.float32]) 
         matrices: Its edges, from `analysis.examples.edge_matrices`.
     """
     about = {
-        "run": example.run,
+        "run": example.run.name,
         "example": example.example_id,
         "attributed class": example.target,
         "gold": example.gold,

@@ -131,4 +131,5 @@ def _work_in(pool: WorkerPool, plan: Plan, machine: MachineSettings) -> ModelWor
     work = replace(plan.work, threads=pool.cpus)
     if pool.gpus or work.device == "cpu":
         return work
-    return work.on_cpu(machine.batch_tokens or default_batch_tokens("cpu", plan.hidden_size))
+    batch_tokens = machine.batch_tokens or default_batch_tokens("cpu", plan.hidden_size)
+    return replace(work, device="cpu", batch_tokens=batch_tokens)

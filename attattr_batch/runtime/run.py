@@ -125,7 +125,7 @@ def run_spec(spec: RunSpec, store: Store, report: Reporter, *, retry_errors: boo
         known = find_run(connection, plan.run_key)
         record = _record(connection, plan)
         run_id = register_run(connection, record, tables)
-        pass_id = register_pass(connection, run_id, "attribute", plan.run_key, {}, len(plan.encoded))
+        pass_id = register_pass(connection, run_id, "attribute", plan.run_key, {}, len(plan.examples))
     if known is not None and spec.name not in (None, known.name):
         log.warning("these settings are run %r already; the name %r is not used", known.name, spec.name)
     try:
@@ -154,8 +154,8 @@ def _record(connection: Connection, plan: AttributionPlan) -> dict[str, Any]:
         family=family,
         n_layers=n_layers,
         n_heads=n_heads,
-        n_examples=len(plan.encoded),
-        targets=plan.work.target,
+        n_examples=len(plan.examples),
+        targets=plan.work.method.target,
         quadrature=spec.method.quadrature,
         fixed_nodes=spec.method.nodes,
         tolerance=spec.method.tolerance,

@@ -6,9 +6,8 @@ from typing import Any, get_args
 
 import pyarrow as pa
 import streamlit as st
-from reading import asked, choose_run, connected, messages, rows, show_chart
+from reading import asked, choose_run, messages, rows, show_chart
 
-from attattr_batch.analysis.examples import example_tokens
 from attattr_batch.analysis.questions import question
 from attattr_batch.analysis.trees import attribution_tree
 from attattr_batch.choices import Variant
@@ -66,7 +65,7 @@ with messages():
     example = first.selectbox("example", found["example"].to_pylist(), key="example", bind="query-params")
     attributed = second.selectbox("attributed class", run["classes"], key="target", bind="query-params")
     of_example = {"run_id": run["run_id"], "example": example, "class": attributed}
-    tokens = [token for token, _ in asked(connected(example_tokens), run["run_id"], example)]
+    tokens = rows("example_tokens", run_id=run["run_id"], example_id=example)["token"].to_pylist()
     st.code(" ".join(tokens), language=None, wrap_lines=True)
     edges, tree, exactness = st.tabs(
         ["Edges", "Attribution tree", "Completeness"], key="view", on_change="rerun"

@@ -16,16 +16,16 @@ from helpers.attributing import attribute, distance
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from attattr_batch.engine.attribution import Method
 from attattr_batch.engine.families import collate, encoder_for
 from attattr_batch.engine.path import Items, removed_value, replayed_nodes
 from attattr_batch.engine.statistics import full_scores
+from attattr_batch.spec import MethodSettings
 
 SHAPE = arithmetic.Shape(3, 16, 24)
 LENGTH = 12
 
 
-def ours(method: Method) -> list[torch.Tensor]:
+def ours(method: MethodSettings) -> list[torch.Tensor]:
     (example,) = tiny.examples((LENGTH,))
     batch = collate([example], 1, torch.device("cpu"))
     items = Items(torch.tensor([0]), torch.tensor([1]))
@@ -46,12 +46,14 @@ def theirs(way: str, *steps: int) -> list[torch.Tensor]:
 @pytest.mark.parametrize(
     ("way", "steps", "method"),
     [
-        ("released", (), Method("left-riemann", 20)),
-        ("captum", (7,), Method("gauss-legendre", 7)),
+        ("released", (), MethodSettings(quadrature="left-riemann", nodes=20)),
+        ("captum", (7,), MethodSettings(quadrature="gauss-legendre", nodes=7)),
     ],
     ids=["released", "captum"],
 )
-def test_compared_implementations_compute_the_same(way: str, steps: tuple[int, ...], method: Method) -> None:
+def test_compared_implementations_compute_the_same(
+    way: str, steps: tuple[int, ...], method: MethodSettings
+) -> None:
     for mine, other in zip(ours(method), theirs(way, *steps), strict=True):
         assert distance(mine, other) < 1e-5
 

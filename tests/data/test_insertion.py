@@ -80,6 +80,16 @@ def test_a_pattern_of_a_pair_does_not_fit_a_single_text() -> None:
         insert_trigger(single(1, 2), Trigger((9,), (1,), (0.5,)), 128)
 
 
+def test_texts_may_stand_side_by_side() -> None:
+    """A tokenizer without special tokens puts nothing between the texts of a pair."""
+    bare = EncodedExample(3, (1, 2, 3, 4), None, (0, 0, 1, 1), 1, False)
+    attacked, cut = insert_trigger(bare, Trigger((8, 9), (0, 1), (1.0, 0.5)), 128)
+    # First text: round(3 x 1) = 3, the end. Second: round(3 x .5) = 2, the end.
+    assert attacked.input_ids == (1, 2, 8, 3, 4, 9)
+    assert attacked.segments == (0, 0, 0, 1, 1, 1)
+    assert (attacked.token_type_ids, cut) == (None, False)
+
+
 def by_the_authors_rule(words: list[int], tokens: list[int], ratios: list[float]) -> list[int]:
     """One text with its tokens in it, as the authors' `run_adver_evaluate.py` has them; told again."""
     text, last = list(words), -1

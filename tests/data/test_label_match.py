@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from attattr_batch.data.labels import LabelMatch, match_labels
+from attattr_batch.data.labels import LabelMatch, match_labels, outputs_by_label
 from attattr_batch.errors import UserError
 
 MNLI = ("entailment", "neutral", "contradiction")
@@ -14,6 +14,12 @@ def test_a_permuted_model_is_matched_by_name_whatever_the_spelling() -> None:
     assert match_labels(MNLI, names) == LabelMatch((2, 0, 1), by_name=True)
     assert match_labels(RTE, {1: "ENTAILMENT", 0: "Not-Entailment"}).mapping == (1, 0)
     assert match_labels(("a b", "c"), {0: "c", 1: "A_B"}).mapping == (1, 0)
+
+
+def test_the_output_of_a_label_is_found_from_the_label_of_an_output() -> None:
+    """A permutation of three in a circle tells it from its inverse."""
+    assert outputs_by_label((2, 0, 1)) == (1, 2, 0)
+    assert outputs_by_label([1, 0]) == (1, 0)
 
 
 def test_nameless_outputs_keep_their_order_and_say_so() -> None:

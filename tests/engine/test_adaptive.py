@@ -12,18 +12,19 @@ import torch
 from helpers import tiny
 from helpers.attributing import attribute, distance, gold_and_predicted, scores
 
+from attattr_batch.choices import Quadrature
 from attattr_batch.engine.attribution import (
     AGREEMENT,
     PATH_SHARE,
     RISE_SHARE,
     LayerAttribution,
-    Method,
     _change,
     ladder,
 )
 from attattr_batch.engine.families import Batch, encoder_for
 from attattr_batch.engine.path import Items, replayed_nodes
 from attattr_batch.engine.quadrature import NESTED_SIZES, nested
+from attattr_batch.spec import MethodSettings
 
 LENGTHS = (9, 5, 12, 7, 10, 6)
 LEVELS = ladder(1e-3)[1:]
@@ -41,8 +42,8 @@ def steep() -> tuple[Any, Batch, Items]:
 
 
 @cache
-def steep_results(quadrature: str, nodes: int | None = None) -> list[LayerAttribution]:
-    return attribute(*steep(), Method(quadrature, nodes))
+def steep_results(quadrature: Quadrature, nodes: int | None = None) -> list[LayerAttribution]:
+    return attribute(*steep(), MethodSettings(quadrature=quadrature, nodes=nodes))
 
 
 def errors_by_item(results: list[LayerAttribution], exact: list[LayerAttribution]) -> torch.Tensor:
@@ -69,7 +70,7 @@ def test_nodes_go_where_they_are_needed() -> None:
     assert nodes.max() >= 65
     assert nodes.min() <= 9
     model, batch = tiny.classifier("roberta", initializer_range=0.1), tiny.batch("roberta", LENGTHS)
-    easy = attribute(model, batch, gold_and_predicted(model, batch), Method())
+    easy = attribute(model, batch, gold_and_predicted(model, batch), MethodSettings())
     assert all((result.nodes == LEVELS[0]).all() for result in easy)
 
 
@@ -95,8 +96,8 @@ def test_a_layer_that_does_little_is_certified_by_what_it_does() -> None:
         model.classifier.weight *= 2
     items = Items(torch.arange(len(LENGTHS)).repeat(3), torch.arange(3).repeat_interleave(len(LENGTHS)))
     small = 0
-    exact = attribute(model, batch, items, Method("gauss-legendre", 64))
-    for found, expected in zip(attribute(model, batch, items, Method()), exact, strict=True):
+    exact = attribute(model, batch, items, MethodSettings(quadrature="gauss-legendre", nodes=64))
+    for found, expected in zip(attribute(model, batch, items, MethodSettings()), exact, strict=True):
         largest = expected.scores.abs().amax((1, 2, 3))
         off = (found.scores - expected.scores).abs().amax((1, 2, 3)) / largest
         assert off[largest > 1e-5].max() < 0.02
@@ -203,11 +204,11 @@ def test_a_loose_tolerance_is_content_with_three_nodes_where_it_holds() -> None:
 
 
 def steep_results_at(tolerance: float) -> list[LayerAttribution]:
-    return attribute(*steep(), Method(tolerance=tolerance))
+    return attribute(*steep(), MethodSettings(tolerance=tolerance))
 
 
 def test_what_the_finest_rule_cannot_resolve_is_kept_with_its_error() -> None:
-    impossible = attribute(*steep(), Method(tolerance=1e-9))
+    impossible = attribute(*steep(), MethodSettings(tolerance=1e-9))
     for result in impossible:
         assert (result.nodes == LEVELS[-1]).any()
         assert not result.certified[result.nodes == LEVELS[-1]].any()
@@ -227,8 +228,8 @@ def test_fixed_rules_state_no_criteria_of_the_adaptive_one() -> None:
 def test_bfloat16_is_certified_row_by_row(kind: str) -> None:
     model, batch = tiny.classifier(kind, initializer_range=0.1), tiny.batch(kind)
     items = gold_and_predicted(model, batch)
-    half = attribute(model, batch, items, Method(dtype="bfloat16"))
-    single = attribute(model, batch, items, Method())
+    half = attribute(model, batch, items, MethodSettings(dtype="bfloat16"))
+    single = attribute(model, batch, items, MethodSettings())
     for result in half:
         missing = result.scores.sum((1, 2, 3)) - (result.f_full - result.f_zero)
         assert missing.abs().max() <= PATH_SHARE * 1e-3
@@ -242,8 +243,10 @@ def test_bfloat16_is_certified_row_by_row(kind: str) -> None:
 def test_fixed_rules_run_in_bfloat16() -> None:
     model, batch = tiny.classifier("bert", initializer_range=0.2), tiny.batch("bert")
     items = gold_and_predicted(model, batch)
-    half = attribute(model, batch, items, Method("gauss-legendre", 8, dtype="bfloat16"))
-    single = attribute(model, batch, items, Method("gauss-legendre", 8))
+    half = attribute(
+        model, batch, items, MethodSettings(quadrature="gauss-legendre", nodes=8, dtype="bfloat16")
+    )
+    single = attribute(model, batch, items, MethodSettings(quadrature="gauss-legendre", nodes=8))
     assert 1e-4 < distance(scores(half), scores(single)) < 3e-2
     for one, other in zip(half, single, strict=True):
         torch.testing.assert_close(one.f_full, other.f_full)  # the clean pass is float32
@@ -252,7 +255,7 @@ def test_fixed_rules_run_in_bfloat16() -> None:
 
 def test_at_a_loose_tolerance_bfloat16_raises_the_rule_itself() -> None:
     model, batch, items = steep()
-    half = attribute(model, batch, items, Method(tolerance=0.1, dtype="bfloat16"))
+    half = attribute(model, batch, items, MethodSettings(tolerance=0.1, dtype="bfloat16"))
     seen = set()
     for layer, result in enumerate(half):
         assert result.path_error.max() <= PATH_SHARE * 0.1

@@ -11,10 +11,10 @@ from helpers import tiny
 from helpers.attributing import attribute, distance, gold_and_predicted, scores
 from helpers.naive import Reference, reference
 
-from attattr_batch.engine.attribution import Method
 from attattr_batch.engine.families import Batch, encoder_for
 from attattr_batch.engine.path import Items
 from attattr_batch.engine.quadrature import fixed_rule
+from attattr_batch.spec import MethodSettings, make_settings
 
 # The second has a node at 0 and the last one at 1, which the engine takes from elsewhere.
 RULES = (("gauss-legendre", 8), ("left-riemann", 20), ("right-riemann", 5))
@@ -51,7 +51,13 @@ CASES = [(kind, generic) for kind in tiny.KINDS for generic in paths(kind)]
 def test_scores_equal_the_naive_loop(kind: str, generic: bool, rule: tuple[str, int]) -> None:
     model, batch, items = case(kind)
     tolerance = TOLERANCE.get(kind, 1e-9)
-    results = attribute(model, batch, items, Method(*rule), generic=generic)
+    results = attribute(
+        model,
+        batch,
+        items,
+        make_settings(MethodSettings, dict(zip(("quadrature", "nodes"), rule, strict=True))),
+        generic=generic,
+    )
     naive = expected(kind, rule)
     assert [result.layer for result in results] == list(range(len(naive.scores)))
     for result, layer_scores, f_zero in zip(results, naive.scores, naive.f_zero, strict=True):
@@ -77,8 +83,8 @@ def test_clean_attention_equals_that_of_the_naive_loop(kind: str, generic: bool)
 @pytest.mark.parametrize("kind", [kind for kind, generic in CASES if generic])
 def test_fast_and_generic_path_agree_on_adaptive_runs(kind: str) -> None:
     model, batch, items = case(kind)
-    fast = attribute(model, batch, items, Method())
-    generic = attribute(model, batch, items, Method(), generic=True)
+    fast = attribute(model, batch, items, MethodSettings())
+    generic = attribute(model, batch, items, MethodSettings(), generic=True)
     assert distance(scores(fast), scores(generic)) < 1e-9
     for one, other in zip(fast, generic, strict=True):
         assert one.nodes.tolist() == other.nodes.tolist()
@@ -94,7 +100,9 @@ def test_adaptive_rows_are_complete_within_tolerance(kind: str) -> None:
     spread = 0.1 if kind == "distilbert" else 0.35
     model, batch = tiny.classifier(kind, initializer_range=spread), tiny.batch(kind)
     for tolerance in (1e-3, 1e-4):
-        for result in attribute(model, batch, gold_and_predicted(model, batch), Method(tolerance=tolerance)):
+        for result in attribute(
+            model, batch, gold_and_predicted(model, batch), MethodSettings(tolerance=tolerance)
+        ):
             rise = result.f_full - result.f_zero
             missing = result.scores.sum((1, 2, 3)) - rise
             assert missing.abs().max() <= tolerance

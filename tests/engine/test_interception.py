@@ -14,10 +14,11 @@ from torch import Tensor
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from attattr_batch.engine.attribution import Method, attribute_layers
+from attattr_batch.engine.attribution import attribute_layers
 from attattr_batch.engine.families import Batch, Encoder, encoder_for
 from attattr_batch.engine.families._intercepted import InterceptedEncoder
 from attattr_batch.engine.path import replayed_nodes
+from attattr_batch.spec import MethodSettings
 
 # With the path of the module that fails in `breaking`: one inside layer 1.
 INTERCEPTED = {
@@ -90,7 +91,7 @@ def breaking(model: Any, path: str, calls: int = 0) -> Any:
 @pytest.mark.parametrize("kind", INTERCEPTED)
 def test_after_a_whole_attribution(kind: str) -> None:
     model, encoder, batch, before = prepared(kind)
-    for _ in attribute_layers(encoder.trace(batch), gold_and_predicted(model, batch), Method()):
+    for _ in attribute_layers(encoder.trace(batch), gold_and_predicted(model, batch), MethodSettings()):
         assert state(model) == before
     assert state(model) == before
 
@@ -98,7 +99,7 @@ def test_after_a_whole_attribution(kind: str) -> None:
 @pytest.mark.parametrize("kind", INTERCEPTED)
 def test_after_an_attribution_given_up_in_the_middle(kind: str) -> None:
     model, encoder, batch, before = prepared(kind)
-    layers = attribute_layers(encoder.trace(batch), gold_and_predicted(model, batch), Method())
+    layers = attribute_layers(encoder.trace(batch), gold_and_predicted(model, batch), MethodSettings())
     next(layers)
     del layers
     assert state(model) == before
@@ -200,7 +201,7 @@ def test_the_fast_path_leaves_the_model_alone(kind: str) -> None:
     model = tiny.classifier(kind)
     encoder, batch = encoder_for(model), tiny.batch(kind)
     before = state(model)
-    for _ in attribute_layers(encoder.trace(batch), gold_and_predicted(model, batch), Method()):
+    for _ in attribute_layers(encoder.trace(batch), gold_and_predicted(model, batch), MethodSettings()):
         assert state(model) == before
     assert state(model) == before
     with torch.no_grad():

@@ -8,11 +8,12 @@ from helpers import tiny
 from helpers.attributing import attribute, distance, gold_and_predicted, scores
 from torch import Tensor
 
-from attattr_batch.engine.attribution import Method, attribute_layers
+from attattr_batch.engine.attribution import attribute_layers
 from attattr_batch.engine.families import Trace, collate, encoder_for
 from attattr_batch.engine.path import Items
+from attattr_batch.spec import MethodSettings
 
-RULE = Method("gauss-legendre", 4)
+RULE = MethodSettings(quadrature="gauss-legendre", nodes=4)
 CLOSE = 1e-5
 """Relative to the largest entry, in float32."""
 
@@ -22,7 +23,7 @@ def alone(kind: str, row: int, classes: Tensor) -> Tensor:
     example = tiny.examples(segments=tiny.takes_segments(kind))[row]
     items = Items(torch.zeros(len(classes), dtype=torch.long), classes)
     batch = collate([example], 1, torch.device("cpu"))
-    assert not batch.padded
+    assert batch.attention_mask.all()
     return scores(attribute(tiny.classifier(kind), batch, items, RULE))
 
 
@@ -45,24 +46,26 @@ def test_padding_and_company(kind: str) -> None:
 def test_padding_and_company_of_adaptive_runs(kind: str) -> None:
     model, batch = tiny.classifier(kind, initializer_range=0.2), tiny.batch(kind)
     items = gold_and_predicted(model, batch)
-    together = scores(attribute(model, batch, items, Method()))
+    together = scores(attribute(model, batch, items, MethodSettings()))
     for item in range(len(items)):
         row = tiny.examples(segments=tiny.takes_segments(kind))[int(items.rows[item])]
         single = Items(torch.zeros(1, dtype=torch.long), items.classes[item : item + 1])
-        expected = scores(attribute(model, collate([row], 1, torch.device("cpu")), single, Method()))[:, 0]
+        expected = scores(attribute(model, collate([row], 1, torch.device("cpu")), single, MethodSettings()))[
+            :, 0
+        ]
         # Within tolerance only: rounding may tip the choice of a rule.
         assert distance(together[:, item, :, : row.n_tokens, : row.n_tokens], expected) < 2e-3
 
 
 @pytest.mark.parametrize("kind", ["bert", "albert", "modernbert"])
-@pytest.mark.parametrize("method", [RULE, Method()], ids=["fixed", "adaptive"])
-def test_how_much_is_replayed_at_once(kind: str, method: Method) -> None:
+@pytest.mark.parametrize("method", [RULE, MethodSettings()], ids=["fixed", "adaptive"])
+def test_how_much_is_replayed_at_once(kind: str, method: MethodSettings) -> None:
     model, batch = tiny.classifier(kind, initializer_range=0.2), tiny.batch(kind)
     items = gold_and_predicted(model, batch)
     at_once = scores(attribute(model, batch, items, method))
     for batch_tokens in (1, 30):  # one row, two rows
-        small = Method(method.quadrature, method.nodes, batch_tokens=batch_tokens)
-        assert distance(scores(attribute(model, batch, items, small)), at_once) < CLOSE
+        small = attribute(model, batch, items, method, batch_tokens=batch_tokens)
+        assert distance(scores(small), at_once) < CLOSE
 
 
 @pytest.mark.parametrize(("room", "times"), [(4, 1), (2, 2), (1, 4)])
@@ -80,8 +83,8 @@ def test_a_fixed_rule_replays_as_many_nodes_at_once_as_there_is_room_for(
         return replay(self, layer, rows, context)
 
     monkeypatch.setattr(type(trace), "replay", counting)
-    method = Method("gauss-legendre", 4, batch_tokens=room * len(items) * batch.input_ids.shape[1])
-    results = list(attribute_layers(trace, items, method))
+    batch_tokens = room * len(items) * batch.input_ids.shape[1]
+    results = list(attribute_layers(trace, items, RULE, batch_tokens))
     # One more for each layer gives F(0), because 0 is no node of this rule.
     assert sizes == [*([room * len(items)] * times), len(items)] * len(results)
 

@@ -16,13 +16,13 @@ from attattr_batch.data.encoding import encode
 from attattr_batch.data.records import EncodedExample
 from attattr_batch.data.sources import load_dataset_for
 from attattr_batch.data.tasks import glue_task
-from attattr_batch.engine.attribution import LayerAttribution, Method, attribute_layers
+from attattr_batch.engine.attribution import LayerAttribution, attribute_layers
 from attattr_batch.engine.families import Encoder, collate, encoder_for
 from attattr_batch.engine.model_source import ModelSource
 from attattr_batch.engine.models import load_model, load_tokenizer
 from attattr_batch.engine.path import Items
 from attattr_batch.engine.statistics import full_scores
-from attattr_batch.spec import make_spec
+from attattr_batch.spec import MethodSettings, make_spec
 
 pytestmark = pytest.mark.real
 
@@ -56,7 +56,7 @@ class Task:
     def of(self, row: int, name: str) -> Array:
         return self.reference[f"{row}/{name}"]
 
-    def attribute(self, row: int, method: Method) -> list[LayerAttribution]:
+    def attribute(self, row: int, method: MethodSettings) -> list[LayerAttribution]:
         example = self.encoded[row]
         trace = self.encoder.trace(collate([example], self.encoder.pad_token_id, torch.device("cpu")))
         items = Items(torch.tensor([0]), torch.tensor([example.gold]))
@@ -126,7 +126,7 @@ def test_input_ids_and_gold_labels(task: Task, name: str) -> None:
 def test_probabilities(task: Task) -> None:
     rows = list(task.encoded)
     batch = collate([task.encoded[row] for row in rows], task.encoder.pad_token_id, torch.device("cpu"))
-    assert batch.padded
+    assert not batch.attention_mask.all()
     found = task.encoder.logits(batch).softmax(-1)
     expected = np.stack([task.of(row, "probabilities") for row in rows])
     np.testing.assert_allclose(found, expected, atol=1e-5)
@@ -134,14 +134,14 @@ def test_probabilities(task: Task) -> None:
 
 @pytest.mark.parametrize(("name", "row"), EVERY_ROW)
 def test_left_riemann_20_equals_the_released_code(task: Task, row: int) -> None:
-    results = task.attribute(row, Method("left-riemann", 20))
+    results = task.attribute(row, MethodSettings(quadrature="left-riemann", nodes=20))
     assert_equal(task, row, results, "left20", 1e-4)
     assert_same_probabilities(task, row, results)
 
 
 @pytest.mark.parametrize(("name", "row"), EVERY_ROW)
 def test_defaults_equal_the_exact_integral(task: Task, row: int) -> None:
-    results = task.attribute(row, Method())
+    results = task.attribute(row, MethodSettings())
     assert_equal(task, row, results, "exact", 2e-3)
     assert_same_probabilities(task, row, results)
     assert max(float(result.completeness_error.abs()[0]) for result in results) < 1e-3
@@ -151,8 +151,8 @@ def test_defaults_equal_the_exact_integral(task: Task, row: int) -> None:
 def test_single_heads_of_steep_rows_are_as_exact_as_the_documents_say(real_data: Path, row: int) -> None:
     """MRPC rows whose layer 1 does little: by the absolute tolerance alone they are off by 1 % of the row."""
     task = load(real_data, "mrpc")
-    maxima, _ = summaries(task.attribute(row, Method()))
-    exact, _ = summaries(task.attribute(row, Method("gauss-legendre", 65)))
+    maxima, _ = summaries(task.attribute(row, MethodSettings()))
+    exact, _ = summaries(task.attribute(row, MethodSettings(quadrature="gauss-legendre", nodes=65)))
     off = np.abs(maxima - exact).max(1)
     assert (off <= 1e-3 * exact.max()).all()
     assert (off <= 1e-2 * exact.max(1)).all()
@@ -160,7 +160,9 @@ def test_single_heads_of_steep_rows_are_as_exact_as_the_documents_say(real_data:
 
 @pytest.mark.parametrize(("name", "row"), QUICK)
 def test_gauss_legendre_32_equals_the_exact_integral(task: Task, row: int) -> None:
-    assert_equal(task, row, task.attribute(row, Method("gauss-legendre", 32)), "exact", 1e-4)
+    assert_equal(
+        task, row, task.attribute(row, MethodSettings(quadrature="gauss-legendre", nodes=32)), "exact", 1e-4
+    )
 
 
 @pytest.mark.parametrize(("name", "row"), [("sst2", 0), ("rte", 151), ("mnli", 9814)])

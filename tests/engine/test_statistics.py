@@ -16,16 +16,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from attattr_batch.engine.attribution import Method
 from attattr_batch.engine.path import Items
 from attattr_batch.engine.statistics import (
-    EdgeLimits,
     ItemNames,
     full_scores,
     head_rows,
     layer_rows,
     tree_tops,
 )
+from attattr_batch.spec import MethodSettings
+
+ONE_NODE = MethodSettings(quadrature="gauss-legendre", nodes=1)
 
 
 def assert_same(found: list[Row], expected: list[Row]) -> None:
@@ -48,7 +49,7 @@ def test_rows_of_heads(
     lengths: tuple[int, ...], seed: int, reach: int | None, shift: float, top_k: int
 ) -> None:
     case = made(lengths, seed=seed, reach=reach, shift=shift)
-    found = head_rows(case.result, full_scores(case.result), case.batch, case.names, EdgeLimits(top_k=top_k))
+    found = head_rows(case.result, full_scores(case.result), case.batch, case.names, top_k)
     expected = slow_head_rows(case, top_k)
     for rows, wanted in zip(found, expected, strict=True):
         assert_same(as_rows(rows), wanted)
@@ -62,7 +63,6 @@ def test_rows_of_heads(
     SHIFTS,
     st.sampled_from([0.0, 0.05, 0.5, 1.0]),
     st.sampled_from([1, 4, 512]),
-    st.booleans(),
 )
 def test_rows_of_layers(
     lengths: tuple[int, ...],
@@ -71,23 +71,22 @@ def test_rows_of_layers(
     shift: float,
     floor: float,
     cap: int,
-    last: bool,
 ) -> None:
-    case, limits = made(lengths, seed=seed, reach=reach, shift=shift), EdgeLimits(floor=floor, cap=cap)
+    case = made(lengths, seed=seed, reach=reach, shift=shift)
     summed = full_scores(case.result).sum(1)
-    found = layer_rows(case.result, summed, case.batch, case.names, limits, last)
-    for rows, wanted in zip(found, slow_layer_rows(case, limits, last), strict=True):
+    found = layer_rows(case.result, summed, case.batch, case.names, floor, cap)
+    for rows, wanted in zip(found, slow_layer_rows(case, floor, cap), strict=True):
         assert_same(as_rows(rows), wanted)
 
 
-def test_the_last_layer_keeps_every_positive_edge() -> None:
+def test_a_floor_of_zero_keeps_every_positive_edge() -> None:
     case = made((6, 4), reach=1)
     summed = full_scores(case.result).sum(1)
-    layers, edges = layer_rows(case.result, summed, case.batch, case.names, EdgeLimits(floor=0.9), last=True)
+    layers, edges = layer_rows(case.result, summed, case.batch, case.names, 0.0, 512)
     assert len(edges["attr"]) == int((summed > 0).sum())
     np.testing.assert_allclose(layers["kept_mass"], 1, rtol=1e-6)
     assert layers["kept_mass"].max() <= 1
-    _, above = layer_rows(case.result, summed, case.batch, case.names, EdgeLimits(floor=0.9), last=False)
+    _, above = layer_rows(case.result, summed, case.batch, case.names, 0.9, 512)
     assert len(above["attr"]) < len(edges["attr"])
 
 
@@ -98,7 +97,7 @@ def test_equal_scores_rank_by_position() -> None:
         case.result.scores[0, 0, query, key] = 0.5
     case.result.scores[0, 0, 2, 2] = 0.75
     scores = full_scores(case.result)
-    heads, edges = head_rows(case.result, scores, case.batch, case.names, EdgeLimits(top_k=5))
+    heads, edges = head_rows(case.result, scores, case.batch, case.names, 5)
     places = list(zip(edges["query_pos"].tolist(), edges["key_pos"].tolist(), strict=True))
     assert places == [(2, 2), (0, 2), (1, 3), (2, 0), (3, 1)]
     assert heads["attr_second"][0] == 0.5
@@ -108,12 +107,12 @@ def test_equal_scores_rank_by_position() -> None:
 def test_matrices_without_a_positive_entry() -> None:
     case = made((5, 3), shift=-100.0)
     scores = full_scores(case.result)
-    heads, edges = head_rows(case.result, scores, case.batch, case.names, EdgeLimits())
+    heads, edges = head_rows(case.result, scores, case.batch, case.names, 5)
     assert len(edges["attr"]) == 0
     assert (heads["attr_max"] < -50).all(), "padding has won"
     assert np.ma.getmaskarray(heads["attr_max_query"]).all()
     assert (heads["kept_mass"] == 1).all()
-    layers, layer_edges = layer_rows(case.result, scores.sum(1), case.batch, case.names, EdgeLimits(), False)
+    layers, layer_edges = layer_rows(case.result, scores.sum(1), case.batch, case.names, 0.05, 512)
     assert len(layer_edges["attr"]) == 0
     assert (layers["off_first_max"] < -50).all()
     assert (layers["edge_floor"] == 0).all()
@@ -126,10 +125,10 @@ def test_of_equal_entries_at_the_cut_the_first_in_place_are_kept(top_k: int) -> 
     case.result.scores[:] = -1.0
     case.result.scores[0, 0, 5:, ::7] = 0.5
     scores = full_scores(case.result)
-    _, edges = head_rows(case.result, scores, case.batch, case.names, EdgeLimits(top_k=top_k))
+    _, edges = head_rows(case.result, scores, case.batch, case.names, top_k)
     places = list(zip(edges["query_pos"].tolist(), edges["key_pos"].tolist(), strict=True))
     assert places == [(5, 7 * place) for place in range(top_k)]
-    _, edges = layer_rows(case.result, scores.sum(1), case.batch, case.names, EdgeLimits(cap=20), last=False)
+    _, edges = layer_rows(case.result, scores.sum(1), case.batch, case.names, 0.05, 20)
     places = list(zip(edges["query_pos"].tolist(), edges["key_pos"].tolist(), strict=True))
     assert places == [(5 + place // 10, 7 * (place % 10)) for place in range(20)]
 
@@ -143,9 +142,11 @@ def test_taylor_is_attention_times_the_gradient_of_the_cross_entropy(kind: str) 
     names = ItemNames(items.rows.numpy().astype(np.uint32), targets, items.rows)
     slow = reference_gradient(model, inputs, lambda logits: cross_entropy(logits, items.classes))
     for result, (attention, gradient) in zip(
-        attribute(model, batch, items, Method("gauss-legendre", 1)), slow, strict=True
+        attribute(model, batch, items, ONE_NODE),
+        slow,
+        strict=True,
     ):
-        heads, _ = head_rows(result, full_scores(result), batch, names, EdgeLimits())
+        heads, _ = head_rows(result, full_scores(result), batch, names, 5)
         expected = (attention * gradient).sum((2, 3)).abs().flatten().numpy()
         np.testing.assert_allclose(heads["taylor"], expected, rtol=1e-3, atol=1e-5 * expected.max())
 
@@ -155,7 +156,7 @@ def test_taylor_as_released_takes_absolute_values_by_query_of_the_sum_of_class_s
     model, batch = tiny.classifier(kind), tiny.batch(kind)
     items = gold_and_predicted(model, batch)
     slow = reference_gradient(model, batch.model_inputs(), torch.Tensor.sum)
-    results = attribute(model, batch, items, Method("gauss-legendre", 1))
+    results = attribute(model, batch, items, ONE_NODE)
     for result, (attention, gradient) in zip(results, slow, strict=True):
         expected = (attention * gradient).sum(3).abs().sum(2)[items.rows]
         torch.testing.assert_close(
@@ -176,7 +177,7 @@ def test_taylor_of_a_saturated_class_keeps_its_digits() -> None:
                 model.classifier.bias[0] += shift - (logits[0] - logits[1])
         item = Items(torch.tensor([0]), torch.tensor([0]))
         for one, other in zip(
-            *(attribute(model, batch, item, Method("gauss-legendre", 1)) for model in (small, large)),
+            *(attribute(model, batch, item, ONE_NODE) for model in (small, large)),
             strict=True,
         ):
             assert 1 - float(other.f_full) < 5e-7

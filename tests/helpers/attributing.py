@@ -7,10 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attattr_batch.engine.attribution import LayerAttribution, Method, attribute_layers
+from attattr_batch.engine.attribution import LayerAttribution, attribute_layers
 from attattr_batch.engine.families import Batch, encoder_for
 from attattr_batch.engine.path import Items
 from attattr_batch.engine.statistics import full_scores
+from attattr_batch.spec import MethodSettings
 
 
 def gold_and_predicted(model: Any, batch: Batch) -> Items:
@@ -22,10 +23,17 @@ def gold_and_predicted(model: Any, batch: Batch) -> Items:
 
 
 def attribute(
-    model: Any, batch: Batch, items: Items, method: Method, *, generic: bool = False
+    model: Any,
+    batch: Batch,
+    items: Items,
+    method: MethodSettings,
+    *,
+    generic: bool = False,
+    batch_tokens: int = 4096,
 ) -> list[LayerAttribution]:
     """One result a layer."""
-    return list(attribute_layers(encoder_for(model, generic=generic).trace(batch), items, method))
+    trace = encoder_for(model, generic=generic).trace(batch)
+    return list(attribute_layers(trace, items, method, batch_tokens))
 
 
 def scores(results: list[LayerAttribution]) -> Tensor:

@@ -13,10 +13,11 @@ import pyarrow as pa
 from attattr_batch.data.records import Chunk
 from attattr_batch.engine.families import Encoder
 from attattr_batch.passes import Work
-from attattr_batch.passes.attribute import AttributeWork, AttributeWorker
+from attattr_batch.passes.attribute import AttributeWork
 from helpers.toy_work import ToyWork
 
 PATIENCE_S = 120.0
+_BEGUN: list[Encoder] = []
 
 
 def wait_for(path: Path) -> None:
@@ -43,22 +44,11 @@ class GatedWork(AttributeWork):
         """The same work with a gate: the rows are its own."""
         return cls(**{one.name: getattr(work, one.name) for one in fields(work)}, gate=gate)
 
-    def worker(self, encoder: Encoder) -> GatedWorker:
-        return GatedWorker(self, encoder, self.gate)
-
-
-class GatedWorker(AttributeWorker):
-    """Attributes; waits before every chunk but the first."""
-
-    def __init__(self, work: AttributeWork, encoder: Encoder, gate: Path):
-        super().__init__(work, encoder)
-        self._gate, self._begun = gate, False
-
-    def compute(self, chunk: Chunk) -> dict[str, pa.Table]:
-        if self._begun:
-            wait_for(self._gate)
-        self._begun = True
-        return super().compute(chunk)
+    def compute(self, encoder: Encoder, chunk: Chunk) -> dict[str, pa.Table]:
+        if encoder in _BEGUN:
+            wait_for(self.gate)
+        _BEGUN.append(encoder)
+        return super().compute(encoder, chunk)
 
 
 @dataclass(frozen=True)

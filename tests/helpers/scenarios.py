@@ -101,7 +101,7 @@ SCENARIOS = (
             Place("write a table aside", "attattr_batch.store.writing.jobs:raw", 60),
             Place("drop the old table", "attattr_batch.store.writing.jobs:_drop", 6),
             Place("put the new one in place", "attattr_batch.store.writing.jobs:replace_table", 6),
-            Place("forget the old request", "attattr_batch.analysis.model_answers:register_requested_pass"),
+            Place("forget the old request", "attattr_batch.analysis.runner:register_requested_pass"),
             Place("commit answers", "attattr_batch.runtime.driver:commit_chunks", 4),
             Place("audit", "attattr_batch.analysis.runner:_Builder._audit", 6),
             Place("log the job", "attattr_batch.store.writing.builds:log_job", 6),

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from attattr_batch.engine.attribution import LayerAttribution
 from attattr_batch.engine.families import Batch
-from attattr_batch.engine.statistics import Columns, EdgeLimits, ItemNames, full_scores
+from attattr_batch.engine.statistics import Columns, ItemNames, full_scores
 
 Row = dict[str, Any]
 
@@ -137,15 +137,15 @@ def slow_head_rows(case: Case, top_k: int) -> tuple[list[Row], list[Row]]:
     return heads, edges
 
 
-def slow_layer_rows(case: Case, limits: EdgeLimits, last: bool) -> tuple[list[Row], list[Row]]:
+def slow_layer_rows(case: Case, share: float, cap: int) -> tuple[list[Row], list[Row]]:
     layers, edges = [], []
     result = case.result
     for item in range(len(case.names.rows)):
         ordered = largest_first(case.entries(item))
         off_first = max((value for value, query, _ in ordered if query > 0), default=0.0)
         scale = off_first if off_first > 0 else max(0.0, ordered[0][0])
-        floor = 0.0 if last else scale * limits.floor
-        kept = [entry for entry in ordered if entry[0] > 0 and entry[0] >= floor][: limits.cap]
+        floor = scale * share
+        kept = [entry for entry in ordered if entry[0] > 0 and entry[0] >= floor][:cap]
         positive_sum = sum(value for value, _, _ in ordered if value > 0)
         known = not result.path_error[item].isnan()
         layers.append(

@@ -14,6 +14,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from helpers.calling import Cli, contains, fill
 from helpers.poison import poisoned
@@ -21,17 +22,16 @@ from helpers.toy import rows_of, toy_model, toy_rows, write_sst2
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
 from attattr_batch.api import attribute
-from attattr_batch.engine.attribution import Method
 from attattr_batch.engine.model_source import ModelSource
 from attattr_batch.engine.models import load_tokenizer
-from attattr_batch.engine.statistics import EdgeLimits
 from attattr_batch.engine.training import finetune_task
 from attattr_batch.errors import ModelGoneError, UserError
 from attattr_batch.passes.attribute import AttributeWork
 from attattr_batch.passes.planning import plan_attribution
-from attattr_batch.passes.reopening import reopen_run
+from attattr_batch.passes.reopening import plan_request
+from attattr_batch.passes.requests import Request
 from attattr_batch.report.html import write_report
-from attattr_batch.spec import FinetuneSettings, make_settings, make_spec
+from attattr_batch.spec import FinetuneSettings, MachineSettings, MethodSettings, make_settings, make_spec
 from attattr_batch.store.database.connection import Store
 from attattr_batch.store.writing.runs import resolve_run
 
@@ -212,12 +212,10 @@ def by_finetune(folder: Path, data: Path) -> None:
 
 def by_worker(folder: Path, data: Path) -> None:
     """A worker's copy of the folder may have become another one since the driver looked."""
-    method, limits = Method("gauss-legendre", 1), EdgeLimits(1, 0.05, 8)
     source = ModelSource(str(folder), folder)
-    work = AttributeWork(
-        source=source, device="cpu", method=method, edge_limits=limits, target="gold", outputs=(0, 1)
-    )
-    work.start()
+    AttributeWork(
+        source=source, device="cpu", method=MethodSettings(), outputs=(0, 1), batch_tokens=128
+    ).start()
 
 
 def by_tokenizer(folder: Path, data: Path) -> None:
@@ -261,13 +259,14 @@ def test_every_road_to_a_model_has_the_same_limits(
 
 def test_a_run_is_not_taken_up_again_with_an_adapter(filled: Path) -> None:
     """The hash is of configuration and weights, so the folder would count as the run's model."""
+    request = Request((), pa.table({}), {}, "")
     with Store(filled).read() as connection:
         run = resolve_run(connection, "first")
         adapter = Path(run.model) / "adapter_config.json"
         adapter.write_text("{}")
         try:
             with pytest.raises(ModelGoneError, match="the model folder holds an adapter"):
-                reopen_run(connection, run)
+                plan_request(connection, run, MachineSettings(), "masked_answers", "job", request)
         finally:
             adapter.unlink()
 

@@ -21,10 +21,10 @@ from helpers.toy import ATTATTR, DECISIVE, NEUTRAL, VOCABULARY, rows_of, toy_mod
 from helpers.zeroing import ZeroedBert
 from transformers import BertForSequenceClassification
 
-from attattr_batch.analysis import model_answers
 from attattr_batch.analysis.audits import run_audits
 from attattr_batch.errors import TerminalError
 from attattr_batch.report.reproduce import commands
+from attattr_batch.runtime import execution
 from attattr_batch.runtime.run import run_spec
 from attattr_batch.spec import MachineSettings, make_settings, make_spec
 from attattr_batch.store.database.connection import Store
@@ -257,7 +257,7 @@ def test_answers_that_were_replaced_halfway_are_not_taken_for_the_earlier_ones(
 
     build(store, "head_ablation", params={"sample": "20"})
     with monkeypatch.context() as patch:
-        patch.setattr(model_answers, "complete_pass", break_off)
+        patch.setattr(execution, "complete_pass", break_off)
         assert build(store, "head_ablation", params={"sample": "10"})["head_ablation"].status == "failed"
     results = build(store, "splits", params={"sample": "20"})
     assert results["head_ablation"].status == "built", "though its parameters and those above are as before"
@@ -375,11 +375,11 @@ def test_a_killed_pass_goes_on_where_it_stopped(filled: Filled, store: Store, tm
     # A slow computation leaves time to see the first commits: each chunk waits a while.
     boot = (
         "import time\n"
-        "from attattr_batch.passes.masking import MaskedAnswersWorker as Worker\n"
+        "from attattr_batch.passes.answering import MaskedAnswersWork as Work\n"
         "from attattr_batch.passes import reopening as stored\n"
         "from attattr_batch.cli.main import main\n"
-        "stored._CHUNK_TOKENS, compute = 2000, Worker.compute\n"
-        "Worker.compute = lambda self, chunk: (time.sleep(0.5), compute(self, chunk))[1]\n"
+        "stored._CHUNK_TOKENS, compute = 2000, Work.compute\n"
+        "Work.compute = lambda *arguments: (time.sleep(0.5), compute(*arguments))[1]\n"
         "main()\n"
     )
     python = str(Path(ATTATTR).with_name("python"))

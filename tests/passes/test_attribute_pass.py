@@ -16,15 +16,15 @@ from helpers.attributing import attribute as attribute_batch
 
 from attattr_batch.choices import Target
 from attattr_batch.data.records import Chunk
-from attattr_batch.engine.attribution import Method
 from attattr_batch.engine.families import collate, encoder_for
 from attattr_batch.engine.families.encoders import BertEncoder
 from attattr_batch.engine.model_source import ModelSource
 from attattr_batch.engine.path import Items
-from attattr_batch.engine.statistics import EdgeLimits, full_scores, tree_tops
+from attattr_batch.engine.statistics import full_scores, tree_tops
 from attattr_batch.errors import TerminalError, UserError
-from attattr_batch.passes.attribute import AttributeWork, AttributeWorker
+from attattr_batch.passes.attribute import AttributeWork
 from attattr_batch.runtime.executors.ray_workers import Actor
+from attattr_batch.spec import MethodSettings
 
 LENGTHS = (9, 5, 12, 7, 10, 6)
 LAYERS, HEADS = 3, 4
@@ -44,10 +44,9 @@ def work(target: Target = "gold", outputs: tuple[int, ...] = (0, 1, 2)) -> Attri
         source=ModelSource("tiny", Path("nowhere")),
         device="cpu",
         threads=None,
-        method=Method("gauss-legendre", 4),
-        edge_limits=EdgeLimits(),
-        target=target,
+        method=MethodSettings(quadrature="gauss-legendre", nodes=4, target=target),
         outputs=outputs,
+        batch_tokens=4096,
     )
 
 
@@ -74,7 +73,7 @@ def chunk() -> Chunk:
 
 
 def computed(model: Any, settings: AttributeWork, part: Chunk | None = None) -> dict[str, pa.Table]:
-    return AttributeWorker(settings, encoder_for(model)).compute(part or chunk())
+    return settings.compute(encoder_for(model), part or chunk())
 
 
 def keyed(table: pa.Table, name: str) -> dict[tuple[Any, ...], Row]:
@@ -137,7 +136,7 @@ def test_scores_are_those_of_the_target_s_class(model: Any) -> None:
     batch = collate(chunk().examples, 1, torch.device("cpu"))
     rows = torch.arange(6)
     classes = torch.tensor([example.gold for example in chunk().examples])
-    expected = attribute_batch(model, batch, Items(rows, classes), Method("gauss-legendre", 4))
+    expected = attribute_batch(model, batch, Items(rows, classes), work().method)
     tables = computed(model, work("gold"))
     heads = keyed(tables["head_scores"], "head_scores")
     layers = keyed(tables["layer_scores"], "layer_scores")
@@ -215,16 +214,16 @@ def test_rows_without_gold_label(model: Any) -> None:
 def test_fixed_rules_leave_the_adaptive_errors_null(model: Any) -> None:
     fixed = computed(model, work("gold"))["layer_scores"]
     assert fixed["path_error"].null_count == fixed["agreement_error"].null_count == len(fixed)
-    adaptive = computed(model, replace(work("gold"), method=Method()))["layer_scores"]
+    adaptive = computed(model, replace(work("gold"), method=MethodSettings()))["layer_scores"]
     assert adaptive["path_error"].null_count == adaptive["agreement_error"].null_count == 0
     assert max(map(abs, adaptive["completeness_error"].to_pylist())) <= 1e-3
 
 
 def test_a_changed_architecture_is_noticed(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    worker = AttributeWorker(work(), encoder_for(model))
+    encoder = encoder_for(model)
     monkeypatch.setattr(BertEncoder, "classify", lambda self, hidden: self.model.classifier(hidden[:, 0]))
     with pytest.raises(TerminalError, match="traced forward of family 'bert' differs"):
-        worker.compute(chunk())
+        work().compute(encoder, chunk())
 
 
 def test_broken_weights_are_noticed() -> None:

@@ -38,14 +38,14 @@ def planned(model: Path, folder: Path, *texts: str) -> AttributionPlan:
 
 def test_they_are_quarantined_and_the_rest_is_attributed(model: Path, tmp_path: Path) -> None:
     plan = planned(model, tmp_path, "a good film", "", INVISIBLE)
-    assert [len(example.input_ids) for example in plan.encoded] == [3, 0, 0]
+    assert [len(example.input_ids) for example in plan.examples] == [3, 0, 0]
     assert plan.unfit == {1: "empty text", 2: "empty text"}
     assert plan.tables()["tokens"].num_rows == 3
 
 
 def test_special_tokens_alone_are_no_text(tmp_path: Path) -> None:
     plan = planned(toy_model(tmp_path / "model"), tmp_path / "data", "a good film", INVISIBLE)
-    assert [len(example.input_ids) for example in plan.encoded] == [5, 2]
+    assert [len(example.input_ids) for example in plan.examples] == [5, 2]
     assert plan.unfit == {1: "empty text"}
 
 

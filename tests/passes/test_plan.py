@@ -32,7 +32,7 @@ def test_a_tokenizer_that_gives_other_tokens_makes_another_run(settings: dict[st
     file = Path(str(settings["model"]), "tokenizer_config.json")
     file.write_text(json.dumps(json.loads(file.read_text()) | {"do_lower_case": False}))
     after = plan(settings)
-    assert after.encoded[0].input_ids != before.encoded[0].input_ids
+    assert after.examples[0].input_ids != before.examples[0].input_ids
     assert after.tokenizer_key == before.tokenizer_key, "the vocabulary is the same"
     assert after.run_key != before.run_key
 

@@ -23,12 +23,12 @@ def table(row: dict[str, Any], **changes: Any) -> pa.Table:
 def test_a_request_says_what_every_example_gets() -> None:
     rows = pa.Table.from_pylist([MASK, {**MASK, "draw": 4, "example_ids": [7], "heads": []}])
     request = mask_request(rows, 2, 3)
-    assert request.items == (0b100001, 0)
+    assert request.items == ((0, 5), ())
     assert request.names.select(["criterion", "draw", "layer"]).to_pylist() == [
         {"criterion": "m", "draw": 3, "layer": None},
         {"criterion": "m", "draw": 4, "layer": None},
     ]
-    assert request.of == {4: (0,), 7: (0, 1)}
+    assert request.items_of == {4: (0,), 7: (0, 1)}
     assert request.key == mask_request(rows.take([1, 0]), 2, 3).key, "in any order of rows"
     assert request.key != mask_request(rows.slice(0, 1), 2, 3).key
     assert request.key != mask_request(rows.append_column("layer", [[1, 1]]), 2, 3).key

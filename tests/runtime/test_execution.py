@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,11 @@ from helpers.toy import toy_model, toy_rows, write_sst2
 from helpers.toy_work import ToyWork, chunks
 from sqlalchemy import insert
 
-from attattr_batch.data.records import Chunk
 from attattr_batch.engine.model_source import find_model
 from attattr_batch.errors import UserError
 from attattr_batch.passes import Work
-from attattr_batch.passes.masking import MaskedAnswersWork
+from attattr_batch.passes.answering import MaskedAnswersWork
+from attattr_batch.passes.model_work import Plan
 from attattr_batch.passes.requests import Request
 from attattr_batch.runtime import run
 from attattr_batch.runtime.driver import Progress
@@ -38,32 +38,21 @@ class RecordingRay:
         self.work, self.pools, self.fill = [work for work, _ in pools], [pool for _, pool in pools], fill
 
 
-@dataclass
-class ToyPlan:
+def toy_plan(n_examples: int, size: int = 4, **more: Any) -> Plan:
     """A pass over some examples of `toy_work`, in chunks of `size`."""
-
-    n_examples: int
-    unfit: dict[int, str] = field(default_factory=dict)
-    work: Any = field(default_factory=ToyWork)
-    hidden_size: int = 16
-    size: int = 4
-    cost: float = 1e6
-
-    @property
-    def example_ids(self) -> Sequence[int]:
-        return range(self.n_examples)
-
-    def chunks(self, pending: Sequence[int]) -> list[Chunk]:
-        every = chunks(self.n_examples, self.size)
-        kept = ([one for one in chunk.examples if one.example_id in pending] for chunk in every)
-        return [Chunk(tuple(examples)) for examples in kept if examples]
-
-    def flop(self, chunks: Sequence[Chunk]) -> float:
-        return self.cost
+    examples = [example for chunk in chunks(n_examples, size) for example in chunk.examples]
+    tokens = size * examples[0].n_tokens
+    facts: dict[str, Any] = {
+        "work": ToyWork(),
+        "hidden_size": 16,
+        "flop_per_token": 1e3,
+        "chunk_tokens": tokens,
+    }
+    return Plan(examples=examples, **(facts | more))
 
 
 @pytest.fixture
-def plan(monkeypatch: pytest.MonkeyPatch) -> ToyPlan:
+def plan(monkeypatch: pytest.MonkeyPatch) -> Plan:
     """Forty chunks, not much in each; Ray is only asked, not started."""
     monkeypatch.setattr("attattr_batch.runtime.executors.ray.RayExecutor", RecordingRay)
     work = MaskedAnswersWork(
@@ -73,33 +62,34 @@ def plan(monkeypatch: pytest.MonkeyPatch) -> ToyPlan:
         job="mine",
         request=Request((), pa.table({}), {}, ""),
         batch_tokens=1024,
+        max_length=128,
     )
-    return ToyPlan(40, work=work, size=1)
+    return toy_plan(40, work=work, size=1)
 
 
-def executor(plan: ToyPlan, **settings: Any) -> Any:
+def executor(plan: Plan, **settings: Any) -> Any:
     machine = make_settings(MachineSettings, settings)
     return choose_executor(machine, plan, plan.chunks(plan.example_ids))
 
 
-def pools(plan: ToyPlan, **settings: Any) -> list[WorkerPool]:
+def pools(plan: Plan, **settings: Any) -> list[WorkerPool]:
     found = executor(plan, **settings)
     return [] if isinstance(found, LocalExecutor) else found.pools
 
 
-def test_small_work_stays_in_this_process(plan: ToyPlan) -> None:
+def test_small_work_stays_in_this_process(plan: Plan) -> None:
     assert pools(plan) == []
     assert pools(plan, workers=1) == []
     assert pools(plan, executor="ray", workers=3)[0].count == 3
 
 
-def test_a_pool_of_one_worker_is_asked_for_too(plan: ToyPlan) -> None:
+def test_a_pool_of_one_worker_is_asked_for_too(plan: Plan) -> None:
     assert pools(plan, workers=[{"cpus": 8, "gpus": 1}]) == [WorkerPool(cpus=8, gpus=1)]
     with pytest.raises(UserError, match="the local executor has one worker"):
         make_settings(MachineSettings, {"executor": "local", "workers": [{"cpus": 8}]})
 
 
-def test_a_cluster_is_not_measured_by_this_machine(plan: ToyPlan) -> None:
+def test_a_cluster_is_not_measured_by_this_machine(plan: Plan) -> None:
     found = executor(plan, address="head:6379")
     assert (found.pools, found.fill) == ([WorkerPool(count=40)], True)
     found = executor(plan, address="head:6379", workers=7)
@@ -107,9 +97,9 @@ def test_a_cluster_is_not_measured_by_this_machine(plan: ToyPlan) -> None:
 
 
 def test_long_work_takes_the_cpus_of_this_process_not_the_machine_s(
-    plan: ToyPlan, monkeypatch: pytest.MonkeyPatch
+    plan: Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    long = replace(plan, cost=1e15)
+    long = replace(plan, flop_per_token=1e13)
     monkeypatch.setattr("os.cpu_count", lambda: 64)
     monkeypatch.setattr("attattr_batch.runtime.cpus._limits", lambda: iter(()))
     for allowed, expected in ((4, [WorkerPool(count=2, cpus=2)]), (1, [])):
@@ -117,13 +107,13 @@ def test_long_work_takes_the_cpus_of_this_process_not_the_machine_s(
         assert pools(long) == expected
 
 
-def test_no_more_workers_than_chunks(plan: ToyPlan) -> None:
-    few = replace(plan, n_examples=2)
+def test_no_more_workers_than_chunks(plan: Plan) -> None:
+    few = replace(plan, examples=plan.examples[:2])
     assert pools(few, workers=16)[0].count == 2
     assert [one.count for one in pools(few, workers=[{"count": 9}, {"count": 1}])] == [2, 1]
 
 
-def test_a_worker_computes_with_as_many_threads_as_it_has_cpus(plan: ToyPlan) -> None:
+def test_a_worker_computes_with_as_many_threads_as_it_has_cpus(plan: Plan) -> None:
     found = executor(plan, workers=[{"cpus": 3}, {"cpus": 2, "gpus": 1}])
     assert [work.threads for work in found.work] == [3, 2]
     here = executor(plan)
@@ -137,7 +127,7 @@ def test_what_an_earlier_driver_s_workers_staged_is_committed_by_this_call(tmp_p
     for chunk in chunks(8, 4):
         Stage.of(uri, pass_id, store).put(chunk, facts(chunk.example_ids))
     how = ExecutionSettings(make_settings(MachineSettings, {"stage": uri}), lambda progress: None)
-    progress = complete_pass(store, pass_id, "toy", ToyPlan(8), how)
+    progress = complete_pass(store, pass_id, "toy", toy_plan(8), how)
     assert (progress.committed, progress.newly_committed, progress.quarantined) == (8, 8, 0)
     assert rows(store, "SELECT pass_status FROM passes") == [("sealed",)]
     assert list((tmp_path / "stage").iterdir()) == [], "nothing is left of a pass that is sealed"
@@ -154,7 +144,7 @@ def test_the_end_of_hours_of_work_outlasts_a_long_query(
         waits.append(store.timeout_s)
 
     monkeypatch.setattr("attattr_batch.runtime.execution.seal_pass", seal)
-    plan = ToyPlan(4, unfit=dict.fromkeys(range(4), "empty text"))
+    plan = toy_plan(4, unfit=dict.fromkeys(range(4), "empty text"))
     complete_pass(store, pass_id, "toy", plan, ExecutionSettings(MachineSettings(), lambda progress: None))
     assert waits == [600.0]
 
@@ -163,7 +153,7 @@ def test_unfit_examples_are_not_tried_again(tmp_path: Path) -> None:
     """They are as unfit as before, and what was built from the run is not out of date for them."""
     store = new_store(tmp_path)
     _, pass_id = register(store, 2)
-    plan, sealed = ToyPlan(2, unfit={0: "empty text", 1: "empty text"}), set()
+    plan, sealed = toy_plan(2, unfit={0: "empty text", 1: "empty text"}), set()
     for retry, newly in ((False, 2), (False, 0), (True, 0)):
         how = ExecutionSettings(MachineSettings(), lambda progress: None, retry)
         progress = complete_pass(store, pass_id, "toy", plan, how)

@@ -19,6 +19,9 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
 
 from attattr_batch.data.records import EncodedExample
+from attattr_batch.errors import TerminalError
+
+_SAME_LOGITS = 1e-3
 
 
 @dataclass(frozen=True)
@@ -34,11 +37,6 @@ class Batch:
     input_ids: Int[Tensor, "row token"]
     attention_mask: Bool[Tensor, "row token"]
     token_type_ids: Int[Tensor, "row token"] | None
-
-    @property
-    def padded(self) -> bool:
-        """Whether any row is shorter than the longest."""
-        return not bool(self.attention_mask.all())
 
     def model_inputs(self) -> dict[str, Tensor]:
         """The keyword arguments of a transformers model."""
@@ -134,10 +132,32 @@ class Encoder(ABC):
         self.n_labels = config.num_labels
         self.pad_token_id = config.pad_token_id or 0
         self.device = model.device
+        self._checked = False
+
+    def trace(self, batch: Batch) -> Trace:
+        """Runs the clean forward pass, keeping the graph from the context vectors to the logits.
+
+        The first is compared with the model's own forward: an architecture may have changed.
+
+        Raises:
+            TerminalError: their class scores differ, or are not numbers.
+        """
+        trace = self._trace(batch)
+        if not self._checked:
+            own = self.logits(batch)
+            difference = (own - trace.logits.detach()).abs().max().item()
+            if not difference <= _SAME_LOGITS * max(1.0, own.abs().max().item()):
+                raise TerminalError(
+                    f"the traced forward of family {self.family!r} differs from the model's own by"
+                    f" {difference:.2g}: this version of transformers has changed it, or the weights are"
+                    " broken"
+                )
+            self._checked = True
+        return trace
 
     @abstractmethod
-    def trace(self, batch: Batch) -> Trace:
-        """Runs the clean forward pass, keeping the graph from the context vectors to the logits."""
+    def _trace(self, batch: Batch) -> Trace:
+        """Runs the clean forward pass."""
 
     @torch.no_grad()
     def logits(self, batch: Batch) -> Float[Tensor, "row label"]:

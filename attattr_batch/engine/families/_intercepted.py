@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import sys
 import threading
-from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import count
 from typing import Any
 
 from jaxtyping import Bool, Int
@@ -35,11 +35,35 @@ _Substitute = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 class InterceptedEncoder(Encoder):
-    """An encoder whose own forward calls back with every layer's attention."""
+    """An encoder whose own forward calls back with every layer's attention.
 
-    @abstractmethod
-    def intercepted(self, substitute: _Substitute) -> Any:
-        """Context manager inside which the model's forward calls `substitute` once for each layer."""
+    Of families that call transformers' attention interface, ModernBERT among them.
+    """
+
+    @contextmanager
+    def intercepted(self, substitute: _Substitute) -> Iterator[None]:
+        """Makes the model's forward call `substitute` once for each layer, as long as this is open."""
+
+        def attend(
+            module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Any, **options: Any
+        ) -> Any:
+            # The family's own eager function keeps its peculiarities (windows, biases, scaling).
+            eager = sys.modules[type(module).__module__].eager_attention_forward
+            heads, attention = eager(module, query, key, value, mask, **options)
+            return substitute(heads.flatten(2), attention, value).view_as(heads), attention
+
+        config = self.model.config
+        before = config._attn_implementation
+        ALL_ATTENTION_FUNCTIONS.register(_INTERFACE, attend)
+        ALL_MASK_ATTENTION_FUNCTIONS.register(_INTERFACE, ALL_MASK_ATTENTION_FUNCTIONS["eager"])
+        config._attn_implementation = _INTERFACE
+        try:
+            yield
+        finally:
+            config._attn_implementation = before
+            # transformers offers no way to unregister.
+            ALL_ATTENTION_FUNCTIONS._global_mapping.pop(_INTERFACE, None)
+            ALL_MASK_ATTENTION_FUNCTIONS._global_mapping.pop(_INTERFACE, None)
 
     def logits(self, batch: Batch) -> Tensor:
         """Class scores from the model's own unchanged forward, without gradients."""
@@ -52,15 +76,10 @@ class InterceptedEncoder(Encoder):
         Raises:
             UserError: a layer did not, so the family cannot be attributed.
         """
-        calls = 0
-
-        def counted(context: Tensor, attention: Tensor, value: Tensor) -> Tensor:
-            nonlocal calls
-            calls += 1
-            return visit(calls - 1, context, attention, value)
-
-        with _ONE_FORWARD, self.intercepted(counted):
+        layers = count()
+        with _ONE_FORWARD, self.intercepted(lambda *found: visit(next(layers), *found)):
             logits: Tensor = self.model(**inputs).logits
+        calls = next(layers)
         if calls != self.n_layers:
             raise UserError(
                 f"model family {self.family!r} does not expose its attention",
@@ -69,8 +88,7 @@ class InterceptedEncoder(Encoder):
             )
         return logits
 
-    def trace(self, batch: Batch) -> Trace:
-        """Runs the clean forward pass, keeping attention, values and the graph of the context vectors."""
+    def _trace(self, batch: Batch) -> Trace:
         return _InterceptedTrace(self, batch)
 
 
@@ -102,8 +120,7 @@ class _InterceptedTrace(Trace):
         def replace(at: int, clean: Tensor, attention: Tensor, value: Tensor) -> Tensor:
             return context if at == layer else clean
 
-        inputs = {name: tensor[rows] for name, tensor in self.batch.model_inputs().items()}
-        return self._encoder.run(inputs, replace)
+        return self._run(rows, replace)
 
     def without_heads(
         self, first: int, rows: Int[Tensor, " replay"], head_mask: Bool[Tensor, "replay layer head"]
@@ -112,37 +129,11 @@ class _InterceptedTrace(Trace):
             heads = clean.unflatten(-1, (self._encoder.n_heads, -1))
             return (heads * head_mask[:, None, at, :, None]).flatten(2)
 
+        return self._run(rows, remove)
+
+    def _run(self, rows: Int[Tensor, " replay"], visit: Visitor) -> Tensor:
         inputs = {name: tensor[rows] for name, tensor in self.batch.model_inputs().items()}
-        return self._encoder.run(inputs, remove)
-
-
-class InterfaceEncoder(InterceptedEncoder):
-    """Families that call transformers' attention interface, ModernBERT among them."""
-
-    @contextmanager
-    def intercepted(self, substitute: _Substitute) -> Iterator[None]:
-        """Registers an attention function for the duration of a forward."""
-
-        def attend(
-            module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Any, **options: Any
-        ) -> Any:
-            # The family's own eager function keeps its peculiarities (windows, biases, scaling).
-            eager = sys.modules[type(module).__module__].eager_attention_forward
-            heads, attention = eager(module, query, key, value, mask, **options)
-            return substitute(heads.flatten(2), attention, value).view_as(heads), attention
-
-        config = self.model.config
-        before = config._attn_implementation
-        ALL_ATTENTION_FUNCTIONS.register(_INTERFACE, attend)
-        ALL_MASK_ATTENTION_FUNCTIONS.register(_INTERFACE, ALL_MASK_ATTENTION_FUNCTIONS["eager"])
-        config._attn_implementation = _INTERFACE
-        try:
-            yield
-        finally:
-            config._attn_implementation = before
-            # transformers offers no way to unregister.
-            ALL_ATTENTION_FUNCTIONS._global_mapping.pop(_INTERFACE, None)
-            ALL_MASK_ATTENTION_FUNCTIONS._global_mapping.pop(_INTERFACE, None)
+        return self._encoder.run(inputs, visit)
 
 
 class DebertaEncoder(InterceptedEncoder):

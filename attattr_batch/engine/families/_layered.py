@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -22,6 +23,7 @@ class LayeredEncoder(Encoder):
 
     def __init__(self, model: PreTrainedModel):
         super().__init__(model)
+        self.body: Any = model.base_model
         self.head_width = model.config.hidden_size // self.n_heads
 
     @abstractmethod
@@ -70,8 +72,7 @@ class LayeredEncoder(Encoder):
     def _by_head(self, projected: Float[Tensor, "replay token width"]) -> Tensor:
         return projected.unflatten(-1, (self.n_heads, self.head_width)).transpose(1, 2)
 
-    def trace(self, batch: Batch) -> Trace:
-        """Runs the clean forward pass, keeping every layer's input and the graph of the context vectors."""
+    def _trace(self, batch: Batch) -> Trace:
         return _LayeredTrace(self, batch)
 
 
@@ -79,7 +80,7 @@ class _LayeredTrace(Trace):
     def __init__(self, encoder: LayeredEncoder, batch: Batch):
         self.batch = batch
         self._encoder = encoder
-        self._mask = batch.attention_mask[:, None, None, :] if batch.padded else None
+        self._mask = None if batch.attention_mask.all() else batch.attention_mask[:, None, None, :]
         self._inputs: list[Tensor] = []
         self.contexts = []
         with torch.no_grad():

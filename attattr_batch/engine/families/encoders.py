@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -14,53 +12,45 @@ from attattr_batch.engine.families._layered import LayeredEncoder
 class BertEncoder(LayeredEncoder):
     """BERT, RoBERTa, XLM-RoBERTa, CamemBERT and ELECTRA, whose layers have the same parts."""
 
-    def __init__(self, model: PreTrainedModel):
-        super().__init__(model)
-        self._body = getattr(model, model.base_model_prefix)
-
     def embed(self, batch: Batch) -> Tensor:
         """Input of layer 0."""
-        hidden = self._body.embeddings(input_ids=batch.input_ids, token_type_ids=batch.token_type_ids)
-        if hasattr(self._body, "embeddings_project"):  # ELECTRA with narrow embeddings
-            hidden = self._body.embeddings_project(hidden)
+        hidden = self.body.embeddings(input_ids=batch.input_ids, token_type_ids=batch.token_type_ids)
+        if hasattr(self.body, "embeddings_project"):  # ELECTRA with narrow embeddings
+            hidden = self.body.embeddings_project(hidden)
         return hidden
 
     def projections(self, layer: int) -> tuple[nn.Module, nn.Module, nn.Module]:
         """The query, key and value projections of a layer."""
-        attention = self._body.encoder.layer[layer].attention.self
+        attention = self.body.encoder.layer[layer].attention.self
         return attention.query, attention.key, attention.value
 
     def after_attention(self, layer: int, hidden: Tensor, context: Tensor) -> Tensor:
         """The rest of a layer."""
-        block = self._body.encoder.layer[layer]
+        block = self.body.encoder.layer[layer]
         return block.feed_forward_chunk(block.attention.output(context, hidden))
 
     def classify(self, hidden: Tensor) -> Tensor:
         """Class scores: BERT pools first, the others have a two-layer head."""
         if self.family == "bert":
-            return self.model.classifier(self._body.pooler(hidden))
+            return self.model.classifier(self.body.pooler(hidden))
         return self.model.classifier(hidden)
 
 
 class DistilBertEncoder(LayeredEncoder):
     """DistilBERT: no token types, and the output projection is part of the attention module."""
 
-    def __init__(self, model: PreTrainedModel):
-        super().__init__(model)
-        self._body = model.distilbert
-
     def embed(self, batch: Batch) -> Tensor:
         """Input of layer 0."""
-        return self._body.embeddings(batch.input_ids)
+        return self.body.embeddings(batch.input_ids)
 
     def projections(self, layer: int) -> tuple[nn.Module, nn.Module, nn.Module]:
         """The query, key and value projections of a layer."""
-        attention = self._body.transformer.layer[layer].attention
+        attention = self.body.transformer.layer[layer].attention
         return attention.q_lin, attention.k_lin, attention.v_lin
 
     def after_attention(self, layer: int, hidden: Tensor, context: Tensor) -> Tensor:
         """The rest of a layer."""
-        block = self._body.transformer.layer[layer]
+        block = self.body.transformer.layer[layer]
         attended = block.sa_layer_norm(block.attention.out_lin(context) + hidden)
         return block.output_layer_norm(block.ffn(attended) + attended)
 
@@ -74,18 +64,16 @@ class AlbertEncoder(LayeredEncoder):
 
     def __init__(self, model: PreTrainedModel):
         super().__init__(model)
-        self._body = model.albert
-        stack = self._body.encoder
-        config = model.config
-        per_group = config.num_hidden_layers / config.num_hidden_groups
-        self._blocks: list[Any] = []
-        for step in range(config.num_hidden_layers):
-            self._blocks.extend(stack.albert_layer_groups[int(step / per_group)].albert_layers)
+        groups, steps = self.body.encoder.albert_layer_groups, model.config.num_hidden_layers
+        per_group = steps / model.config.num_hidden_groups
+        self._blocks = [
+            block for step in range(steps) for block in groups[int(step / per_group)].albert_layers
+        ]
 
     def embed(self, batch: Batch) -> Tensor:
         """Input of layer 0."""
-        hidden = self._body.embeddings(batch.input_ids, token_type_ids=batch.token_type_ids)
-        return self._body.encoder.embedding_hidden_mapping_in(hidden)
+        hidden = self.body.embeddings(batch.input_ids, token_type_ids=batch.token_type_ids)
+        return self.body.encoder.embedding_hidden_mapping_in(hidden)
 
     def projections(self, layer: int) -> tuple[nn.Module, nn.Module, nn.Module]:
         """The query, key and value projections of a layer."""
@@ -100,7 +88,7 @@ class AlbertEncoder(LayeredEncoder):
 
     def classify(self, hidden: Tensor) -> Tensor:
         """Class scores from the pooled first token."""
-        pooled = self._body.pooler_activation(self._body.pooler(hidden[:, 0]))
+        pooled = self.body.pooler_activation(self.body.pooler(hidden[:, 0]))
         return self.model.classifier(pooled)
 
 

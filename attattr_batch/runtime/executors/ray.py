@@ -221,7 +221,7 @@ class RayExecutor:
             raise UserError(
                 "workers fail to start",
                 got=f"{pool.failed_starts} in a row, the last {worker.name}: {message}",
-                hint="`attattr doctor --ray`; Ray's session folder on that machine holds the worker's log",
+                hint="Ray's session folder on that machine holds the worker's log",
             )
         text = "%s failed to start (%s), number %d in a row; the next tries in %g s: %s"
         log.warning(text, worker.name, pool.shape, pool.failed_starts, pause, message)

@@ -109,7 +109,7 @@ def _connect(ray: Any, options: Mapping[str, Any]) -> None:
         raise UserError(
             "cannot use the Ray cluster",
             got=f"{where}: {first_line(error)}",
-            hint="`attattr doctor --ray`; Python and Ray must have the cluster's versions",
+            hint="Python and Ray must have the cluster's versions; `attattr doctor` shows those here",
         ) from error
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, on_sigterm)  # Ray's own handler exits at once

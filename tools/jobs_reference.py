@@ -1,4 +1,4 @@
-"""The dictionary of jobs (jobs/README.md), generated from their headers."""
+"""The reference of jobs (jobs/README.md), made from their headers."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ How to write a job of your own: CONTRIBUTING.md.
 """
 
 
-def dictionary_markdown() -> str:
-    """The whole dictionary as Markdown."""
+def reference_markdown() -> str:
+    """The whole document."""
     catalogue = load_catalogue()
     with tempfile.TemporaryDirectory() as folder:
         store = Store(Path(folder) / "blank.duckdb", create=True)
