@@ -86,11 +86,11 @@ def test_a_worker_that_hangs_is_replaced_and_its_example_found(address: str, tmp
     _, pass_id = register(store, 4)
     work = ToyWork(hanging=frozenset({2}))
     # One example a chunk: two deadlines to wait for, which leave a loaded machine time for the others.
-    with closing(RayExecutor([(work, WorkerPool(count=2))], address, deadline_s=3.0)) as executor:
+    with closing(RayExecutor([(work, WorkerPool(count=2))], address, deadline_s=8.0)) as executor:
         driver = Driver(store, pass_id, executor, lambda progress: None)
         progress = driver.execute(chunks(4, 1), Progress(4, 0, 0))
     assert (progress.newly_committed, progress.quarantined) == (3, 1)
-    message = "no answer within 3 s, so it was killed"
+    message = "no answer within 8 s, so it was killed"
     assert rows(store, "SELECT example_id, error, message FROM quarantine") == [(2, "WorkerLost", message)]
 
 
