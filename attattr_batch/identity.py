@@ -10,7 +10,7 @@ import hashlib
 import json
 from typing import Any
 
-IDENTITY_VERSION = 5
+IDENTITY_VERSION = 6
 """Raise it whenever the meaning of stored numbers changes for unchanged settings."""
 
 

@@ -18,13 +18,16 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from attattr_batch.engine.families import Trace
+from attattr_batch.engine.mesh import MOST_NODES, Mesh
 from attattr_batch.engine.path import (
     CleanLayer,
+    Estimate,
     Items,
     KnownNodes,
     Nodes,
     clean_layers,
     removed_value,
+    replay,
     replayed_nodes,
 )
 from attattr_batch.engine.quadrature import NESTED_SIZES, Rule, fixed_rule, nested
@@ -36,6 +39,10 @@ PATH_SHARE = 0.5
 AGREEMENT = 100.0
 """Largest accepted change of a per-head maximum from the rule before, relative to the layer's largest entry,
 for a tolerance of 1: a tenth at the default."""
+
+_COARSER, REFINED_AGREEMENT = 5, 2.0
+"""Nodes of the coarser polynomials that judge a mesh, and the largest accepted difference of a per-head
+maximum between the two, as `AGREEMENT` says it."""
 
 RISE_SHARE = 50.0
 """Largest accepted path error relative to the largest |F(alpha) - F(0)| of a layer, for a tolerance of 1: a
@@ -74,10 +81,10 @@ class LayerAttribution:
         completeness_error: sum(scores) - (f_full - f_zero).
         path_error: Largest absolute completeness error of the integrals from 0 to each node, in which errors
             along the path cannot cancel; NaN for a fixed rule.
-        agreement_error: Largest change of a per-head maximum from the rule before, relative to the layer's
-            largest entry; NaN for a fixed rule.
-        nodes: Nodes of the rule that was accepted.
-        certified: Whether that rule met all criteria; False where even the largest did not.
+        agreement_error: Largest change of a per-head maximum from the rule before (on a mesh, from coarser
+            polynomials), relative to the layer's largest entry; NaN for a fixed rule.
+        nodes: Nodes of the rule or mesh that was accepted.
+        certified: Whether that met all criteria; False where even the largest mesh did not.
     """
 
     layer: int
@@ -154,10 +161,9 @@ class _LayerIntegral:
         return result
 
     def adaptive(self) -> LayerAttribution:
-        """Tries larger and larger rules, each on those items alone that miss the tolerance.
+        """Tries larger and larger rules, then finer and finer meshes, on those items that miss the tolerance.
 
-        Successive rules are nested, so nodes are used again; the node at 0 gives F(0) and the one at 1 is
-        the clean forward pass.
+        Every node is used again; the node at 0 gives F(0) and the one at 1 is the clean forward pass.
         """
         result, method = self._empty_result(), self.method
         active, dtype = self.everything, method.dtype
@@ -170,14 +176,12 @@ class _LayerIntegral:
             known.add(missing, self._replay(missing, active, dtype))
             if before is None:
                 before = self._scores(known.integral(nested(coarsest)), active)
-            found = self._judged(known, rule, active, before)
-            accept = found["certified"] | (size == levels[-1])
-            done = active[accept]
-            for name, values in found.items():
-                getattr(result, name)[done] = values[accept]
-            result.nodes[done] = size
-            if len(done) == len(active):
-                break
+            estimate = known.estimate(rule, self.context[self.items.rows[active]])
+            found = self._judged(estimate, active, before, AGREEMENT)
+            accept = found["certified"]
+            self._enter(result, active[accept], found, accept, size)
+            if accept.all():
+                return result
             active, before = active[~accept], found["scores"][~accept]
             loose = size < _BFLOAT16_NODES and PATH_SHARE * method.tolerance >= _BFLOAT16_ROUNDING
             if dtype == "float32" or loose:
@@ -185,28 +189,62 @@ class _LayerIntegral:
             else:  # what bfloat16 could not certify starts again in float32
                 dtype = "float32"
                 known = KnownNodes(self.at_one.value[active], self.gradient_at_one[active])
+        if missing := known.missing(rule):
+            known.add(missing, self._replay(missing, active, "float32"))
+        self._refine(result, known, rule, active)
         return result
 
-    def _judged(self, known: KnownNodes, rule: Rule, active: Tensor, before: Tensor) -> dict[str, Tensor]:
-        """Applies a rule to the active items and judges it by F along the path and by the rule before.
+    def _refine(self, result: LayerAttribution, known: KnownNodes, rule: Rule, active: Tensor) -> None:
+        """Gives the active items nodes where they need them, until they are certified or have no room."""
+        mesh = Mesh(rule.nodes, known.at(rule), self.context[self.items.rows[active]])
+        asked = self._asked(mesh.estimate().rise)
+        while len(active):
+            item, alphas = mesh.wanted(asked.cpu().numpy())
+            each = active[torch.from_numpy(item).to(active.device)]
+            items = Items(self.items.rows[each], self.items.classes[each])
+            mesh.add(item, alphas, *replay(self.trace, self.layer, items, alphas, self.batch_tokens))
+            estimate, sizes = mesh.estimate(), torch.from_numpy(mesh.sizes()).to(active.device)
+            asked = self._asked(estimate.rise)
+            coarser = self._scores(mesh.integral(_COARSER), active)
+            found = self._judged(estimate, active, coarser, REFINED_AGREEMENT)
+            done = found["certified"] | (sizes >= MOST_NODES)
+            self._enter(result, active[done], found, done, sizes[done])
+            mesh.select(~done.cpu().numpy())
+            active, asked = active[~done], asked[~done]
+
+    def _asked(self, rise: Tensor) -> Float[Tensor, " item"]:
+        """The largest path error accepted of each item."""
+        tolerance = self.method.tolerance
+        return (RISE_SHARE * tolerance * rise).clamp(_ROUNDING, max(PATH_SHARE * tolerance, _ROUNDING))
+
+    def _judged(
+        self, estimate: Estimate, active: Tensor, before: Tensor, agreement: float
+    ) -> dict[str, Tensor]:
+        """Judges an estimate for the active items by F along the path and by the scores before.
 
         Returns:
             Values of the `LayerAttribution` of these items, by field.
         """
-        tolerance = self.method.tolerance
-        scores, f_zero = self._scores(known.integral(rule), active), known.value_at_zero()
-        path_error, rise = known.path_error(rule, self.context[self.items.rows[active]])
-        change = _change(before, scores).to(path_error)
-        asked = (RISE_SHARE * tolerance * rise).clamp(_ROUNDING, max(PATH_SHARE * tolerance, _ROUNDING))
+        scores, f_zero = self._scores(estimate.gradient, active), estimate.f_zero
+        change = _change(before, scores).to(f_zero)
+        accurate = estimate.path_error <= self._asked(estimate.rise)
         return {
             "scores": scores,
             "f_zero": f_zero,
             # The path ends at alpha = 1, so the criterion on the path error bounds this one as well.
             "completeness_error": scores.sum((1, 2, 3)) - (self.at_one.value[active] - f_zero),
-            "path_error": path_error,
+            "path_error": estimate.path_error,
             "agreement_error": change,
-            "certified": (path_error <= asked) & (change <= AGREEMENT * tolerance),
+            "certified": accurate & (change <= agreement * self.method.tolerance),
         }
+
+    @staticmethod
+    def _enter(
+        result: LayerAttribution, to: Tensor, found: dict[str, Tensor], chosen: Tensor, nodes: int | Tensor
+    ) -> None:
+        for name, values in found.items():
+            getattr(result, name)[to] = values[chosen]
+        result.nodes[to] = nodes
 
     def _replay(self, alphas: list[float], index: Tensor, dtype: str) -> Nodes:
         items = Items(self.items.rows[index], self.items.classes[index])

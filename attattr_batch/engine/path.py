@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
+from numpy.typing import NDArray
 from torch import Tensor
 
 from attattr_batch.engine.families import Trace
@@ -103,7 +105,7 @@ def clean_layers(trace: Trace, items: Items) -> list[CleanLayer]:
 def replayed_nodes(
     trace: Trace, layer: int, items: Items, alphas: Sequence[float], batch_tokens: int
 ) -> Nodes:
-    """F and dF/dctx at each alpha, by replaying `layer` with alpha * ctx.
+    """F and dF/dctx of every item at each alpha, by replaying `layer` with alpha * ctx.
 
     Args:
         trace: The clean forward pass.
@@ -112,20 +114,29 @@ def replayed_nodes(
         alphas: Scales of the layer's attention.
         batch_tokens: Tokens (replays x tokens of the longest row) computed at once.
     """
+    shape = (len(alphas), len(items))
+    each = Items(items.rows.repeat(len(alphas)), items.classes.repeat(len(alphas)))
+    value, gradient = replay(trace, layer, each, np.repeat(alphas, len(items)), batch_tokens)
+    return Nodes(value.unflatten(0, shape), gradient.unflatten(0, shape))
+
+
+def replay(
+    trace: Trace, layer: int, items: Items, alphas: NDArray[np.float64], batch_tokens: int
+) -> tuple[Float[Tensor, " replay"], Float[Tensor, "replay reach width"]]:
+    """F (float64) and dF/dctx of each item at an alpha of its own; see `replayed_nodes`."""
     clean = trace.contexts[layer].detach()
-    n_nodes, n_items = len(alphas), len(items)
-    scale = torch.tensor(alphas, device=clean.device, dtype=clean.dtype).repeat_interleave(n_items)
-    rows, classes = items.rows.repeat(n_nodes), items.classes.repeat(n_nodes)
-    value = clean.new_empty(n_nodes * n_items, dtype=torch.float64)
-    gradient = clean.new_empty((n_nodes * n_items, *clean.shape[1:]))
+    scale = torch.from_numpy(alphas).to(clean)
+    value = clean.new_empty(len(items), dtype=torch.float64)
+    gradient = clean.new_empty((len(items), *clean.shape[1:]))
     at_once = max(1, batch_tokens // trace.batch.input_ids.shape[1])
-    for start in range(0, n_nodes * n_items, at_once):
+    for start in range(0, len(items), at_once):
         part = slice(start, start + at_once)
-        leaf = (scale[part, None, None] * clean[rows[part]]).requires_grad_()
-        probability = class_probability(trace.replay(layer, rows[part], leaf), classes[part])
+        rows = items.rows[part]
+        leaf = (scale[part, None, None] * clean[rows]).requires_grad_()
+        probability = class_probability(trace.replay(layer, rows, leaf), items.classes[part])
         (gradient[part],) = torch.autograd.grad(probability.sum(), leaf)
         value[part] = probability.detach()
-    return Nodes(value.unflatten(0, (n_nodes, n_items)), gradient.unflatten(0, (n_nodes, n_items)))
+    return value, gradient
 
 
 def removed_value(trace: Trace, layer: int, items: Items, batch_tokens: int) -> Float[Tensor, " item"]:
@@ -144,6 +155,24 @@ def _rounds(rows: Int[Tensor, " item"]) -> list[Tensor]:
     """Partitions items so that no batch row occurs twice in a part."""
     turn = (rows[:, None] == rows).tril(-1).sum(1)  # how often an item's row occurs before it
     return [(turn == number).nonzero().squeeze(1) for number in range(int(turn.max()) + 1)]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What some nodes say of the integral of each item.
+
+    Attributes:
+        gradient: The integral of dF/dctx over alpha.
+        f_zero: F(0).
+        path_error: Largest difference, at any node, between F(alpha) - F(0) and the integral of dF/dalpha
+            up to alpha.
+        rise: Largest |F(alpha) - F(0)| at any node.
+    """
+
+    gradient: Float[Tensor, "item reach width"]
+    f_zero: Float[Tensor, " item"]
+    path_error: Float[Tensor, " item"]
+    rise: Float[Tensor, " item"]
 
 
 class KnownNodes:
@@ -166,6 +195,11 @@ class KnownNodes:
         """Drops the items that are not in `index`."""
         self._at = {alpha: (value[index], slope[index]) for alpha, (value, slope) in self._at.items()}
 
+    def at(self, rule: Rule) -> Nodes:
+        """F and dF/dctx at the nodes of a rule, all of which are known."""
+        value, gradient = zip(*(self._at[alpha] for alpha in rule.nodes.tolist()), strict=True)
+        return Nodes(torch.stack(value), torch.stack(gradient))
+
     def integral(self, rule: Rule) -> Float[Tensor, "item reach width"]:
         """The integral of dF/dctx by a rule all of whose nodes are known."""
         total = torch.zeros_like(self._at[1.0][1])
@@ -173,20 +207,12 @@ class KnownNodes:
             total.add_(self._at[alpha][1], alpha=weight)
         return total
 
-    def value_at_zero(self) -> Float[Tensor, " item"]:
-        """F(0)."""
-        return self._at[0.0][0]
-
-    def path_error(
-        self, rule: Rule, context: Float[Tensor, "item reach width"]
-    ) -> tuple[Float[Tensor, " item"], Float[Tensor, " item"]]:
-        """Compares F(alpha) - F(0) with the integral of dF/dalpha up to alpha, at every node.
-
-        Returns:
-            The largest difference, and the largest |F(alpha) - F(0)|.
-        """
+    def estimate(self, rule: Rule, context: Float[Tensor, "item reach width"]) -> Estimate:
+        """What a rule all of whose nodes are known says of the integral."""
         nodes = [self._at[alpha] for alpha in rule.nodes.tolist()]
+        f_zero = self._at[0.0][0]
         slopes = torch.stack([(gradient * context).sum((1, 2)) for _, gradient in nodes])
-        rises = torch.stack([value for value, _ in nodes]) - self.value_at_zero()
-        weights = torch.from_numpy(rule.partial).to(rises)
-        return (weights @ slopes.to(rises) - rises).abs().amax(0), rises.abs().amax(0)
+        rises = torch.stack([value for value, _ in nodes]) - f_zero
+        partial = torch.from_numpy(rule.partial).to(rises)
+        path_error = (partial @ slopes.to(rises) - rises).abs().amax(0)
+        return Estimate(self.integral(rule), f_zero, path_error, rises.abs().amax(0))

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-NESTED_SIZES = (2, 3, 5, 9, 17, 33, 65, 129)
+NESTED_SIZES = (2, 3, 5, 9)
 """Sizes of the rules that `nested` makes."""
 
-_LAST_EXTENSION = 17
+STENCIL = 7
+"""Nodes through which `interval_weights` lays a polynomial."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,36 +52,17 @@ def gauss_legendre(n: int) -> Rule:
     return Rule((nodes + 1) / 2, weights / 2)
 
 
-def clenshaw_curtis(n: int) -> Rule:
-    """The n >= 2 Chebyshev extrema, both ends included: exact for polynomials of degree n - 1.
-
-    The nodes of the rule with n = 2^k + 1 are among those with n = 2^(k+1) + 1.
-    """
-    intervals = n - 1
-    theta = np.pi * np.arange(n) / intervals
-    weights = np.ones(n)
-    for k in range(1, intervals // 2 + 1):
-        factor = 1.0 if 2 * k == intervals else 2.0
-        weights -= factor * np.cos(2 * k * theta) / (4 * k * k - 1)
-    weights /= intervals
-    weights[[0, -1]] /= 2
-    return Rule((1 - np.cos(theta)) / 2, weights)
-
-
 @cache
 def nested(n: int) -> Rule:
     """The rules that the adaptive integral tries in turn; each has nodes at 0 and at 1.
 
-    With 2, 3 and 5 nodes they are Gauss-Lobatto rules. With 9 and 17 they extend these in the manner of
-    Kronrod and Patterson (Math. Comp. 22, 1968), so that every node is used again, and are exact for
-    polynomials of degree 13 and 25. The next extension would have complex nodes, so from 33 nodes on they are
-    Clenshaw-Curtis rules: nested in one another, and sharing both ends and the middle with the smaller rules.
+    With 2, 3 and 5 nodes they are Gauss-Lobatto rules. The one with 9 extends these in the manner of Kronrod
+    (Patterson, Math. Comp. 22, 1968), so that every node is used again, and is exact for polynomials of
+    degree 13.
 
     Args:
         n: One of `NESTED_SIZES`.
     """
-    if n > _LAST_EXTENSION:
-        return clenshaw_curtis(n)
     nodes = np.array([-1.0, 1.0])
     while len(nodes) < n:
         nodes = _extended(nodes)
@@ -120,6 +102,33 @@ def partial_weights(nodes: NDArray[np.float64]) -> NDArray[np.float64]:
     # Rows of `values @ coefficients`: Chebyshev coefficients of the interpolant, integrated, evaluated.
     integrated = chebyshev.chebvander(x, len(nodes)) @ antiderivatives / 2
     weights: NDArray[np.float64] = integrated @ np.linalg.inv(chebyshev.chebvander(x, len(nodes) - 1))
+    return weights
+
+
+@lru_cache(maxsize=4096)
+def interval_weights(nodes: tuple[float, ...], stencil: int = STENCIL) -> NDArray[np.float64]:
+    """Weights of the integrals from each node to the next, which follow what changes near them alone.
+
+    Args:
+        nodes: n >= 2 rising nodes; they may lie close in one place and far apart in another.
+        stencil: Nodes of each polynomial.
+
+    Returns:
+        Matrix [n - 1, n]: row k times the values at the nodes is the integral from node k to node k + 1 of
+        the polynomial through the `stencil` nodes around them.
+    """
+    x, legendre = np.array(nodes), np.polynomial.legendre
+    size = min(stencil, len(x))
+    first = np.clip(np.arange(len(x) - 1) - (size - 2) // 2, 0, len(x) - size)
+    places = first[:, None] + np.arange(size)
+    middle, half = (x[places[:, -1:]] + x[places[:, :1]]) / 2, (x[places[:, -1:]] - x[places[:, :1]]) / 2
+    values = legendre.legvander((x[places] - middle) / half, size - 1)
+    ends = (np.stack([x[:-1], x[1:]], 1) - middle) / half
+    antiderivatives = legendre.legvander(ends, size) @ legendre.legint(np.eye(size), axis=0)
+    integrals = np.diff(antiderivatives, axis=1)[:, 0] * half
+    weights = np.zeros((len(x) - 1, len(x)))
+    local = np.linalg.solve(values.transpose(0, 2, 1), integrals[..., None])[..., 0]
+    np.put_along_axis(weights, places, local, axis=1)
     return weights
 
 

@@ -16,12 +16,14 @@ from attattr_batch.choices import Quadrature
 from attattr_batch.engine.attribution import (
     AGREEMENT,
     PATH_SHARE,
+    REFINED_AGREEMENT,
     RISE_SHARE,
     LayerAttribution,
     _change,
     ladder,
 )
 from attattr_batch.engine.families import Batch, encoder_for
+from attattr_batch.engine.mesh import MOST_NODES, SHARE
 from attattr_batch.engine.path import Items, replayed_nodes
 from attattr_batch.engine.quadrature import NESTED_SIZES, nested
 from attattr_batch.spec import MethodSettings
@@ -67,7 +69,7 @@ def test_the_released_rule_fails_on_them() -> None:
 
 def test_nodes_go_where_they_are_needed() -> None:
     nodes = torch.stack([result.nodes for result in steep_results("adaptive")])
-    assert nodes.max() >= 65
+    assert 17 <= nodes.max() <= MOST_NODES
     assert nodes.min() <= 9
     model, batch = tiny.classifier("roberta", initializer_range=0.1), tiny.batch("roberta", LENGTHS)
     easy = attribute(model, batch, gold_and_predicted(model, batch), MethodSettings())
@@ -77,10 +79,11 @@ def test_nodes_go_where_they_are_needed() -> None:
 def test_every_accepted_pair_meets_all_criteria_and_none_earlier_did() -> None:
     for layer, result in enumerate(steep_results("adaptive")):
         assert result.certified.all()
-        assert (result.agreement_error <= AGREEMENT * 1e-3).all()
+        asked = torch.where(result.nodes > LEVELS[-1], REFINED_AGREEMENT, AGREEMENT)
+        assert (result.agreement_error <= asked * 1e-3).all()
         assert (result.path_error <= PATH_SHARE * 1e-3).all()
         for item, nodes in enumerate(result.nodes.tolist()):
-            for size in LEVELS[: LEVELS.index(nodes)]:
+            for size in (level for level in LEVELS if level < nodes):
                 path_error, rise = path_error_by_fit(layer, item, size)
                 assert (
                     path_error > 0.99 * PATH_SHARE * 1e-3
@@ -100,7 +103,7 @@ def test_a_layer_that_does_little_is_certified_by_what_it_does() -> None:
     for found, expected in zip(attribute(model, batch, items, MethodSettings()), exact, strict=True):
         largest = expected.scores.abs().amax((1, 2, 3))
         off = (found.scores - expected.scores).abs().amax((1, 2, 3)) / largest
-        assert off[largest > 1e-5].max() < 0.02
+        assert off[largest > 1e-5].max() < 0.03
         small += int(((expected.f_full - expected.f_zero).abs() < PATH_SHARE * 1e-3).sum())
     assert small > 0
 
@@ -176,6 +179,8 @@ def test_the_result_is_that_of_the_accepted_rule() -> None:
     """Nested nodes are reused, items drop out one by one: each must still get its own rule's sum."""
     for layer, result in enumerate(steep_results("adaptive")):
         for item, nodes in enumerate(result.nodes.tolist()):
+            if nodes > LEVELS[-1]:
+                continue
             fixed = by_rule(layer, nodes)
             assert (result.scores[item] - fixed.scores[item]).abs().max() < 1e-5
             assert result.f_zero[item] == pytest.approx(float(fixed.f_zero[item]), abs=1e-5)
@@ -190,6 +195,95 @@ def test_the_result_is_that_of_the_accepted_rule() -> None:
             assert result.agreement_error[item] == pytest.approx(change, rel=1e-2, abs=1e-6 / largest)
 
 
+def test_a_mesh_is_what_refining_one_pair_by_hand_gives() -> None:
+    """The same decisions, nodes and sums, one pair at a time and with numpy's own polynomials."""
+    refined = 0
+    for layer, result in enumerate(steep_results("adaptive")):
+        for item, n_nodes in enumerate(result.nodes.tolist()):
+            if n_nodes <= LEVELS[-1]:
+                continue
+            found, path_error, by_hand = refined_by_hand(layer, item)
+            assert found == n_nodes
+            assert float(result.path_error[item]) == pytest.approx(path_error, abs=1e-5)
+            assert (result.scores[item] - by_hand).abs().max() < 1e-5
+            refined += 1
+    assert refined >= 5
+
+
+def refined_by_hand(layer: int, item: int) -> tuple[int, float, torch.Tensor]:
+    """Refines one pair until it meets the criteria; returns nodes, path error, scores."""
+    model, batch, items = steep()
+    trace = encoder_for(model).trace(batch)
+    one = Items(items.rows[item : item + 1], items.classes[item : item + 1])
+    attention, values = (part[one.rows[0]] for part in trace.attention(layer))
+    context = trace.contexts[layer].detach()[one.rows[0]]
+    alphas = nested(LEVELS[-1]).nodes.tolist()
+    first = True
+    while True:
+        nodes = replayed_nodes(trace, layer, one, alphas, 4096)
+        value, gradient = nodes.value[:, 0].numpy(), nodes.gradient[:, 0]
+        slopes = (gradient * context).sum((1, 2)).double().numpy()
+
+        def scores(weights: Any, gradient: torch.Tensor = gradient) -> torch.Tensor:
+            weighted = torch.einsum("k,kqw->qw", torch.from_numpy(weights).float(), gradient)
+            by_head = weighted.unflatten(-1, (attention.shape[0], -1))
+            return torch.einsum("qhw,hkw->hqk", by_head, values) * attention[:, : len(weighted)]
+
+        steps, coarser = (steps_by_hand(alphas, size) for size in (7, 5))
+        errors = steps @ slopes - np.diff(value)
+        asked = min(max(RISE_SHARE * 1e-3 * np.abs(value - value[0]).max(), 1e-6), PATH_SHARE * 1e-3)
+        if not first:
+            found, path_error = scores(steps.sum(0)), np.abs(np.cumsum(errors)).max()
+            maxima, other = (one.amax((1, 2)).clamp_min(0) for one in (found, scores(coarser.sum(0))))
+            agrees = (maxima - other).abs().max() <= REFINED_AGREEMENT * 1e-3 * found.abs().max()
+            if (path_error <= asked and agrees) or len(alphas) == MOST_NODES:
+                return len(alphas), path_error, found
+        first = False
+        worst = sorted(range(len(errors)), key=lambda k: -abs(errors[k]))[: MOST_NODES - len(alphas)]
+        chosen = [k for k in worst if abs(errors[k]) > SHARE * asked] or worst[:1]
+        alphas = sorted([*alphas, *((alphas[k] + alphas[k + 1]) / 2 for k in chosen)])
+
+
+def steps_by_hand(alphas: list[float], size: int) -> Any:
+    """Weights of the integrals from node to node, each by the polynomial through `size` nodes around it."""
+    weights = np.zeros((len(alphas) - 1, len(alphas)))
+    for left in range(len(alphas) - 1):
+        start = min(max(left - (size - 2) // 2, 0), len(alphas) - size)
+        near = slice(start, start + size)
+        for place, unit in enumerate(np.eye(size)):
+            basis = np.polynomial.Polynomial.fit(alphas[near], unit, size - 1).integ()
+            weights[left, start + place] = basis(alphas[left + 1]) - basis(alphas[left])
+    return weights
+
+
+# Families on the fast path, and how their last layer is named.
+STEEP = ("bert", "roberta", "electra", "distilbert", "albert", "deberta-v2")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scale", [5, 20, 50])
+@pytest.mark.parametrize("kind", STEEP)
+def test_steep_classifiers_are_certified_or_named_with_their_true_error(kind: str, scale: float) -> None:
+    model, batch = tiny.classifier(kind, initializer_range=0.2), tiny.batch(kind)
+    with torch.no_grad():
+        for name, weights in model.named_parameters():
+            if name.startswith("classifier"):
+                weights *= scale
+    items = gold_and_predicted(model, batch)
+    exact = attribute(model, batch, items, MethodSettings(quadrature="gauss-legendre", nodes=256))
+    for found, expected in zip(attribute(model, batch, items, MethodSettings()), exact, strict=True):
+        assert int(found.nodes.max()) <= MOST_NODES
+        missing = found.scores.sum((1, 2, 3)) - (found.f_full - found.f_zero)
+        torch.testing.assert_close(found.completeness_error, missing, rtol=0, atol=1e-6)
+        assert (missing[found.certified].abs() <= 1e-3).all()
+        assert (found.path_error[~found.certified] > 1e-7).all()
+        # Of the steepest not even 256 Gauss nodes give the truth.
+        sure = found.certified & (expected.completeness_error.abs() < 1e-5)
+        largest = expected.scores.abs().amax((1, 2, 3))
+        off = (found.scores.amax((2, 3)) - expected.scores.amax((2, 3))).abs().amax(1)
+        assert (off[sure] <= 0.03 * largest[sure] + 1e-5).all()
+
+
 def test_a_loose_tolerance_is_content_with_three_nodes_where_it_holds() -> None:
     loose = steep_results_at(0.1)
     nodes = torch.stack([result.nodes for result in loose])
@@ -198,6 +292,8 @@ def test_a_loose_tolerance_is_content_with_three_nodes_where_it_holds() -> None:
     for layer, result in enumerate(loose):
         assert result.path_error.max() <= PATH_SHARE * 0.1
         for item, accepted in enumerate(result.nodes.tolist()):
+            if accepted > LEVELS[-1]:
+                continue
             fixed = by_rule(layer, accepted)
             assert (result.scores[item] - fixed.scores[item]).abs().max() < 1e-5
     assert min(int(result.nodes.min()) for result in steep_results("adaptive")) == 5
@@ -210,8 +306,8 @@ def steep_results_at(tolerance: float) -> list[LayerAttribution]:
 def test_what_the_finest_rule_cannot_resolve_is_kept_with_its_error() -> None:
     impossible = attribute(*steep(), MethodSettings(tolerance=1e-9))
     for result in impossible:
-        assert (result.nodes == LEVELS[-1]).any()
-        assert not result.certified[result.nodes == LEVELS[-1]].any()
+        assert (result.nodes == MOST_NODES).any()
+        assert not result.certified[result.nodes == MOST_NODES].any()
         missing = result.scores.sum((1, 2, 3)) - (result.f_full - result.f_zero)
         torch.testing.assert_close(result.completeness_error, missing, rtol=0, atol=1e-6)
         assert (result.scores.abs().amax((1, 2, 3)) > 0).all()
@@ -256,11 +352,13 @@ def test_fixed_rules_run_in_bfloat16() -> None:
 def test_at_a_loose_tolerance_bfloat16_raises_the_rule_itself() -> None:
     model, batch, items = steep()
     half = attribute(model, batch, items, MethodSettings(tolerance=0.1, dtype="bfloat16"))
+    single = attribute(model, batch, items, MethodSettings(tolerance=0.1))
     seen = set()
     for layer, result in enumerate(half):
         assert result.path_error.max() <= PATH_SHARE * 0.1
         for item, nodes in enumerate(result.nodes.tolist()):
-            exact = by_rule(layer, nodes).scores[item]
+            mesh = nodes > LEVELS[-1]  # in float32 from its first node on
+            exact = single[layer].scores[item] if mesh else by_rule(layer, nodes).scores[item]
             off = float((result.scores[item] - exact).abs().max() / exact.abs().max())
             assert off < 1e-4 or nodes <= 9
             seen.add((nodes > 3, off > 1e-4))
