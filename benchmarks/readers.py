@@ -128,8 +128,8 @@ def measure(load: Load, readers: Readers) -> Round:
     """One run into a new store, with readers beside it."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "bench.duckdb"
-        context = multiprocessing.get_context("fork")
-        # Forked before this process opens a database, whose threads a fork would not have.
+        # Not forked from this process: a fork would lack the threads of the databases opened so far.
+        context = multiprocessing.get_context("forkserver")
         start, stop, answers = context.Barrier(readers.dashboards + 1), context.Event(), context.Queue()
         for number in range(readers.dashboards):
             about = (path, number, readers.viewers, start, stop, answers)

@@ -19,7 +19,8 @@ def result(name: str, folder: Path) -> list[dict[str, dict[str, Any]]]:
     """Runs a benchmark's smoke version; returns its tables, each a mapping from first cell to row."""
     command = [sys.executable, str(ROOT / "benchmarks" / f"{name}.py"), "--smoke", "--out", str(folder)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    subprocess.run(command, env=environment, check=True, capture_output=True)
+    run = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
     tables = json.loads((folder / f"{name}.json").read_text())["tables"]
     assert all(len(row) == len(part["columns"]) for part in tables for row in part["rows"])
     return [
