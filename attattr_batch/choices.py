@@ -13,7 +13,7 @@ Device = Literal["auto", "cpu", "cuda"]
 ExecutorName = Literal["auto", "local", "ray"]
 """Where a pass may be computed: in this process, or on Ray."""
 
-DType = Literal["float32", "bfloat16"]
+DType = Literal["float32", "bfloat16", "float16", "tf32", "auto"]
 """Arithmetic of the replays along the path of integration."""
 
 Target = Literal["gold", "predicted", "both"]

@@ -80,8 +80,9 @@ class MethodSettings(SpecModel):
     tolerance: Annotated[float, Field(gt=0, lt=1)] = 1e-3
     """Largest integration error of any row and layer: of completeness, and along the path."""
     dtype: DType = "float32"
-    """Arithmetic of the replays. What `bfloat16` cannot certify is computed again in `float32`; single heads
-    are less exact in it (docs/attribution.md)."""
+    """Arithmetic of the replays; what another format cannot certify is computed again in `float32`. `auto`
+    takes the fastest on a GPU (`float16`, then `tf32`) and `float32` on a CPU. Single heads are less exact in
+    `bfloat16` (docs/attribution.md)."""
     top_k: Annotated[int, Field(ge=1, le=1000)] = 5
     """Edges kept in `edges`, per head."""
     edge_floor: Annotated[float, Field(ge=0, le=1)] = 0.05

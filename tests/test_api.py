@@ -111,7 +111,7 @@ def test_other_families(kind: str, folder: Path) -> None:
     model = tiny.classifier(kind, initializer_range=0.1)
     found = attribute(model, tokenizer, TEXT)
     ids = torch.tensor([tokenizer(TEXT)["input_ids"]])
-    batch = Batch(ids, torch.ones_like(ids, dtype=torch.bool), None)
+    batch = Batch(ids, torch.ones_like(ids, dtype=torch.bool), None, False)
     expected = attribute_batch(
         model, batch, Items(torch.tensor([0]), torch.tensor([found.label])), MethodSettings()
     )
@@ -227,7 +227,7 @@ def test_a_model_in_float64(model: Any, tokenizer: Any) -> None:
         ({"quadrature": "left-riemann"}, "needs `nodes`"),
         ({"nodes": 4}, "`nodes` needs a fixed `quadrature`"),
         ({"tolerance": 0.0}, "tolerance"),
-        ({"dtype": "float16"}, "dtype"),
+        ({"dtype": "float64"}, "dtype"),
         ({"max_length": 2}, "max_length"),
         ({"tokenizer": None}, "a model needs its fast tokenizer, which reports segments\n  got: +NoneType"),
         ({"tokenizer": 42}, "a model needs its fast tokenizer, which reports segments\n  got: +int"),

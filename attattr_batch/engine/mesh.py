@@ -8,15 +8,11 @@ gets a node in its middle. No node is computed twice.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
-import torch
-from jaxtyping import Float
 from numpy.typing import NDArray
-from torch import Tensor
 
-from attattr_batch.engine.path import Estimate, Nodes
 from attattr_batch.engine.quadrature import STENCIL, interval_weights
 
 MOST_NODES = 61
@@ -25,78 +21,77 @@ MOST_NODES = 61
 SHARE = 0.9
 """Error of one interval, as a share of the path error asked for, above which it gets another node."""
 
+Floats = NDArray[np.float64]
+
 
 class Mesh:
-    """F and dF/dctx at the nodes of each item.
+    """Where each item has its nodes, and what is known of F there.
 
-    The nodes of all items stand in one list, so that those of a round are replayed in one batch.
+    The nodes of all items stand in one list, in the order in which they came, so that those of a round are
+    replayed in one batch.
     """
 
-    def __init__(self, alphas: NDArray[np.float64], nodes: Nodes, context: Float[Tensor, "item reach width"]):
+    def __init__(self, alphas: Floats, values: Floats, slopes: Floats):
         """Starts with nodes that all items share.
 
         Args:
-            alphas: Where they are.
-            nodes: F and dF/dctx there.
-            context: Clean context vectors of each item.
+            alphas: Where they are [node].
+            values: F there [node, item].
+            slopes: dF/dalpha there [node, item].
         """
-        n_items = nodes.value.shape[1]
-        self._context = context
-        self._item = np.empty(0, np.int64)
-        self._alpha, self._value, self._slope = (np.empty(0) for _ in range(3))
-        self._gradient = nodes.gradient.new_empty((0, *context.shape[1:]))
-        every = np.tile(np.arange(n_items), len(alphas))
-        self.add(every, np.repeat(alphas, n_items), nodes.value.flatten(), nodes.gradient.flatten(0, 1))
+        n_nodes, self.n_items = values.shape
+        self.item = np.tile(np.arange(self.n_items), n_nodes)
+        self._alpha = np.repeat(alphas, self.n_items)
+        self._value, self._slope = values.flatten(), slopes.flatten()
+        self._sort()
 
-    def add(
-        self,
-        item: NDArray[np.int64],
-        alpha: NDArray[np.float64],
-        value: Float[Tensor, " node"],
-        gradient: Float[Tensor, "node reach width"],
-    ) -> None:
-        """Enters nodes that have been computed, each of the item of that number."""
-        slope = (gradient * self._context[torch.from_numpy(item).to(gradient.device)]).sum((1, 2))
-        told = torch.stack([value, slope.to(value)]).cpu().numpy()
-        self._item, self._alpha = np.append(self._item, item), np.append(self._alpha, alpha)
-        self._value, self._slope = (
-            np.append(one, new) for one, new in zip((self._value, self._slope), told, strict=True)
-        )
-        self._gradient = torch.cat([self._gradient, gradient])
+    def add(self, item: NDArray[np.int64], alphas: Floats) -> None:
+        """Enters new nodes, each of the item of that number; `learn` says what F is there."""
+        self.item, self._alpha = np.append(self.item, item), np.append(self._alpha, alphas)
+        self._sort()
 
-    def select(self, kept: NDArray[np.bool_]) -> None:
-        """Drops the items that are not kept; the others are numbered anew."""
-        nodes = kept[self._item]
-        self._item = (np.cumsum(kept) - 1)[self._item[nodes]]
+    def learn(self, values: Floats, slopes: Floats) -> None:
+        """Enters F and dF/dalpha at the nodes that were added last."""
+        self._value, self._slope = np.append(self._value, values), np.append(self._slope, slopes)
+
+    def select(self, kept: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Drops the items that are not kept, and numbers the others anew; returns the nodes that stay."""
+        nodes = np.flatnonzero(kept[self.item])
+        self.n_items = int(kept.sum())
+        self.item = (np.cumsum(kept) - 1)[self.item[nodes]]
         self._alpha, self._value, self._slope = (
             one[nodes] for one in (self._alpha, self._value, self._slope)
         )
-        self._gradient = self._gradient[torch.from_numpy(nodes).to(self._gradient.device)]
-        self._context = self._context[torch.from_numpy(kept).to(self._context.device)]
+        self._sort()
+        return nodes
 
     def sizes(self) -> NDArray[np.int64]:
         """Nodes of each item."""
-        return np.bincount(self._item, minlength=len(self._context))
+        return np.bincount(self.item, minlength=self.n_items)
 
-    def estimate(self) -> Estimate:
-        """What the nodes say of the integral of each item."""
-        told = [
+    def path(self) -> tuple[Floats, Floats, Floats]:
+        """What the nodes say of each item: F(0), its path error, and the largest |F(alpha) - F(0)|."""
+        said = [
             (self._value[nodes[0]], np.abs(np.cumsum(errors)).max(), np.abs(rises).max())
             for nodes, errors, rises in self._intervals()
         ]
-        numbers = torch.tensor(told, dtype=torch.float64, device=self._context.device)
-        return Estimate(self.integral(), *numbers.T)
+        f_zero, path_error, rise = np.array(said).reshape(-1, 3).T
+        return f_zero, path_error, rise
 
-    def integral(self, stencil: int = STENCIL) -> Float[Tensor, "item reach width"]:
-        """The integral of dF/dctx of each item, by polynomials through so many nodes."""
-        weights = np.empty(len(self._item))
-        for nodes, _, _ in self._intervals():
-            weights[nodes] = interval_weights(tuple(self._alpha[nodes]), stencil).sum(0)
-        weighted = self._gradient * torch.from_numpy(weights).to(self._gradient)[:, None, None]
-        item = torch.from_numpy(self._item).to(weighted.device)
-        return torch.zeros_like(self._context).index_add_(0, item, weighted)
+    def weights(self, stencils: Sequence[int]) -> Floats:
+        """Weights of the integrals of every item, by polynomials through so many nodes.
 
-    def wanted(self, asked: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        Returns:
+            Matrix [stencil * item, node]; its products with dF/dctx at the nodes are the integrals, those by
+            the first stencil first.
+        """
+        weights = np.zeros((len(stencils), self.n_items, len(self.item)))
+        for of_items, stencil in zip(weights, stencils, strict=True):
+            for of_nodes, nodes in zip(of_items, self._nodes, strict=True):
+                of_nodes[nodes] = interval_weights(tuple(self._alpha[nodes]), stencil).sum(0)
+        return weights.reshape(-1, len(self.item))
+
+    def wanted(self, asked: Floats) -> tuple[NDArray[np.int64], Floats]:
         """The nodes to compute next: the middles of intervals whose own error is too large.
 
         Args:
@@ -115,10 +110,14 @@ class Mesh:
             alphas.append((x[chosen] + x[chosen + 1]) / 2)
         return np.concatenate(items), np.concatenate(alphas)
 
-    def _intervals(self) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]]:
+    def _sort(self) -> None:
+        """Finds the places of each item's nodes in rising order."""
+        order = np.lexsort((self._alpha, self.item))
+        self._nodes = np.split(order, np.cumsum(self.sizes())[:-1])
+
+    def _intervals(self) -> Iterator[tuple[NDArray[np.int64], Floats, Floats]]:
         """For each item: places of its nodes in rising order, errors of its intervals, F(alpha) - F(0)."""
-        order = np.lexsort((self._alpha, self._item))
-        for nodes in np.split(order, np.cumsum(self.sizes())[:-1]):
-            weights = interval_weights(tuple(self._alpha[nodes]))
+        for nodes in self._nodes:
+            weights = interval_weights(tuple(self._alpha[nodes]), STENCIL)
             rises = self._value[nodes] - self._value[nodes[0]]
             yield nodes, weights @ self._slope[nodes] - np.diff(rises), rises

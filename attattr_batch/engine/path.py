@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,7 +13,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from attattr_batch.engine.families import Trace
-from attattr_batch.engine.quadrature import Rule
+from attattr_batch.engine.transfer import to_device, to_host
+
+_LOSS_SCALE = 256.0
+"""Keeps small gradients of log(F / (1 - F)) above the smallest numbers of float16."""
+
+_TINY = 1e-30
+"""Stands for 1 - F where float64 does not tell it from 0."""
 
 
 @dataclass(frozen=True)
@@ -30,18 +37,24 @@ class Items:
     def __len__(self) -> int:
         return len(self.rows)
 
+    @cached_property
+    def everything(self) -> Int[Tensor, " item"]:
+        """Indices of all items."""
+        return torch.arange(len(self.rows), device=self.rows.device)
 
-@dataclass(frozen=True)
-class Nodes:
-    """F and dF/dctx at some alphas.
+
+class Replayed(NamedTuple):
+    """F along the path of each item.
 
     Attributes:
         value: The class probability F, float64.
+        slope: dF/dalpha, float64: the product of dF/dctx and the clean context vectors.
         gradient: dF/dctx.
     """
 
-    value: Float[Tensor, "node item"]
-    gradient: Float[Tensor, "node item reach width"]
+    value: Float[Tensor, " item"]
+    slope: Float[Tensor, " item"]
+    gradient: Float[Tensor, "item reach width"]
 
 
 @dataclass(frozen=True)
@@ -89,54 +102,54 @@ def clean_layers(trace: Trace, items: Items) -> list[CleanLayer]:
     layer at alpha = 1.
     """
     value = trace.logits.new_empty(len(items), dtype=torch.float64)
-    gradients = [context.new_zeros((len(items), *context.shape[1:])) for context in trace.contexts]
     # A backward pass serves items of distinct rows only: gradients of one row's classes would add up.
-    for index in _rounds(items.rows):
+    rounds, found = _rounds(items.rows), []
+    for index in (to_device(one, items.rows.device) for one in rounds):
         rows = items.rows[index]
         logarithm = class_log_probability(trace.logits[rows], items.classes[index])
         parts = torch.autograd.grad(logarithm.sum(), trace.contexts, retain_graph=True)
         value[index] = logarithm.detach().exp()
-        for gradient, part in zip(gradients, parts, strict=True):
-            gradient[index] = part[rows]
+        found.append([part[rows] for part in parts])
+    gradients = [torch.cat(of_layer) for of_layer in zip(*found, strict=True)]
+    order = np.concatenate(rounds)
+    if (np.diff(order) < 0).any():
+        places = to_device(np.argsort(order), items.rows.device)
+        gradients = [gradient[places] for gradient in gradients]
     of_logits = torch.autograd.grad(trace.logits.sum(), trace.contexts)
     return [CleanLayer(value, *both) for both in zip(gradients, of_logits, strict=True)]
 
 
-def replayed_nodes(
-    trace: Trace, layer: int, items: Items, alphas: Sequence[float], batch_tokens: int
-) -> Nodes:
-    """F and dF/dctx of every item at each alpha, by replaying `layer` with alpha * ctx.
+def replay(
+    trace: Trace, layer: int, items: Items, alphas: Float[Tensor, " item"], batch_tokens: int
+) -> Replayed:
+    """Replays `layer` with alpha * ctx, each item at an alpha of its own.
+
+    What is propagated back is the gradient of log(F / (1 - F)), which is neither very small nor very large
+    wherever F is, so that it fits the range of float16.
 
     Args:
         trace: The clean forward pass.
         layer: 0-based layer.
-        items: The items to evaluate.
-        alphas: Scales of the layer's attention.
+        items: The items to evaluate; one may come several times.
+        alphas: Scale of the layer's attention for each.
         batch_tokens: Tokens (replays x tokens of the longest row) computed at once.
     """
-    shape = (len(alphas), len(items))
-    each = Items(items.rows.repeat(len(alphas)), items.classes.repeat(len(alphas)))
-    value, gradient = replay(trace, layer, each, np.repeat(alphas, len(items)), batch_tokens)
-    return Nodes(value.unflatten(0, shape), gradient.unflatten(0, shape))
-
-
-def replay(
-    trace: Trace, layer: int, items: Items, alphas: NDArray[np.float64], batch_tokens: int
-) -> tuple[Float[Tensor, " replay"], Float[Tensor, "replay reach width"]]:
-    """F (float64) and dF/dctx of each item at an alpha of its own; see `replayed_nodes`."""
-    clean = trace.contexts[layer].detach()
-    scale = torch.from_numpy(alphas).to(clean)
-    value = clean.new_empty(len(items), dtype=torch.float64)
-    gradient = clean.new_empty((len(items), *clean.shape[1:]))
+    context = trace.contexts[layer].detach()
     at_once = max(1, batch_tokens // trace.batch.input_ids.shape[1])
-    for start in range(0, len(items), at_once):
-        part = slice(start, start + at_once)
-        rows = items.rows[part]
-        leaf = (scale[part, None, None] * clean[rows]).requires_grad_()
-        probability = class_probability(trace.replay(layer, rows, leaf), items.classes[part])
-        (gradient[part],) = torch.autograd.grad(probability.sum(), leaf)
-        value[part] = probability.detach()
-    return value, gradient
+    found = []
+    parts = (whole.split(at_once) for whole in (items.rows, items.classes, alphas.to(context)))
+    for rows, classes, scale in zip(*parts, strict=True):
+        clean = context[rows]
+        leaf = (scale[:, None, None] * clean).requires_grad_()
+        logarithm = class_log_probability(trace.replay(layer, rows, leaf), classes)
+        other = logarithm.detach().expm1() / -_LOSS_SCALE  # 1 - F, scaled
+        (gradient,) = torch.autograd.grad(logarithm, leaf, other.clamp_min(_TINY).reciprocal())
+        value = logarithm.detach().exp()
+        gradient.mul_((value * other).to(gradient)[:, None, None])
+        found.append((value, (gradient * clean).sum((1, 2)).double(), gradient))
+    if len(found) == 1:
+        return Replayed(*found[0])
+    return Replayed(*(torch.cat(part) for part in zip(*found, strict=True)))
 
 
 def removed_value(trace: Trace, layer: int, items: Items, batch_tokens: int) -> Float[Tensor, " item"]:
@@ -151,68 +164,8 @@ def removed_value(trace: Trace, layer: int, items: Items, batch_tokens: int) -> 
     return torch.cat(parts)
 
 
-def _rounds(rows: Int[Tensor, " item"]) -> list[Tensor]:
+def _rounds(rows: Int[Tensor, " item"]) -> list[NDArray[np.int64]]:
     """Partitions items so that no batch row occurs twice in a part."""
-    turn = (rows[:, None] == rows).tril(-1).sum(1)  # how often an item's row occurs before it
-    return [(turn == number).nonzero().squeeze(1) for number in range(int(turn.max()) + 1)]
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """What some nodes say of the integral of each item.
-
-    Attributes:
-        gradient: The integral of dF/dctx over alpha.
-        f_zero: F(0).
-        path_error: Largest difference, at any node, between F(alpha) - F(0) and the integral of dF/dalpha
-            up to alpha.
-        rise: Largest |F(alpha) - F(0)| at any node.
-    """
-
-    gradient: Float[Tensor, "item reach width"]
-    f_zero: Float[Tensor, " item"]
-    path_error: Float[Tensor, " item"]
-    rise: Float[Tensor, " item"]
-
-
-class KnownNodes:
-    """F and dF/dctx of the active items, by alpha."""
-
-    def __init__(self, value: Float[Tensor, " item"], gradient: Float[Tensor, "item reach width"]):
-        self._at = {1.0: (value, gradient)}
-
-    def missing(self, rule: Rule) -> list[float]:
-        """The rule's nodes that are still to be computed; nodes that no later rule uses are forgotten."""
-        alphas = rule.nodes.tolist()
-        self._at = {alpha: node for alpha, node in self._at.items() if alpha in alphas}
-        return [alpha for alpha in alphas if alpha not in self._at]
-
-    def add(self, alphas: list[float], nodes: Nodes) -> None:
-        """Enters nodes that have been computed."""
-        self._at.update(zip(alphas, zip(nodes.value, nodes.gradient, strict=True), strict=True))
-
-    def select(self, index: Tensor) -> None:
-        """Drops the items that are not in `index`."""
-        self._at = {alpha: (value[index], slope[index]) for alpha, (value, slope) in self._at.items()}
-
-    def at(self, rule: Rule) -> Nodes:
-        """F and dF/dctx at the nodes of a rule, all of which are known."""
-        value, gradient = zip(*(self._at[alpha] for alpha in rule.nodes.tolist()), strict=True)
-        return Nodes(torch.stack(value), torch.stack(gradient))
-
-    def integral(self, rule: Rule) -> Float[Tensor, "item reach width"]:
-        """The integral of dF/dctx by a rule all of whose nodes are known."""
-        total = torch.zeros_like(self._at[1.0][1])
-        for alpha, weight in zip(rule.nodes.tolist(), rule.weights.tolist(), strict=True):
-            total.add_(self._at[alpha][1], alpha=weight)
-        return total
-
-    def estimate(self, rule: Rule, context: Float[Tensor, "item reach width"]) -> Estimate:
-        """What a rule all of whose nodes are known says of the integral."""
-        nodes = [self._at[alpha] for alpha in rule.nodes.tolist()]
-        f_zero = self._at[0.0][0]
-        slopes = torch.stack([(gradient * context).sum((1, 2)) for _, gradient in nodes])
-        rises = torch.stack([value for value, _ in nodes]) - f_zero
-        partial = torch.from_numpy(rule.partial).to(rises)
-        path_error = (partial @ slopes.to(rises) - rises).abs().amax(0)
-        return Estimate(self.integral(rule), f_zero, path_error, rises.abs().amax(0))
+    (known,) = to_host([rows])
+    turn = np.tril(known[:, None] == known, -1).sum(1)  # how often an item's row occurs before it
+    return [np.flatnonzero(turn == number) for number in range(turn.max() + 1)]

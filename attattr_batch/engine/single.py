@@ -17,6 +17,7 @@ from attattr_batch.engine.attribution import attribute_layers
 from attattr_batch.engine.families import collate, encoder_for
 from attattr_batch.engine.models import check_outputs
 from attattr_batch.engine.path import Items, class_probability
+from attattr_batch.engine.precision import arithmetic
 from attattr_batch.engine.statistics import full_scores
 from attattr_batch.errors import UserError
 from attattr_batch.spec import MethodSettings
@@ -74,7 +75,12 @@ def attribute_example(
         UserError: the model's family is not supported.
         TerminalError: the model's outputs are not numbers.
     """
-    with _at_rest(model), torch.inference_mode(False), torch.enable_grad():
+    with (
+        _at_rest(model),
+        torch.inference_mode(False),
+        torch.enable_grad(),
+        arithmetic("float32", model.device),
+    ):
         encoder = encoder_for(model)
         trace = encoder.trace(collate([example], encoder.pad_token_id, encoder.device))
         every = torch.arange(encoder.n_labels, device=encoder.device)

@@ -1,14 +1,13 @@
-"""Turns attribution matrices into rows: the statistics that the experiments need.
+"""Turns attribution matrices into numbers: the statistics that the experiments need.
 
 A full tensor is layers x heads x tokens x tokens per example. Kept are a few numbers a head, the strongest
-edges, and the share of positive attribution that these hold, so that later sums can tell what is missing.
-Positions are 0-based token positions; row = query, column = key (information flows from key to query).
+edges, and the sums by which `engine.rows` can tell what is missing. All of it is computed where the model is,
+and copied to the host once. Positions are 0-based token positions; row = query, column = key (information
+flows from key to query).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,140 +17,124 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import pad
 
-from attattr_batch.engine.attribution import LayerAttribution
 from attattr_batch.engine.families import Batch
+from attattr_batch.engine.layer import LayerAttribution
+from attattr_batch.engine.transfer import to_host
 
-Columns = dict[str, NDArray[Any]]
-"""Columns of equal length, by name."""
+Told = dict[str, NDArray[Any]]
+"""Statistics on the host, by name."""
 
+_PLACE = 0xFFFFFFFF
+"""The bits of a key that say the place, once its sign is turned."""
 
-@dataclass(frozen=True)
-class ItemNames:
-    """Identity of each item in the rows written.
-
-    Attributes:
-        example_ids: Example of each item.
-        targets: `gold`, `predicted` or `both` for each item.
-        rows: Batch row of each item.
-    """
-
-    example_ids: NDArray[np.uint32]
-    targets: Sequence[str]
-    rows: Int[Tensor, " item"]
-
-    def columns(self, index: NDArray[np.intp], layer: int) -> Columns:
-        """The identifying columns of the given items at one layer."""
-        return {
-            "example_id": self.example_ids[index],
-            "layer": np.full(len(index), layer, np.uint8),
-            "target": np.asarray(self.targets)[index],
-        }
+_AS_FOUND = ("f_full", "f_zero", "completeness_error", "path_error", "agreement_error", "nodes", "certified")
 
 
 def full_scores(result: LayerAttribution) -> Float[Tensor, "item head query key"]:
     """Attribution with the zero rows of query positions that cannot reach the classifier."""
     missing = result.scores.shape[-1] - result.scores.shape[-2]
-    return pad(result.scores, (0, 0, 0, missing))
+    return pad(result.scores, (0, 0, 0, missing)) if missing else result.scores
 
 
-def head_rows(
-    result: LayerAttribution,
-    scores: Float[Tensor, "item head query key"],
-    batch: Batch,
-    names: ItemNames,
-    top_k: int,
-) -> tuple[Columns, Columns]:
-    """Statistics per (item, head), and the `top_k` largest positive edges of each head.
-
-    Returns:
-        Columns of `head_scores` and of `edges`.
-    """
-    n_items, n_heads, n_tokens = scores.shape[:3]
-    flat = scores.flatten(2)
-    positive_sum = flat.clamp_min(0).sum(-1)
-    ranked = _without_padding(scores, batch.attention_mask[names.rows][:, None]).flatten(2)
-    values, places = _largest(ranked, max(top_k, 2))
-    if n_tokens == 1:
-        values, places = pad(values, (0, 1)), pad(places, (0, 1))
-    values = _or_zero(values)
-    top = values[..., :top_k].clamp_min(0)
-    most_attended = result.attention.amax(-1) * batch.attention_mask[:, None, :]  # in rows of real tokens
-    attn_confidence = most_attended.sum(-1) / batch.attention_mask.sum(1)[:, None]
-    index = np.repeat(np.arange(n_items), n_heads)
-    scalars = {
-        "attr_max": values[..., 0],
-        "attr_second": values[..., 1],
-        "attr_sum": flat.sum(-1),
-        "attr_positive_sum": positive_sum,
-        "attn_max": most_attended.amax(-1)[names.rows],
-        "attn_confidence": attn_confidence[names.rows],
-        "taylor": result.taylor,
-        "taylor_released": result.taylor_released,
-        "kept_mass": _share(top.sum(-1), positive_sum),
-    }
-    heads = names.columns(index, result.layer)
-    heads["head"] = np.tile(np.arange(n_heads, dtype=np.uint8), n_items)
-    heads |= {name: _numpy(tensor.flatten()) for name, tensor in scalars.items()}
-    for rank, name in enumerate(("attr_max", "attr_second")):
-        place, positive = places[..., rank].flatten(), values[..., rank].flatten() > 0
-        heads[f"{name}_query"] = _positions(place // n_tokens, positive)
-        heads[f"{name}_key"] = _positions(place % n_tokens, positive)
-    edges = _edge_columns(result, values[..., :top_k], places[..., :top_k], batch, names)
-    return heads, edges
-
-
-def layer_rows(
-    result: LayerAttribution,
-    summed: Float[Tensor, "item query key"],
-    batch: Batch,
-    names: ItemNames,
-    floor: float,
-    cap: int,
-) -> tuple[Columns, Columns]:
-    """Statistics per (item, layer), and the edges of the head-summed matrix above the floor.
+class Statistics:
+    """The statistics of a batch, gathered layer by layer on the device.
 
     Args:
-        result: The layer's attribution.
-        summed: Attribution summed over heads.
         batch: The rows.
-        names: Identity of the items.
-        floor: Edges below this share of the layer's scale (its largest entry outside the first row) are
-            dropped.
-        cap: Edges of an item at most.
-
-    Returns:
-        Columns of `layer_scores` and of `layer_edges`.
+        rows: Batch row of each item.
+        top_k: Edges kept of each head.
+        cap: Edges kept of each layer, at most.
     """
-    n_items, n_tokens = summed.shape[:2]
-    off_first = _without_padding(summed, batch.attention_mask[names.rows])[:, 1:].flatten(1)
-    off_first_max = _or_zero(off_first.amax(1)) if n_tokens > 1 else summed.new_zeros(n_items)
-    scale = torch.where(off_first_max > 0, off_first_max, summed.amax((1, 2)))
-    smallest = scale.clamp_min(0) * floor
-    flat = summed.flatten(1)
-    values, places = _largest(flat, cap)
-    kept = (values > 0) & (values >= smallest[:, None])
-    kept_mass = _share((values * kept).sum(1), flat.clamp_min(0).sum(1))
-    layers = names.columns(np.arange(n_items), result.layer)
-    layers |= {
-        **{name: _numpy(getattr(result, name)) for name in ("f_full", "f_zero", "completeness_error")},
-        "path_error": _or_null(result.path_error),
-        "agreement_error": _or_null(result.agreement_error),
-        "nodes": _numpy(result.nodes).astype(np.uint16),
-        "certified": np.ma.masked_array(_numpy(result.certified), mask=_numpy(result.path_error.isnan())),
-        "off_first_max": _numpy(off_first_max),
-        "edge_floor": _numpy(smallest),
-        "kept_mass": _numpy(kept_mass),
-    }
-    item, rank = (_numpy(part) for part in kept.nonzero(as_tuple=True))
-    place = _numpy(places)[item, rank]
-    return layers, names.columns(item, result.layer) | {
-        "query_pos": (place // n_tokens).astype(np.uint16),
-        "key_pos": (place % n_tokens).astype(np.uint16),
-        "attr": _numpy(values)[item, rank],
-    }
+
+    def __init__(self, batch: Batch, rows: Int[Tensor, " item"], top_k: int, cap: int):
+        self._mask, self._rows, self._top_k, self._cap = batch.attention_mask, rows, top_k, cap
+        self._lengths = self._mask.sum(1)[:, None]
+        self._padding: Tensor | None = None
+        if batch.padded:
+            mask = self._mask[rows]
+            self._padding = ~(mask[:, :, None] & mask[:, None, :])
+        n_tokens = batch.input_ids.shape[1]
+        self._total = torch.zeros((len(rows), n_tokens, n_tokens), device=rows.device)
+        self._unplaced = -torch.arange(n_tokens**2, device=rows.device)
+        self._numbers: list[int] = []
+        self._layers: list[dict[str, Tensor]] = []
+
+    def add(self, result: LayerAttribution) -> None:
+        """Adds those of the next layer."""
+        scores = full_scores(result)
+        summed = scores.sum(1)
+        self._total += summed
+        self._numbers.append(result.layer)
+        self._layers.append(self._of_heads(result, scores) | self._of_layer(result, summed))
+
+    def told(self) -> Told:
+        """Everything, copied to the host at once.
+
+        Returns:
+            Arrays [layer, item, ...] (see `_of_heads` and `_of_layer`), `layer` [layer], and those of
+            `tree_tops`.
+        """
+        top, mass = tree_tops(self._total)
+        names = list(self._layers[0])
+        *of_layers, tops, masses = to_host(
+            [*(one[name] for one in self._layers for name in names), top, mass]
+        )
+        told: Told = {"layer": np.array(self._numbers), "tree_top": tops, "tree_top_mass": masses}
+        for place, name in enumerate(names):
+            told[name] = np.stack(of_layers[place :: len(names)])
+        for kind in ("top", "layer"):
+            told[f"{kind}_attr"], told[f"{kind}_place"] = _entries(told.pop(f"{kind}_key"))
+        return told
+
+    def _of_heads(self, result: LayerAttribution, scores: Tensor) -> dict[str, Tensor]:
+        """Numbers [item, head], and the largest entries [item, head, rank], with their places and attention.
+
+        A place is query * tokens + key. At least two entries are given, if there are so many.
+        """
+        ranked = scores if self._padding is None else scores.masked_fill(self._padding[:, None], -torch.inf)
+        keys = self._largest(ranked.flatten(2), max(self._top_k, 2))
+        flat = scores.flatten(2)
+        most_attended = result.attention.amax(-1) * self._mask[:, None, :]  # in rows of real tokens
+        heads = torch.arange(scores.shape[1], device=scores.device)[:, None]
+        return {
+            "attr_sum": flat.sum(-1),
+            "attr_positive_sum": flat.clamp_min(0).sum(-1),
+            "attn_max": most_attended.amax(-1)[self._rows],
+            "attn_confidence": (most_attended.sum(-1) / self._lengths)[self._rows],
+            "taylor": result.taylor,
+            "taylor_released": result.taylor_released,
+            "top_key": keys,
+            "top_attn": result.attention.flatten(2)[self._rows[:, None, None], heads, -keys & _PLACE],
+        }
+
+    def _of_layer(self, result: LayerAttribution, summed: Tensor) -> dict[str, Tensor]:
+        """Numbers [item], and the largest entries [item, rank] of the matrix summed over heads."""
+        real = summed if self._padding is None else summed.masked_fill(self._padding, -torch.inf)
+        flat = summed.flatten(1)
+        # A text of one token, special ones included, has no entry outside the first row.
+        alone = summed.shape[1] == 1
+        return {
+            **{name: getattr(result, name) for name in _AS_FOUND},
+            "off_first_max": flat.new_full((len(flat),), -torch.inf) if alone else real[:, 1:].amax((1, 2)),
+            "layer_max": flat.amax(1),
+            "layer_positive_sum": flat.clamp_min(0).sum(1),
+            "layer_key": self._largest(flat, self._cap),
+        }
+
+    def _largest(self, entries: Float[Tensor, "... entry"], k: int) -> Int[Tensor, "... rank"]:
+        """Keys of the k largest entries of each line (of all in a shorter line), largest first.
+
+        Of equal entries, the one at the lower place comes first, also at the cut, which topk alone leaves
+        open. So a key is a whole number that says both: the entry's bits, as a number that rises with it, and
+        its place. `_entries` reads it.
+        """
+        bits = entries.float().view(torch.int32)
+        rising = bits ^ ((bits >> 31) & 0x7FFFFFFF)
+        keys = torch.add(self._unplaced, rising, alpha=1 << 32)
+        return keys.topk(min(k, entries.shape[-1]), dim=-1).values
 
 
-def tree_tops(total: Float[Tensor, "item query key"]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+def tree_tops(total: Float[Tensor, "item query key"]) -> tuple[Int[Tensor, " item"], Float[Tensor, " item"]]:
     """The top node of the released attribution tree (see `jobs/sql/tree_edges.sql`).
 
     The attribution summed over heads and layers is scaled by its maximum; the diagonal, negative entries and
@@ -165,80 +148,11 @@ def tree_tops(total: Float[Tensor, "item query key"]) -> tuple[NDArray[np.int64]
     scaled.diagonal(dim1=1, dim2=2).zero_()
     scaled[:, 0] = 0
     mass, top = scaled.sum(2).max(1)
-    return _numpy(torch.where(mass > 0, top, -1)), _numpy(mass)
+    return torch.where(mass > 0, top, -1), mass
 
 
-def _edge_columns(
-    result: LayerAttribution, values: Tensor, places: Tensor, batch: Batch, names: ItemNames
-) -> Columns:
-    n_tokens = result.attention.shape[-1]
-    attention = result.attention[names.rows].flatten(2).gather(2, places)
-    item, head, rank = (values > 0).nonzero(as_tuple=True)
-    place = places[item, head, rank]
-    query, key = place // n_tokens, place % n_tokens
-    row = names.rows[item]
-    edges = names.columns(_numpy(item), result.layer)
-    return edges | {
-        "head": _numpy(head).astype(np.uint8),
-        "rank": _numpy(rank).astype(np.uint16),
-        "query_pos": _numpy(query).astype(np.uint16),
-        "key_pos": _numpy(key).astype(np.uint16),
-        "query_token": _numpy(batch.input_ids[row, query]).astype(np.uint32),
-        "key_token": _numpy(batch.input_ids[row, key]).astype(np.uint32),
-        "attr": _numpy(values[item, head, rank]),
-        "attn": _numpy(attention[item, head, rank]),
-    }
-
-
-def _without_padding(scores: Tensor, attention_mask: Tensor) -> Tensor:
-    """Keeps padding out of maxima: its zeros would exceed real entries that are all negative."""
-    return scores.masked_fill(~(attention_mask[..., :, None] & attention_mask[..., None, :]), -torch.inf)
-
-
-def _or_zero(maxima: Tensor) -> Tensor:
-    """Maxima, or 0 where there was no entry: a text of one token, special ones included, has one edge."""
-    return maxima.masked_fill(maxima.isneginf(), 0.0)
-
-
-def _largest(entries: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The k largest entries of each line (all of a shorter line) and their places, largest first.
-
-    Of equal entries, the one at the lower place comes first, also at the cut. topk leaves both open, so lines
-    whose positive entries tie at the cut, which are rare, are sorted whole.
-    """
-    k = min(k, entries.shape[-1])
-    values, places = entries.topk(min(k + 1, entries.shape[-1]), dim=-1)
-    cut = (values[..., -1] == values[..., k - 1]) & (values[..., k - 1] > 0)
-    values, places = _in_order(values[..., :k], places[..., :k])
-    if values.shape[-1] < entries.shape[-1] and cut.any():
-        whole_values, whole_places = entries[cut].sort(dim=-1, descending=True, stable=True)
-        values[cut], places[cut] = whole_values[:, :k], whole_places[:, :k]
-    return values, places
-
-
-def _in_order(values: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
-    """Sorts by value, largest first, and equal values by place."""
-    by_place = places.argsort(dim=-1, stable=True)
-    values, places = values.gather(-1, by_place), places.gather(-1, by_place)
-    by_value = values.argsort(dim=-1, descending=True, stable=True)
-    return values.gather(-1, by_value), places.gather(-1, by_value)
-
-
-def _share(part: Tensor, whole: Tensor) -> Tensor:
-    """Returns part / whole, or 1 where the whole is 0 and nothing can be missing."""
-    share = part / whole.clamp_min(torch.finfo(whole.dtype).tiny)
-    return torch.where(whole > 0, share, 1.0).clamp_max(1.0)
-
-
-def _positions(place: Tensor, known: Tensor) -> NDArray[Any]:
-    """Token positions; masked (stored as null) where no entry is positive."""
-    return np.ma.masked_array(_numpy(place).astype(np.uint16), mask=~_numpy(known))
-
-
-def _or_null(tensor: Tensor) -> NDArray[Any]:
-    """Masks NaN, which stands for "this rule has no such error" (stored as null)."""
-    return np.ma.masked_invalid(_numpy(tensor))
-
-
-def _numpy(tensor: Tensor) -> NDArray[Any]:
-    return tensor.detach().cpu().numpy()
+def _entries(keys: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Entries and places that `_largest` has put into whole numbers."""
+    places = -keys & _PLACE
+    rising = ((keys + places) >> 32).astype(np.int32)
+    return (rising ^ ((rising >> 31) & 0x7FFFFFFF)).view(np.float32), places

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
 from attattr_batch.choices import Target
-from attattr_batch.data.records import Chunk
+from attattr_batch.data.records import Chunk, EncodedExample
 from attattr_batch.engine.attribution import attribute_layers
-from attattr_batch.engine.families import Encoder, collate
+from attattr_batch.engine.families import Encoder, Trace, collate
 from attattr_batch.engine.path import Items
-from attattr_batch.engine.statistics import (
-    Columns,
-    ItemNames,
-    full_scores,
-    head_rows,
-    layer_rows,
-    tree_tops,
-)
+from attattr_batch.engine.precision import arithmetic
+from attattr_batch.engine.rows import Columns, ItemNames, head_rows, layer_rows
+from attattr_batch.engine.statistics import Statistics, Told
+from attattr_batch.engine.transfer import to_device, to_host
 from attattr_batch.passes.model_work import ModelWork
 from attattr_batch.spec import MethodSettings
 
@@ -43,78 +38,91 @@ class AttributeWork(ModelWork):
         Returns:
             Rows of `predictions`, `target_scores`, `head_scores`, `layer_scores`, `edges`, `layer_edges`.
         """
-        batch, method = collate(chunk.examples, encoder.pad_token_id, encoder.device), self.method
-        trace = encoder.trace(batch)
-        # `predicted` and `labels` are the dataset's label ids; items name outputs of the model.
-        outputs = torch.tensor(self.outputs, device=encoder.device)
-        probabilities = trace.logits.detach().float().softmax(-1)[:, outputs]
-        predicted = probabilities.argmax(1)
-        rows, labels, names = _items(chunk, predicted, method.target)
-        parts: defaultdict[str, list[Columns]] = defaultdict(list)
-        n_tokens = batch.input_ids.shape[1]
-        total = trace.logits.new_zeros((len(rows), n_tokens, n_tokens))
-        for result in attribute_layers(trace, Items(rows, outputs[labels]), method, self.batch_tokens):
-            scores = full_scores(result)
-            summed = scores.sum(1)
-            total += summed
-            # The last layer keeps all positive edges: `greedy` trees start there, with threshold 0.
-            floor = 0.0 if result.layer == encoder.n_layers - 1 else method.edge_floor
-            heads, edges = head_rows(result, scores, batch, names, method.top_k)
-            layers, layer_edges = layer_rows(result, summed, batch, names, floor, method.edge_cap)
-            new = {"head_scores": heads, "edges": edges, "layer_scores": layers, "layer_edges": layer_edges}
-            for table, columns in new.items():
-                parts[table].append(columns)
-        parts["target_scores"] = [_target_columns(names, labels, total)]
-        parts["predictions"] = [_prediction_columns(chunk, probabilities, predicted)]
-        return {table: _arrow(columns) for table, columns in parts.items()}
+        with arithmetic("float32", encoder.device):
+            trace = encoder.trace(collate(chunk.examples, encoder.pad_token_id, encoder.device))
+            (answers,) = to_host([trace.logits.detach().float().softmax(-1)])
+            probabilities = answers[:, list(self.outputs)]
+            rows, labels, targets = _items(chunk, probabilities.argmax(1), self.method.target)
+            told = self._statistics(trace, rows, labels)
+        examples = [chunk.examples[row] for row in rows]
+        names = ItemNames(
+            np.array([one.example_id for one in examples], np.uint32), targets, _tokens(examples)
+        )
+        # The last layer keeps all positive edges: `greedy` trees start there, with threshold 0.
+        floors = np.where(told["layer"] == encoder.n_layers - 1, 0.0, self.method.edge_floor)
+        heads, edges = head_rows(told, names, self.method.top_k)
+        layers, layer_edges = layer_rows(told, names, floors)
+        return {
+            "head_scores": _arrow(heads),
+            "edges": _arrow(edges),
+            "layer_scores": _arrow(layers),
+            "layer_edges": _arrow(layer_edges),
+            "target_scores": _arrow(_target_columns(names, labels, told)),
+            "predictions": _arrow(_prediction_columns(chunk, probabilities)),
+        }
+
+    def _statistics(self, trace: Trace, rows: NDArray[np.intp], labels: NDArray[np.intp]) -> Told:
+        """Attributes each row's label; labels are the dataset's, and items name outputs of the model."""
+        device, method = trace.logits.device, self.method
+        classes = np.array(self.outputs)[labels]
+        items = Items(to_device(rows, device), to_device(classes, device))
+        statistics = Statistics(trace.batch, items.rows, method.top_k, method.edge_cap)
+        for result in attribute_layers(trace, items, method, self.batch_tokens):
+            statistics.add(result)
+        return statistics.told()
 
 
-def _items(chunk: Chunk, predicted: Tensor, target: Target) -> tuple[Tensor, Tensor, ItemNames]:
-    """Row, label and names of each item: an (example, class), one where gold and predicted coincide."""
-    rows = torch.arange(len(chunk.examples), device=predicted.device)
+def _items(
+    chunk: Chunk, predicted: NDArray[np.intp], target: Target
+) -> tuple[NDArray[np.intp], NDArray[np.intp], list[str]]:
+    """Row, label and target of each item: an (example, class), one where gold and predicted coincide."""
+    rows = np.arange(len(chunk.examples))
     if target == "predicted":
-        labels, targets = predicted, ["predicted"] * len(rows)
-    else:
-        labels = torch.tensor([example.gold for example in chunk.examples]).to(predicted.device)
-        targets = ["gold"] * len(rows)
-        if target == "both":
-            wrong = (labels != predicted).nonzero().squeeze(1)
-            targets = ["both" if same else "gold" for same in (labels == predicted).tolist()]
-            targets += ["predicted"] * len(wrong)
-            rows, labels = torch.cat([rows, wrong]), torch.cat([labels, predicted[wrong]])
-    example_ids = np.array(chunk.example_ids, np.uint32)[rows.cpu().numpy()]
-    return rows, labels, ItemNames(example_ids, targets, rows)
+        return rows, predicted, ["predicted"] * len(rows)
+    gold = np.array([example.gold for example in chunk.examples])
+    if target == "gold":
+        return rows, gold, ["gold"] * len(rows)
+    wrong = np.flatnonzero(gold != predicted)
+    targets = ["both" if same else "gold" for same in gold == predicted] + ["predicted"] * len(wrong)
+    return np.concatenate([rows, wrong]), np.concatenate([gold, predicted[wrong]]), targets
 
 
-def _target_columns(names: ItemNames, labels: Tensor, total: Tensor) -> Columns:
-    top, mass = tree_tops(total)
+def _tokens(examples: Sequence[EncodedExample]) -> NDArray[np.uint32]:
+    """Token ids of the examples, 0 at padding."""
+    tokens = np.zeros((len(examples), max(example.n_tokens for example in examples)), np.uint32)
+    for line, example in zip(tokens, examples, strict=True):
+        line[: example.n_tokens] = example.input_ids
+    return tokens
+
+
+def _target_columns(names: ItemNames, labels: NDArray[np.intp], told: Told) -> Columns:
     return {
         "example_id": names.example_ids,
         "target": np.asarray(names.targets),
-        "label": labels.cpu().numpy().astype(np.uint16),
-        "tree_top": np.ma.masked_array(top.astype(np.int32), mask=top < 0),
-        "tree_top_mass": mass,
+        "label": labels.astype(np.uint16),
+        "tree_top": np.ma.masked_less(told["tree_top"].astype(np.int32), 0),
+        "tree_top_mass": told["tree_top_mass"],
     }
 
 
-def _prediction_columns(chunk: Chunk, probabilities: Tensor, predicted: Tensor) -> Columns:
-    values, best = probabilities.cpu().numpy(), predicted.cpu().numpy()
+def _prediction_columns(chunk: Chunk, probabilities: NDArray[np.float32]) -> Columns:
+    best = probabilities.argmax(1)
     gold = np.array([-1 if example.gold is None else example.gold for example in chunk.examples])
     rows = np.arange(len(gold))
     return {
         "example_id": np.array(chunk.example_ids, np.uint32),
         "gold": np.ma.masked_array(gold, mask=gold < 0),
         "predicted": best,
-        "prob_gold": np.ma.masked_array(values[rows, np.maximum(gold, 0)], mask=gold < 0),
-        "prob_predicted": values[rows, best],
-        "probabilities": values,
+        "prob_gold": np.ma.masked_array(probabilities[rows, np.maximum(gold, 0)], mask=gold < 0),
+        "prob_predicted": probabilities[rows, best],
+        "probabilities": probabilities,
         "n_tokens": np.array([example.n_tokens for example in chunk.examples], np.uint16),
         "truncated": np.array([example.truncated for example in chunk.examples]),
     }
 
 
-def _arrow(parts: list[Columns]) -> pa.Table:
-    return pa.concat_tables([pa.table({k: _column(v) for k, v in part.items()}) for part in parts])
+def _arrow(columns: Columns) -> pa.Table:
+    return pa.table({name: _column(values) for name, values in columns.items()})
 
 
 def _column(values: np.ndarray) -> pa.Array:

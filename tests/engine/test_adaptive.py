@@ -10,26 +10,20 @@ import numpy as np
 import pytest
 import torch
 from helpers import tiny
-from helpers.attributing import attribute, distance, gold_and_predicted, scores
+from helpers.attributing import attribute, distance, gold_and_predicted, replayed_nodes, scores
 
 from attattr_batch.choices import Quadrature
-from attattr_batch.engine.attribution import (
-    AGREEMENT,
-    PATH_SHARE,
-    REFINED_AGREEMENT,
-    RISE_SHARE,
-    LayerAttribution,
-    _change,
-    ladder,
-)
+from attattr_batch.engine.adaptive import AGREEMENT, PATH_SHARE, REFINED_AGREEMENT, RISE_SHARE, change
 from attattr_batch.engine.families import Batch, encoder_for
+from attattr_batch.engine.layer import LayerAttribution
 from attattr_batch.engine.mesh import MOST_NODES, SHARE
-from attattr_batch.engine.path import Items, replayed_nodes
+from attattr_batch.engine.path import Items
+from attattr_batch.engine.precision import nested_sizes
 from attattr_batch.engine.quadrature import NESTED_SIZES, nested
 from attattr_batch.spec import MethodSettings
 
 LENGTHS = (9, 5, 12, 7, 10, 6)
-LEVELS = ladder(1e-3)[1:]
+LEVELS = nested_sizes(1e-3)[1:]
 
 
 @cache
@@ -110,7 +104,7 @@ def test_a_layer_that_does_little_is_certified_by_what_it_does() -> None:
 
 @pytest.mark.parametrize(("tolerance", "sizes"), [(9.9e-3, (3, 5, 9)), (1e-2, (2, 3, 5))])
 def test_three_nodes_are_for_loose_tolerances_alone(tolerance: float, sizes: tuple[int, ...]) -> None:
-    assert ladder(tolerance)[:3] == sizes
+    assert nested_sizes(tolerance)[:3] == sizes
 
 
 @dataclass(frozen=True)
@@ -129,7 +123,7 @@ def by_rule(layer: int, size: int) -> OneRule:
     trace = encoder_for(model).trace(batch)
     attention, values = (part[items.rows] for part in trace.attention(layer))
     rule = nested(size)
-    nodes = replayed_nodes(trace, layer, items, rule.nodes.tolist(), 4096)
+    nodes = replayed_nodes(trace, layer, items, rule.nodes)
     gradient = torch.einsum("k,kiqw->iqw", torch.from_numpy(rule.weights).float(), nodes.gradient)
     by_head = gradient.unflatten(-1, (attention.shape[1], -1))
     found = torch.einsum("iqhw,ihkw->ihqk", by_head, values) * attention[:, :, : gradient.shape[1]]
@@ -157,7 +151,7 @@ def path_error_by_fit(layer: int, item: int, size: int) -> tuple[float, float]:
     trace = encoder_for(model).trace(batch)
     alphas = nested(size).nodes
     one = Items(items.rows[item : item + 1], items.classes[item : item + 1])
-    nodes = replayed_nodes(trace, layer, one, alphas.tolist(), 4096)
+    nodes = replayed_nodes(trace, layer, one, alphas)
     context = trace.contexts[layer].detach()[one.rows]
     slopes = (nodes.gradient * context).sum((2, 3))[:, 0].double().numpy()
     fit = np.polynomial.Chebyshev.fit(alphas, slopes, size - 1, domain=[0, 1])
@@ -167,12 +161,13 @@ def path_error_by_fit(layer: int, item: int, size: int) -> tuple[float, float]:
     return float(np.abs(integral - rises).max()), float(np.abs(rises).max())
 
 
-def test_padding_does_not_hide_a_change() -> None:
+def test_padding_does_not_hide_achange() -> None:
     """Of a head without positive entries, padding (exactly 0) would be the maximum."""
     before, current = torch.randn(2, 3, 4, 7, 7, generator=torch.Generator().manual_seed(0))
     before[:, 0], current[:, 0] = -before[:, 0].abs(), -current[:, 0].abs()
-    padded = (torch.nn.functional.pad(one, (0, 5, 0, 5)) for one in (before, current))
-    torch.testing.assert_close(_change(*padded), _change(before, current))
+    padded = (torch.nn.functional.pad(one, (0, 5, 0, 5)) for one in (current, before))
+    found, expected = (change(torch.stack([*pair], 2)) for pair in (padded, (current, before)))
+    torch.testing.assert_close(found, expected)
 
 
 def test_the_result_is_that_of_the_accepted_rule() -> None:
@@ -220,7 +215,7 @@ def refined_by_hand(layer: int, item: int) -> tuple[int, float, torch.Tensor]:
     alphas = nested(LEVELS[-1]).nodes.tolist()
     first = True
     while True:
-        nodes = replayed_nodes(trace, layer, one, alphas, 4096)
+        nodes = replayed_nodes(trace, layer, one, alphas)
         value, gradient = nodes.value[:, 0].numpy(), nodes.gradient[:, 0]
         slopes = (gradient * context).sum((1, 2)).double().numpy()
 

@@ -17,7 +17,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from attattr_batch.engine.attribution import attribute_layers
 from attattr_batch.engine.families import Batch, Encoder, encoder_for
 from attattr_batch.engine.families._intercepted import InterceptedEncoder
-from attattr_batch.engine.path import replayed_nodes
+from attattr_batch.engine.path import replay
 from attattr_batch.spec import MethodSettings
 
 # With the path of the module that fails in `breaking`: one inside layer 1.
@@ -133,10 +133,10 @@ def test_after_a_failing_replay(kind: str, path: str) -> None:
     trace = encoder.trace(batch)
     mend = breaking(model, path, calls=1)
     with pytest.raises(BrokenError):
-        replayed_nodes(trace, 1, items, [0.0, 0.5], batch_tokens=24)
+        replay(trace, 1, items, torch.tensor(0.5).expand(len(items)), batch_tokens=24)
     mend()
     assert state(model) == before
-    replayed_nodes(trace, 1, items, [0.0, 0.5], batch_tokens=24)
+    replay(trace, 1, items, torch.tensor(0.5).expand(len(items)), batch_tokens=24)
 
 
 @pytest.mark.parametrize("kind", INTERCEPTED)

@@ -86,7 +86,7 @@ def test_a_fixed_rule_replays_as_many_nodes_at_once_as_there_is_room_for(
     batch_tokens = room * len(items) * batch.input_ids.shape[1]
     results = list(attribute_layers(trace, items, RULE, batch_tokens))
     # One more for each layer gives F(0), because 0 is no node of this rule.
-    assert sizes == [*([room * len(items)] * times), len(items)] * len(results)
+    assert sizes == [len(items), *([room * len(items)] * times)] * len(results)
 
 
 @pytest.mark.parametrize("kind", ["bert", "modernbert", "deberta-v2"])

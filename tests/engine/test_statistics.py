@@ -17,13 +17,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from attattr_batch.engine.path import Items
-from attattr_batch.engine.statistics import (
-    ItemNames,
-    full_scores,
-    head_rows,
-    layer_rows,
-    tree_tops,
-)
+from attattr_batch.engine.rows import ItemNames, head_rows, layer_rows
+from attattr_batch.engine.statistics import Statistics, full_scores, tree_tops
 from attattr_batch.spec import MethodSettings
 
 ONE_NODE = MethodSettings(quadrature="gauss-legendre", nodes=1)
@@ -49,7 +44,7 @@ def test_rows_of_heads(
     lengths: tuple[int, ...], seed: int, reach: int | None, shift: float, top_k: int
 ) -> None:
     case = made(lengths, seed=seed, reach=reach, shift=shift)
-    found = head_rows(case.result, full_scores(case.result), case.batch, case.names, top_k)
+    found = head_rows(case.told(top_k), case.names, top_k)
     expected = slow_head_rows(case, top_k)
     for rows, wanted in zip(found, expected, strict=True):
         assert_same(as_rows(rows), wanted)
@@ -73,8 +68,7 @@ def test_rows_of_layers(
     cap: int,
 ) -> None:
     case = made(lengths, seed=seed, reach=reach, shift=shift)
-    summed = full_scores(case.result).sum(1)
-    found = layer_rows(case.result, summed, case.batch, case.names, floor, cap)
+    found = layer_rows(case.told(cap=cap), case.names, np.array([floor]))
     for rows, wanted in zip(found, slow_layer_rows(case, floor, cap), strict=True):
         assert_same(as_rows(rows), wanted)
 
@@ -82,11 +76,11 @@ def test_rows_of_layers(
 def test_a_floor_of_zero_keeps_every_positive_edge() -> None:
     case = made((6, 4), reach=1)
     summed = full_scores(case.result).sum(1)
-    layers, edges = layer_rows(case.result, summed, case.batch, case.names, 0.0, 512)
+    layers, edges = layer_rows(case.told(), case.names, np.array([0.0]))
     assert len(edges["attr"]) == int((summed > 0).sum())
     np.testing.assert_allclose(layers["kept_mass"], 1, rtol=1e-6)
     assert layers["kept_mass"].max() <= 1
-    _, above = layer_rows(case.result, summed, case.batch, case.names, 0.9, 512)
+    _, above = layer_rows(case.told(), case.names, np.array([0.9]))
     assert len(above["attr"]) < len(edges["attr"])
 
 
@@ -96,8 +90,7 @@ def test_equal_scores_rank_by_position() -> None:
     for query, key in [(3, 1), (0, 2), (2, 0), (1, 3)]:
         case.result.scores[0, 0, query, key] = 0.5
     case.result.scores[0, 0, 2, 2] = 0.75
-    scores = full_scores(case.result)
-    heads, edges = head_rows(case.result, scores, case.batch, case.names, 5)
+    heads, edges = head_rows(case.told(), case.names, 5)
     places = list(zip(edges["query_pos"].tolist(), edges["key_pos"].tolist(), strict=True))
     assert places == [(2, 2), (0, 2), (1, 3), (2, 0), (3, 1)]
     assert heads["attr_second"][0] == 0.5
@@ -106,13 +99,12 @@ def test_equal_scores_rank_by_position() -> None:
 
 def test_matrices_without_a_positive_entry() -> None:
     case = made((5, 3), shift=-100.0)
-    scores = full_scores(case.result)
-    heads, edges = head_rows(case.result, scores, case.batch, case.names, 5)
+    heads, edges = head_rows(case.told(), case.names, 5)
     assert len(edges["attr"]) == 0
     assert (heads["attr_max"] < -50).all(), "padding has won"
     assert np.ma.getmaskarray(heads["attr_max_query"]).all()
     assert (heads["kept_mass"] == 1).all()
-    layers, layer_edges = layer_rows(case.result, scores.sum(1), case.batch, case.names, 0.05, 512)
+    layers, layer_edges = layer_rows(case.told(), case.names, np.array([0.05]))
     assert len(layer_edges["attr"]) == 0
     assert (layers["off_first_max"] < -50).all()
     assert (layers["edge_floor"] == 0).all()
@@ -124,11 +116,10 @@ def test_of_equal_entries_at_the_cut_the_first_in_place_are_kept(top_k: int) -> 
     case = made((64,), n_heads=1)
     case.result.scores[:] = -1.0
     case.result.scores[0, 0, 5:, ::7] = 0.5
-    scores = full_scores(case.result)
-    _, edges = head_rows(case.result, scores, case.batch, case.names, top_k)
+    _, edges = head_rows(case.told(top_k), case.names, top_k)
     places = list(zip(edges["query_pos"].tolist(), edges["key_pos"].tolist(), strict=True))
     assert places == [(5, 7 * place) for place in range(top_k)]
-    _, edges = layer_rows(case.result, scores.sum(1), case.batch, case.names, 0.05, 20)
+    _, edges = layer_rows(case.told(cap=20), case.names, np.array([0.05]))
     places = list(zip(edges["query_pos"].tolist(), edges["key_pos"].tolist(), strict=True))
     assert places == [(5 + place // 10, 7 * (place % 10)) for place in range(20)]
 
@@ -139,14 +130,17 @@ def test_taylor_is_attention_times_the_gradient_of_the_cross_entropy(kind: str) 
     items = gold_and_predicted(model, batch)
     inputs = {name: tensor[items.rows] for name, tensor in batch.model_inputs().items()}
     targets = ["gold"] * 3 + ["predicted"] * 3
-    names = ItemNames(items.rows.numpy().astype(np.uint32), targets, items.rows)
+    tokens = batch.input_ids[items.rows].numpy().astype(np.uint32)
+    names = ItemNames(items.rows.numpy().astype(np.uint32), targets, tokens)
     slow = reference_gradient(model, inputs, lambda logits: cross_entropy(logits, items.classes))
     for result, (attention, gradient) in zip(
         attribute(model, batch, items, ONE_NODE),
         slow,
         strict=True,
     ):
-        heads, _ = head_rows(result, full_scores(result), batch, names, 5)
+        statistics = Statistics(batch, items.rows, 5, 512)
+        statistics.add(result)
+        heads, _ = head_rows(statistics.told(), names, 5)
         expected = (attention * gradient).sum((2, 3)).abs().flatten().numpy()
         np.testing.assert_allclose(heads["taylor"], expected, rtol=1e-3, atol=1e-5 * expected.max())
 

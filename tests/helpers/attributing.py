@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from attattr_batch.engine.attribution import LayerAttribution, attribute_layers
-from attattr_batch.engine.families import Batch, encoder_for
-from attattr_batch.engine.path import Items
+from attattr_batch.engine.attribution import attribute_layers
+from attattr_batch.engine.families import Batch, Trace, encoder_for
+from attattr_batch.engine.layer import LayerAttribution
+from attattr_batch.engine.path import Items, replay
 from attattr_batch.engine.statistics import full_scores
 from attattr_batch.spec import MethodSettings
 
@@ -34,6 +38,24 @@ def attribute(
     """One result a layer."""
     trace = encoder_for(model, generic=generic).trace(batch)
     return list(attribute_layers(trace, items, method, batch_tokens))
+
+
+class Nodes(NamedTuple):
+    """F [node, item] and dF/dctx [node, item, reach, width] at some alphas."""
+
+    value: Tensor
+    gradient: Tensor
+
+
+def replayed_nodes(
+    trace: Trace, layer: int, items: Items, alphas: Sequence[float] | NDArray[np.float64]
+) -> Nodes:
+    """Every item at each alpha, in float32."""
+    shape = (len(alphas), len(items))
+    each = Items(items.rows.repeat(len(alphas)), items.classes.repeat(len(alphas)))
+    scale = torch.tensor(np.asarray(alphas)).repeat_interleave(len(items))
+    value, _, gradient = replay(trace, layer, each, scale, 4096)
+    return Nodes(value.unflatten(0, shape), gradient.unflatten(0, shape))
 
 
 def scores(results: list[LayerAttribution]) -> Tensor:

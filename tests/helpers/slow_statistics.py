@@ -11,7 +11,8 @@ from torch import Tensor
 
 from attattr_batch.engine.attribution import LayerAttribution
 from attattr_batch.engine.families import Batch
-from attattr_batch.engine.statistics import Columns, ItemNames, full_scores
+from attattr_batch.engine.rows import Columns, ItemNames
+from attattr_batch.engine.statistics import Statistics, Told, full_scores
 
 Row = dict[str, Any]
 
@@ -22,14 +23,21 @@ class Case:
 
     result: LayerAttribution
     batch: Batch
+    rows: Tensor
     names: ItemNames
     lengths: tuple[int, ...]
+
+    def told(self, top_k: int = 5, cap: int = 512) -> Told:
+        """The statistics of the layer."""
+        statistics = Statistics(self.batch, self.rows, top_k, cap)
+        statistics.add(self.result)
+        return statistics.told()
 
     def entries(self, item: int, head: int | None = None) -> list[tuple[float, int, int]]:
         """(score, query, key) of real tokens; of one head, or summed over heads."""
         matrix = full_scores(self.result)[item]
         chosen = matrix.sum(0) if head is None else matrix[head]
-        n = self.lengths[int(self.names.rows[item])]
+        n = self.lengths[int(self.rows[item])]
         return [(float(chosen[q, k]), q, k) for q in range(n) for k in range(n)]
 
 
@@ -69,8 +77,10 @@ def made(
         certified=torch.arange(len(rows)) % 2 == 0,
     )
     ids = torch.randint(0, 100, (n_rows, n_tokens), generator=generator)
-    names = ItemNames(np.arange(70, 70 + len(rows), dtype=np.uint32), ["gold"] * n_rows + ["predicted"], rows)
-    return Case(result, Batch(ids, attention_mask, None), names, lengths)
+    example_ids = np.arange(70, 70 + len(rows), dtype=np.uint32)
+    names = ItemNames(example_ids, ["gold"] * n_rows + ["predicted"], ids[rows].numpy().astype(np.uint32))
+    padded = min(lengths) < n_tokens
+    return Case(result, Batch(ids, attention_mask, None, padded), rows, names, lengths)
 
 
 def as_rows(columns: Columns) -> list[Row]:
@@ -82,7 +92,7 @@ def as_rows(columns: Columns) -> list[Row]:
 
 
 def identity(case: Case, item: int) -> Row:
-    target = "predicted" if item == len(case.names.rows) - 1 else "gold"
+    target = "predicted" if item == len(case.rows) - 1 else "gold"
     return {"example_id": 70 + item, "layer": 3, "target": target}
 
 
@@ -92,7 +102,7 @@ def largest_first(entries: list[tuple[float, int, int]]) -> list[tuple[float, in
 
 def slow_head_rows(case: Case, top_k: int) -> tuple[list[Row], list[Row]]:
     heads, edges = [], []
-    for item, row in enumerate(case.names.rows.tolist()):
+    for item, row in enumerate(case.rows.tolist()):
         n = case.lengths[row]
         for head in range(case.result.scores.shape[1]):
             ordered = largest_first(case.entries(item, head))
@@ -140,7 +150,7 @@ def slow_head_rows(case: Case, top_k: int) -> tuple[list[Row], list[Row]]:
 def slow_layer_rows(case: Case, share: float, cap: int) -> tuple[list[Row], list[Row]]:
     layers, edges = [], []
     result = case.result
-    for item in range(len(case.names.rows)):
+    for item in range(len(case.rows)):
         ordered = largest_first(case.entries(item))
         off_first = max((value for value, query, _ in ordered if query > 0), default=0.0)
         scale = off_first if off_first > 0 else max(0.0, ordered[0][0])

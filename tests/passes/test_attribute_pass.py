@@ -151,7 +151,7 @@ def test_scores_are_those_of_the_target_s_class(model: Any) -> None:
     trees = keyed(tables["target_scores"], "target_scores")
     for row, example_id in enumerate(chunk().example_ids):
         assert trees[example_id, "gold"]["tree_top"] == tops[row]
-        assert trees[example_id, "gold"]["tree_top_mass"] == pytest.approx(mass[row], rel=1e-4)
+        assert trees[example_id, "gold"]["tree_top_mass"] == pytest.approx(float(mass[row]), rel=1e-4)
 
 
 def test_the_last_layer_keeps_all_positive_edges(model: Any) -> None:

@@ -32,11 +32,13 @@ class Batch:
         input_ids: Token ids.
         attention_mask: True for real tokens, False for padding.
         token_type_ids: Segment ids, or None for models without them.
+        padded: Whether any row has padding.
     """
 
     input_ids: Int[Tensor, "row token"]
     attention_mask: Bool[Tensor, "row token"]
     token_type_ids: Int[Tensor, "row token"] | None
+    padded: bool
 
     def model_inputs(self) -> dict[str, Tensor]:
         """The keyword arguments of a transformers model."""
@@ -53,15 +55,18 @@ def layers_run(config: Any) -> int:
 
 def collate(examples: Sequence[EncodedExample], pad_token_id: int, device: torch.device) -> Batch:
     """Pads examples to the longest of them and moves them to `device`."""
+    sizes = [example.n_tokens for example in examples]
+    lengths = torch.tensor(sizes)
     ids = [torch.tensor(example.input_ids) for example in examples]
-    lengths = torch.tensor([len(row) for row in ids])
-    input_ids = pad_sequence(ids, batch_first=True, padding_value=pad_token_id)
-    attention_mask = torch.arange(input_ids.shape[1])[None, :] < lengths[:, None]
-    types = None
+    columns = [pad_sequence(ids, batch_first=True, padding_value=pad_token_id)]
+    attention_mask = torch.arange(columns[0].shape[1])[None, :] < lengths[:, None]
     if examples[0].token_type_ids is not None:
-        rows = [torch.tensor(example.token_type_ids) for example in examples]
-        types = pad_sequence(rows, batch_first=True).to(device)
-    return Batch(input_ids.to(device), attention_mask.to(device), types)
+        types = [torch.tensor(example.token_type_ids) for example in examples]
+        columns.append(pad_sequence(types, batch_first=True))
+    # One copy to the device for all of them.
+    moved = torch.stack([attention_mask.long(), *columns]).to(device, non_blocking=True)
+    padded = min(sizes) < max(sizes)
+    return Batch(moved[1], moved[0].bool(), moved[2] if len(moved) > 2 else None, padded)
 
 
 class Trace(ABC):

@@ -25,6 +25,7 @@ class LayeredEncoder(Encoder):
         super().__init__(model)
         self.body: Any = model.base_model
         self.head_width = model.config.hidden_size // self.n_heads
+        self._joined: dict[nn.Module, tuple[Tensor, Tensor]] = {}
 
     @abstractmethod
     def embed(self, batch: Batch) -> Float[Tensor, "row token width"]:
@@ -53,14 +54,22 @@ class LayeredEncoder(Encoder):
 
     def project(
         self, layer: int, hidden: Float[Tensor, "replay token width"], reach: int | None = None
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, ...]:
         """Queries (at the first `reach` positions), keys, values, each [replay, head, token, head_width]."""
-        query, key, value = self.projections(layer)
-        return (
-            self._by_head(query(hidden[:, :reach])),
-            self._by_head(key(hidden)),
-            self._by_head(value(hidden)),
-        )
+        weight, bias = self._projection(layer)
+        if reach is None:
+            return self._by_head(F.linear(hidden, weight, bias), 3)
+        width = len(bias) // 3
+        queries = F.linear(hidden[:, :reach], weight[:width], bias[:width])
+        return self._by_head(queries, 1) + self._by_head(F.linear(hidden, weight[width:], bias[width:]), 2)
+
+    def _projection(self, layer: int) -> tuple[Float[Tensor, "three_widths width"], Tensor]:
+        """Weights and biases of a layer's three projections as those of one: a third of the products."""
+        modules = self.projections(layer)
+        if modules[0] not in self._joined:
+            weights, biases = zip(*((module.weight, module.bias) for module in modules), strict=True)
+            self._joined[modules[0]] = torch.cat(weights).detach(), torch.cat(biases).detach()
+        return self._joined[modules[0]]
 
     def context(
         self, layer: int, hidden: Float[Tensor, "replay token width"], mask: Tensor | None
@@ -69,8 +78,9 @@ class LayeredEncoder(Encoder):
         query, key, value = self.project(layer, hidden, self.reach(layer))
         return _fused_attention(query, key, value, mask).transpose(1, 2).flatten(2)
 
-    def _by_head(self, projected: Float[Tensor, "replay token width"]) -> Tensor:
-        return projected.unflatten(-1, (self.n_heads, self.head_width)).transpose(1, 2)
+    def _by_head(self, projected: Float[Tensor, "replay token widths"], parts: int) -> tuple[Tensor, ...]:
+        shape = (parts, self.n_heads, self.head_width)
+        return projected.unflatten(-1, shape).permute(2, 0, 3, 1, 4).unbind()
 
     def _trace(self, batch: Batch) -> Trace:
         return _LayeredTrace(self, batch)
@@ -80,7 +90,7 @@ class _LayeredTrace(Trace):
     def __init__(self, encoder: LayeredEncoder, batch: Batch):
         self.batch = batch
         self._encoder = encoder
-        self._mask = None if batch.attention_mask.all() else batch.attention_mask[:, None, None, :]
+        self._mask = _added_mask(batch, encoder.model.dtype)
         self._inputs: list[Tensor] = []
         self.contexts = []
         with torch.no_grad():
@@ -101,7 +111,7 @@ class _LayeredTrace(Trace):
         query, key, value = self._encoder.project(layer, self._inputs[layer])
         scores = query @ key.transpose(-1, -2) * self._encoder.head_width**-0.5
         if self._mask is not None:
-            scores = scores.masked_fill(~self._mask, -torch.inf)
+            scores = scores + self._mask
         return scores.softmax(-1), value
 
     def replay(self, layer: int, rows: Int[Tensor, " replay"], context: Tensor) -> Tensor:
@@ -112,7 +122,9 @@ class _LayeredTrace(Trace):
         for upper in range(layer + 1, encoder.n_layers):
             reach = encoder.reach(upper)
             hidden = encoder.after_attention(upper, hidden[:, :reach], encoder.context(upper, hidden, mask))
-        return encoder.classify(hidden)
+        # One position is left: exact class scores cost nothing, and rounded ones would be the largest error.
+        with torch.autocast(hidden.device.type, enabled=False):
+            return encoder.classify(hidden.to(self.logits.dtype))
 
     def without_heads(
         self, first: int, rows: Int[Tensor, " replay"], head_mask: Bool[Tensor, "replay layer head"]
@@ -127,8 +139,16 @@ class _LayeredTrace(Trace):
         return encoder.classify(hidden)
 
 
+def _added_mask(batch: Batch, dtype: torch.dtype) -> Float[Tensor, "row 1 1 token"] | None:
+    """What is added to the attention scores: -inf at padding. None where there is no padding."""
+    if not batch.padded:
+        return None
+    mask = torch.zeros(batch.attention_mask.shape, dtype=dtype, device=batch.attention_mask.device)
+    return mask.masked_fill_(~batch.attention_mask, -torch.inf)[:, None, None, :]
+
+
 def _fused_attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
-    if query.dtype == torch.bfloat16 and query.device.type == "cpu":
+    if query.device.type == "cpu" and query.dtype in (torch.bfloat16, torch.float16):
         # The CPU's backward kernel takes five times as long in bfloat16 as in float32.
         with torch.autocast("cpu", enabled=False):
             return F.scaled_dot_product_attention(query.float(), key.float(), value.float(), attn_mask=mask)

@@ -33,7 +33,9 @@ runs = table(
     c.column("quadrature", c.TEXT, "Rule of the integral over alpha: `adaptive` or a fixed rule's name."),
     c.optional("fixed_nodes", c.SMALL, "Nodes of a fixed rule; null for `adaptive`."),
     c.column("tolerance", DOUBLE(), "Largest accepted |completeness_error| of an `adaptive` run."),
-    c.column("dtype", c.TEXT, "Number format of the replays (docs/attribution.md): `float32` or `bfloat16`."),
+    c.column(
+        "dtype", c.TEXT, "Number format of the replays (docs/attribution.md): `float32` where it is exact."
+    ),
     c.column("status", c.TEXT, "`running`, or `sealed` once every example is committed or quarantined."),
     c.column("tokenizer_key", c.TEXT, "Which vocabulary the token ids belong to (vocabulary.tokenizer_key)."),
     c.column("config", c.TEXT, "The full run spec (JSON)."),
