@@ -33,7 +33,7 @@ class LocalExecutor:
             UserError: the worker cannot start, or this process can no longer use its GPU.
         """
         if self._worker is None:
-            self._worker = self._work.start()
+            self._worker = self._started()
         chunk, self._chunk = self._chunk, None
         if chunk is None:
             return []
@@ -46,6 +46,18 @@ class LocalExecutor:
                 " `--executor ray`, which finds the one at fault and quarantines it",
             )
         return [outcome]
+
+    def _started(self) -> Worker:
+        try:
+            return self._work.start()
+        except RuntimeError as error:
+            if not str(error).startswith("CUDA"):
+                raise
+            raise UserError(
+                "the model cannot be put on the GPU",
+                got=str(error).partition("\n")[0],
+                hint="`nvidia-smi` shows who has the GPU's memory; or give --device cpu",
+            ) from error
 
     def close(self) -> None:
         """Drops the worker and its model."""
