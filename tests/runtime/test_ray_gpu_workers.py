@@ -116,6 +116,17 @@ def test_a_second_attempt_that_still_waited_is_not_lost_with_the_worker(ray: Fak
     assert len(ray.placed) == 2
 
 
+def test_a_worker_that_died_has_no_room_left(ray: FakeRay) -> None:
+    """It could have had a second chunk, which would be lost at once."""
+    ray.deadly = lambda chunk: True
+    with closing(ready_executor(ray, WorkerPool(gpus=1))) as executor:
+        executor.submit(chunks(1, 1)[0])
+        assert executor.room()
+        while not executor.wait(1.0):
+            pass
+        assert not executor.room()
+
+
 def test_the_time_of_a_chunk_begins_when_the_other_may_have_ended(ray: FakeRay) -> None:
     ray.seconds = lambda chunk: 0.75 * DEADLINE_S
     with closing(ready_executor(ray, WorkerPool(gpus=1))) as executor:
