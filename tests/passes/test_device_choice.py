@@ -72,6 +72,12 @@ def test_more_workers_than_gpus_are_refused_before_anything_starts(
     assert "next:    ask for fewer `workers`" in str(error.value)
 
 
+def test_ten_tenths_of_a_gpu_are_one_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(monkeypatch, 80)
+    tenths = [{"gpus": 0.1, "count": 3}, {"gpus": 0.1, "count": 7}]  # in sum 1.0000000000000002
+    assert device_for(MachineSettings.model_validate({"workers": tenths})) == "cuda"
+
+
 def test_workers_without_gpus_need_none(monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(monkeypatch, 80)
     for settings in ({}, {"workers": 1}, {"workers": 9, "device": "cpu"}, {"workers": [{"count": 9}]}):

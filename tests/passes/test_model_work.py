@@ -141,6 +141,13 @@ def test_a_gpu_that_holds_nothing_says_so(monkeypatch: pytest.MonkeyPatch) -> No
     assert "next: a run with `--device cpu`" in str(error.value)
 
 
+def test_several_examples_that_do_not_fit_together_are_no_reason_for_trials() -> None:
+    worker = small_gpu(room=150).start()
+    with pytest.raises(torch.OutOfMemoryError, match="^CUDA out of memory"):
+        worker.compute(Chunk(tuple(examples(100, 90))))
+    assert cast(SmallGpu, worker.work).tried == [(100, 90)]
+
+
 def test_a_model_that_does_not_fit_is_said_without_a_traceback() -> None:
     class NoRoom(SmallGpu):
         def start(self) -> ModelWorker:
