@@ -88,7 +88,7 @@ def _check_gpus(pools: list[WorkerPool]) -> None:
         raise UserError(
             "the workers ask for more GPUs than this machine has",
             got=f"{'; '.join(map(str, pools))}: {needed:g} GPUs in all, and {there} here",
-            allowed=f"{there} GPUs; workers may share one, in a spec: `workers: [{{count: 2, gpus: 0.5}}]`",
+            allowed=f"at most {there}; workers may share one: in a spec `workers: [{{count: 2, gpus: 0.5}}]`",
             hint="ask for fewer `workers`, or for workers without GPUs with `--device cpu` and no `gpus`",
         )
 

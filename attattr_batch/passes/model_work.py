@@ -152,10 +152,14 @@ class ModelWorker:
             return known[0]
         for eighths in range(7, 0, -1):
             length = max(4, example.n_tokens * eighths // 8)
-            types = example.token_type_ids and example.token_type_ids[:length]
-            cut = {"input_ids": example.input_ids[:length], "segments": example.segments[:length]}
+            part = replace(
+                example,
+                input_ids=example.input_ids[:length],
+                token_type_ids=example.token_type_ids and example.token_type_ids[:length],
+                segments=example.segments[:length],
+            )
             try:
-                self.work.compute(self.encoder, Chunk((replace(example, **cut, token_type_ids=types),)))
+                self.work.compute(self.encoder, Chunk((part,)))
             except Exception as error:  # of any kind: only a trial
                 log.debug("%d tokens do not fit either: %s", length, error)
                 continue

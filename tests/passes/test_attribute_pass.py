@@ -238,6 +238,7 @@ def test_a_worker_starts_from_a_folder(model: Any, tmp_path: Path) -> None:
     model.save_pretrained(tmp_path)
     started = replace(work("gold"), source=ModelSource("saved", tmp_path), threads=1).start()
     found = started.compute(chunk())
+    assert not callable(found)
     for name, table in computed(model, work("gold")).items():
         assert_equal(keyed(found[name], name), keyed(table, name))
 

@@ -68,7 +68,7 @@ def test_more_workers_than_gpus_are_refused_before_anything_starts(
     with pytest.raises(UserError, match="ask for more GPUs than this machine has") as error:
         device_for(MachineSettings(**settings))
     assert f"and {gpus - 1} here" in str(error.value)
-    assert f"allowed: {gpus - 1} GPUs; workers may share one" in str(error.value)
+    assert f"allowed: at most {gpus - 1}; workers may share one" in str(error.value)
     assert "next:    ask for fewer `workers`" in str(error.value)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -111,6 +112,7 @@ def test_an_interrupt_does_not_wait_for_the_chunk_that_is_computed() -> None:
     assert not executor.room()
     assert begun.wait(PATIENCE_S)
     assert executor.wait(0.01) == []
+    started = time.monotonic()
     executor.close()
-    assert not hanging.is_set()
+    assert time.monotonic() - started < PATIENCE_S / 2
     hanging.set()
