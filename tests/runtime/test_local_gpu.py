@@ -32,11 +32,16 @@ def store(tmp_path: Path) -> Store:
 
 @dataclass(frozen=True)
 class Watched(ToyWork):
-    """Toy work that says when it begins with a second chunk, and how many are computed at once at most."""
+    """Toy work that says when it begins with a second chunk, how often it starts, and what runs at once."""
 
+    starts: list[int] = field(default_factory=list)
     second: threading.Event = field(default_factory=threading.Event)
     at_once: list[int] = field(default_factory=list)
     running: list[int] = field(default_factory=list)
+
+    def start(self) -> Watched:
+        self.starts.append(1)
+        return self
 
     def compute(self, chunk: Chunk) -> Mapping[str, pa.Table]:
         self.running.append(chunk.example_ids[0])
@@ -59,6 +64,7 @@ def test_the_next_chunk_is_computed_while_one_is_committed(store: Store, tmp_pat
         progress = Driver(store, 1, executor, report).execute(chunks(N, 4), Progress(N, 0, 0))
     assert (progress.newly_committed, progress.quarantined) == (N, 0)
     assert max(work.at_once) == 1, "one at a time has the GPU"
+    assert work.starts == [1], "the model is loaded once"
     (tmp_path / "other").mkdir()
     other = new_store(tmp_path / "other")
     register(other, N)
@@ -107,9 +113,11 @@ def test_an_interrupt_does_not_wait_for_the_chunk_that_is_computed() -> None:
             return super().compute(chunk)
 
     executor = LocalGpuExecutor(Hanging())
+    rooms = []
     for chunk in chunks(4, 2):
         executor.submit(chunk)
-    assert not executor.room()
+        rooms.append(executor.room())
+    assert rooms == [True, False], "the rows of one can be made while the other has the GPU"
     assert begun.wait(PATIENCE_S)
     assert executor.wait(0.01) == []
     started = time.monotonic()
