@@ -65,9 +65,13 @@ def device_for(machine: MachineSettings) -> str:
     """`cpu` or `cuda`: the device of workers that have one of the GPUs asked for.
 
     Raises:
-        UserError: they are to be on this machine, which has none, or fewer than they need.
+        UserError: they are to be on this machine, which has none, or fewer than they need; or a worker is to
+            have one GPU and a half.
     """
     pools = machine.workers if isinstance(machine.workers, list) else []
+    if uneven := [pool for pool in pools if pool.gpus > 1 and pool.gpus % 1]:
+        got, allowed = f"gpus: {uneven[0].gpus:g}", "a part of one GPU, such as 0.5, or whole ones"
+        raise UserError("a worker can share one GPU, not several", got=got, allowed=allowed)
     wanted = "cuda" if machine.device == "auto" and any(pool.gpus for pool in pools) else machine.device
     if wanted == "cuda" and machine.address is not None:
         return wanted  # a cluster's GPUs are not seen from here

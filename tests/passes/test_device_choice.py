@@ -72,6 +72,17 @@ def test_more_workers_than_gpus_are_refused_before_anything_starts(
     assert "next:    ask for fewer `workers`" in str(error.value)
 
 
+@pytest.mark.parametrize("address", [None, "head:6379"])
+def test_a_worker_has_a_part_of_one_gpu_or_whole_ones(
+    address: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray refuses the rest, without a message for the user."""
+    pretend(monkeypatch, 80, 80)
+    machine = MachineSettings.model_validate({"workers": [{"gpus": 1.5}], "address": address})
+    with pytest.raises(UserError, match="gpus: 1.5"):
+        device_for(machine)
+
+
 def test_ten_tenths_of_a_gpu_are_one_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(monkeypatch, 80)
     tenths = [{"gpus": 0.1, "count": 3}, {"gpus": 0.1, "count": 7}]  # in sum 1.0000000000000002
