@@ -51,7 +51,9 @@ def timed(work: Workload, method: MethodSettings) -> Way:
 def attribute_for_the_store(work: Workload) -> None:
     """The whole work of a run's worker: certified to the tolerance, with statistics, as Arrow tables."""
     for chunk in work.chunks:
-        work.worker.compute(chunk)
+        later = work.worker.compute(chunk)
+        if callable(later):
+            later()
 
 
 def _replays(work: Workload, method: MethodSettings, nodes: int, layer: int, length: int) -> float:

@@ -14,6 +14,7 @@ from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, PreTrainedMo
 
 from attattr_batch.data.records import EncodedExample
 from attattr_batch.engine.attribution import attribute_layers
+from attattr_batch.engine.devices import check_dtype
 from attattr_batch.engine.families import collate, encoder_for
 from attattr_batch.engine.models import check_outputs
 from attattr_batch.engine.path import Items, class_probability
@@ -72,9 +73,10 @@ def attribute_example(
     Gradients are switched on during the call, whatever mode the caller is in.
 
     Raises:
-        UserError: the model's family is not supported.
+        UserError: the model's family is not supported, or its device cannot do the arithmetic.
         TerminalError: the model's outputs are not numbers.
     """
+    check_dtype(method.dtype, model.device.type)
     with (
         _at_rest(model),
         torch.inference_mode(False),

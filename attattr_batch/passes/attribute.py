@@ -19,6 +19,7 @@ from attattr_batch.engine.rows import Columns, ItemNames, head_rows, layer_rows
 from attattr_batch.engine.statistics import Statistics, Told
 from attattr_batch.engine.transfer import to_device, to_host
 from attattr_batch.passes.model_work import ModelWork
+from attattr_batch.passes.work import Rows, RowsLater
 from attattr_batch.spec import MethodSettings
 
 
@@ -32,11 +33,12 @@ class AttributeWork(ModelWork):
 
     method: MethodSettings
 
-    def compute(self, encoder: Encoder, chunk: Chunk) -> dict[str, pa.Table]:
+    def compute(self, encoder: Encoder, chunk: Chunk) -> RowsLater:
         """Attributes a chunk.
 
         Returns:
-            Rows of `predictions`, `target_scores`, `head_scores`, `layer_scores`, `edges`, `layer_edges`.
+            What makes the rows of `predictions`, `target_scores`, `head_scores`, `layer_scores`, `edges` and
+            `layer_edges`, of numbers that are on the host.
         """
         with arithmetic("float32", encoder.device):
             trace = encoder.trace(collate(chunk.examples, encoder.pad_token_id, encoder.device))
@@ -44,22 +46,26 @@ class AttributeWork(ModelWork):
             probabilities = answers[:, list(self.outputs)]
             rows, labels, targets = _items(chunk, probabilities.argmax(1), self.method.target)
             told = self._statistics(trace, rows, labels)
-        examples = [chunk.examples[row] for row in rows]
-        names = ItemNames(
-            np.array([one.example_id for one in examples], np.uint32), targets, _tokens(examples)
-        )
-        # The last layer keeps all positive edges: `greedy` trees start there, with threshold 0.
-        floors = np.where(told["layer"] == encoder.n_layers - 1, 0.0, self.method.edge_floor)
-        heads, edges = head_rows(told, names, self.method.top_k)
-        layers, layer_edges = layer_rows(told, names, floors)
-        return {
-            "head_scores": _arrow(heads),
-            "edges": _arrow(edges),
-            "layer_scores": _arrow(layers),
-            "layer_edges": _arrow(layer_edges),
-            "target_scores": _arrow(_target_columns(names, labels, told)),
-            "predictions": _arrow(_prediction_columns(chunk, probabilities)),
-        }
+        last = encoder.n_layers - 1
+
+        def make_rows() -> Rows:
+            examples = [chunk.examples[row] for row in rows]
+            example_ids = np.array([one.example_id for one in examples], np.uint32)
+            names = ItemNames(example_ids, targets, _tokens(examples))
+            # The last layer keeps all positive edges: `greedy` trees start there, with threshold 0.
+            floors = np.where(told["layer"] == last, 0.0, self.method.edge_floor)
+            heads, edges = head_rows(told, names, self.method.top_k)
+            layers, layer_edges = layer_rows(told, names, floors)
+            return {
+                "head_scores": _arrow(heads),
+                "edges": _arrow(edges),
+                "layer_scores": _arrow(layers),
+                "layer_edges": _arrow(layer_edges),
+                "target_scores": _arrow(_target_columns(names, labels, told)),
+                "predictions": _arrow(_prediction_columns(chunk, probabilities)),
+            }
+
+        return make_rows
 
     def _statistics(self, trace: Trace, rows: NDArray[np.intp], labels: NDArray[np.intp]) -> Told:
         """Attributes each row's label; labels are the dataset's, and items name outputs of the model."""

@@ -15,13 +15,13 @@ from attattr_batch.data.encoding import check_vocabulary, encode, lacks_text
 from attattr_batch.data.labels import LabelMatch, match_labels, outputs_by_label
 from attattr_batch.data.records import Dataset, EncodedExample, tokens_key
 from attattr_batch.data.sources import load_dataset_for
-from attattr_batch.engine.devices import default_batch_tokens, device_for
+from attattr_batch.engine.devices import check_dtype, default_batch_tokens, device_for
 from attattr_batch.engine.families import check_family, layers_run
 from attattr_batch.engine.model_source import find_model
 from attattr_batch.engine.models import check_outputs, load_config, load_tokenizer, token_limit
 from attattr_batch.identity import content_key, run_key
 from attattr_batch.passes.attribute import AttributeWork
-from attattr_batch.passes.model_work import Plan
+from attattr_batch.passes.model_work import Plan, chunk_limits
 from attattr_batch.spec import RunSpec
 
 _DECIDING = ("target", "quadrature", "nodes", "dtype", "top_k", "edge_floor", "edge_cap")
@@ -70,7 +70,7 @@ class AttributionPlan(Plan):
 
 
 def plan_attribution(spec: RunSpec) -> AttributionPlan:
-    """Finds and checks model, tokenizer, data and labels of a run.
+    """Finds and checks model, tokenizer, data, labels and device of a run.
 
     Raises:
         UserError: one of them cannot be used; nothing was started.
@@ -87,14 +87,16 @@ def plan_attribution(spec: RunSpec) -> AttributionPlan:
     labelled = any(example.gold is not None for example in dataset)
     method = spec.method if labelled else spec.method.model_copy(update={"target": "predicted"})
     vocabulary = {index: token for token, index in tokenizer.get_vocab().items()}
-    n_layers, width, device = layers_run(config), config.hidden_size, device_for(spec.machine)
+    n_layers, width, device = layers_run(config), config.hidden_size, _device(spec)
     work = AttributeWork(
         source=source,
         device=device,
         outputs=outputs_by_label(match.mapping),
-        batch_tokens=spec.machine.batch_tokens or default_batch_tokens(device, width),
+        batch_tokens=spec.machine.batch_tokens or default_batch_tokens(device, width, n_layers),
+        dtype=method.dtype,
         method=method,
     )
+    chunk_tokens, chunk_examples = chunk_limits(work, spec.machine, width, n_layers)
     return AttributionPlan(
         spec=spec,
         dataset=dataset,
@@ -106,12 +108,23 @@ def plan_attribution(spec: RunSpec) -> AttributionPlan:
         warnings=_warnings(spec, method.target, match, dataset),
         architecture=(config.model_type, n_layers, config.num_attention_heads),
         hidden_size=width,
-        chunk_tokens=work.batch_tokens,
+        chunk_tokens=chunk_tokens,
+        chunk_examples=chunk_examples,
         # Forward and backward from each layer upward, at six nodes.
         flop_per_token=n_layers * (n_layers - 1) * 6 * 24 * width**2,
         tokenizer_key=content_key(sorted(vocabulary.items())),
         vocabulary=vocabulary,
     )
+
+
+def _device(spec: RunSpec) -> str:
+    """The device of the run's workers; refuses an arithmetic that it, or a pool without GPUs, cannot do."""
+    machine, device = spec.machine, device_for(spec.machine)
+    if device == "cpu" or machine.address is None:  # workers elsewhere check their own GPU when they start
+        check_dtype(spec.method.dtype, device)
+    if isinstance(machine.workers, list) and not all(pool.gpus for pool in machine.workers):
+        check_dtype(spec.method.dtype, "cpu")
+    return device
 
 
 def _identity(work: AttributeWork, dataset: Dataset) -> dict[str, Any]:

@@ -15,14 +15,15 @@ from attattr_batch.engine.model_source import ModelSource, find_model
 from attattr_batch.engine.models import load_config, load_tokenizer, token_limit
 from attattr_batch.errors import ModelGoneError, UserError
 from attattr_batch.passes.answering import AnswerWork, AttackedAnswersWork, MaskedAnswersWork
-from attattr_batch.passes.model_work import Plan
+from attattr_batch.passes.model_work import CHUNK_EXAMPLES, Plan, chunk_limits
 from attattr_batch.passes.requests import Request
 from attattr_batch.spec import MachineSettings, RunSpec, make_spec
 from attattr_batch.store.writing.passes import PassKind
 from attattr_batch.store.writing.runs import run_dataset
 
 _CHUNK_TOKENS = 150_000
-"""Tokens of all answers of a chunk together, about: half a minute's work of one CPU worker."""
+"""Tokens of all answers of a chunk together, about: half a minute's work of one CPU worker. Where a chunk may
+have more examples, because only GPUs compute, it may have as many times more answers."""
 
 _NO_LIMIT = 1 << 30
 
@@ -69,7 +70,7 @@ def plan_request(
         source=source,
         device=device,
         outputs=outputs_by_label(identity["outputs"]),
-        batch_tokens=machine.batch_tokens or default_batch_tokens(device, config.hidden_size),
+        batch_tokens=machine.batch_tokens or default_batch_tokens(device, config.hidden_size, run.n_layers),
         job=job,
         request=request,
         max_length=max_length,
@@ -77,11 +78,14 @@ def plan_request(
     if attacked:  # the texts are cut after the insertion
         examples = encode(dataset, tokenizer, _NO_LIMIT)
     answers_each = max(map(len, request.items_of.values()), default=1)
+    chunk_tokens, chunk_examples = chunk_limits(work, machine, config.hidden_size, run.n_layers)
+    answers_tokens = _CHUNK_TOKENS * (chunk_examples // CHUNK_EXAMPLES) // answers_each
     return Plan(
         work=work,
         examples=[example for example in examples if example.example_id in request.items_of],
         hidden_size=config.hidden_size,
-        chunk_tokens=max(1, _CHUNK_TOKENS // answers_each),
+        chunk_tokens=max(1, answers_tokens if device == "cpu" else min(answers_tokens, chunk_tokens)),
+        chunk_examples=chunk_examples,
         flop_per_token=24.0 * answers_each * run.n_layers * config.hidden_size**2,
     )
 

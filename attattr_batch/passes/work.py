@@ -5,7 +5,7 @@ This module must not import torch: an executor's process has to start within a s
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, Self
 
@@ -13,12 +13,18 @@ import pyarrow as pa
 
 from attattr_batch.data.records import Chunk
 
+Rows = Mapping[str, pa.Table]
+"""The rows of a chunk, by table name."""
+
+RowsLater = Callable[[], Rows]
+"""Makes the rows of a chunk without the device, while the next chunk may be computed."""
+
 
 class Worker(Protocol):
-    """Computes chunks, one at a time, with a model already loaded."""
+    """Computes chunks with a model already loaded."""
 
-    def compute(self, chunk: Chunk) -> Mapping[str, pa.Table]:
-        """Returns the chunk's rows by table name."""
+    def compute(self, chunk: Chunk) -> Rows | RowsLater:
+        """Returns the chunk's rows, or what makes them; called for one chunk at a time."""
 
 
 class Work(Protocol):

@@ -11,7 +11,7 @@ from attattr_batch.engine.devices import default_batch_tokens, gpu_names
 from attattr_batch.passes.model_work import ModelWork, Plan
 from attattr_batch.runtime.cpus import usable_cpus
 from attattr_batch.runtime.driver import Driver, Progress, Reporter
-from attattr_batch.runtime.executors.local import LocalExecutor
+from attattr_batch.runtime.executors.local import LocalExecutor, LocalGpuExecutor
 from attattr_batch.runtime.executors.outcomes import Executor
 from attattr_batch.runtime.staging import Stage, recover
 from attattr_batch.spec import MachineSettings, WorkerPool
@@ -106,7 +106,8 @@ def choose_executor(
     long = plan.flop(chunks) / (_FLOP_PER_S_PER_CPU * cpus) > _LONG_S
     pays = gpus > 1 or (gpus == 0 and cpus >= 4 and long)
     if machine.executor == "local" or not (machine.needs_ray or pays or machine.executor == "ray"):
-        return LocalExecutor(plan.work, stage)
+        here = LocalGpuExecutor if plan.work.device == "cuda" else LocalExecutor
+        return here(plan.work, stage)
     from attattr_batch.runtime.executors.ray import RayExecutor
 
     shapes = _pools(machine, plan.work.device, len(chunks), gpus or max(1, cpus // 2), cpus)
@@ -127,9 +128,12 @@ def _pools(machine: MachineSettings, device: str, most: int, here: int, cpus: in
 
 
 def _work_in(pool: WorkerPool, plan: Plan, machine: MachineSettings) -> ModelWork:
-    """The work as a worker of the pool does it; without a GPU it uses its CPUs, and smaller batches."""
+    """The work as a worker of the pool does it: batches are smaller on its CPUs and on a part of a GPU."""
     work = replace(plan.work, threads=pool.cpus)
-    if pool.gpus or work.device == "cpu":
+    if work.device == "cpu":
         return work
+    if pool.gpus:
+        share = 1.0 if machine.batch_tokens else min(1.0, pool.gpus)
+        return replace(work, batch_tokens=int(work.batch_tokens * share))
     batch_tokens = machine.batch_tokens or default_batch_tokens("cpu", plan.hidden_size)
     return replace(work, device="cpu", batch_tokens=batch_tokens)

@@ -134,6 +134,10 @@ class JobServer:
 def _key(specs: Sequence[RunSpec], db: Path) -> str:
     from attattr_batch.passes.planning import plan_attribution  # imports torch, so not before the address
 
-    # The device is the cluster's business, and no part of the identity.
-    plans = [plan_attribution(make_spec(spec.flat() | {"device": "cpu"})) for spec in specs]
+    # The devices are the cluster's, which are not seen from here, and no part of the identity.
+    plans = []
+    for spec in specs:
+        device = "cpu" if spec.machine.device == "cpu" else "cuda"
+        there = {"device": device, "executor": "auto", "address": "auto"}
+        plans.append(plan_attribution(make_spec(spec.flat() | there)))
     return content_key({"runs": [plan.run_key for plan in plans], "db": str(db)})

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from helpers.calling import Cli, contains
+from helpers.fake_cuda import pretend
 from helpers.toy import toy_model, toy_tokenizer, write_sst2
 from safetensors.torch import load_file, save_file
 from transformers import BertModel, GPT2Config, GPT2ForSequenceClassification
@@ -48,6 +49,29 @@ def test_flags(cli: Cli, model: Path, data: Path, flags: str, fragments: tuple[s
         pytest.skip("there is a CUDA device here")
     message = cli.refuses("run", "--task", "sst2", "--model", model, "--data-dir", data, *flags.split())
     assert contains(message, *fragments)
+
+
+@pytest.mark.parametrize(
+    ("flags", "fragments"),
+    [
+        ("--workers 3", ("more GPUs than this machine has", "3 GPUs in all, and 1 here", "at most 1;")),
+        ("--device cuda --workers 3", ("3 x 1 CPUs, 1 GPUs", "next:    ask for fewer `workers`")),
+        ("--dtype bfloat16", ("cannot compute in bfloat16", "Tesla T4, compute capability 7.5", "float32")),
+    ],
+)
+def test_what_a_gpu_cannot_do(
+    cli: Cli,
+    model: Path,
+    data: Path,
+    flags: str,
+    fragments: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pretend(monkeypatch, 16, capability=(7, 5), name="Tesla T4")
+    before = cli.db.read_bytes()
+    message = cli.refuses("run", "--task", "sst2", "--model", model, "--data-dir", data, *flags.split())
+    assert contains(message, *fragments)
+    assert cli.db.read_bytes() == before, "nothing was started"
 
 
 @pytest.mark.parametrize("flag", ["--data-dir ./glue", "--split test", "--revision main", "--name mine"])

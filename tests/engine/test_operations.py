@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pytest
 import torch
 from helpers import tiny
@@ -24,6 +23,7 @@ from attattr_batch.engine.families import encoder_for
 from attattr_batch.engine.model_source import ModelSource
 from attattr_batch.passes import attribute
 from attattr_batch.passes.attribute import AttributeWork
+from attattr_batch.passes.work import Rows
 from attattr_batch.spec import MethodSettings
 
 N_LAYERS, N_ROWS, N_TOKENS = 12, 64, 40
@@ -61,7 +61,7 @@ def chunk() -> Chunk:
     )
 
 
-def computed(spread: float, monkeypatch: pytest.MonkeyPatch) -> tuple[Operations, int, dict[str, pa.Table]]:
+def computed(spread: float, monkeypatch: pytest.MonkeyPatch) -> tuple[Operations, int, Rows]:
     """Attributes the chunk, both classes of a row; returns operators, copies to the host, and the rows."""
     model = tiny.classifier(
         "bert", num_hidden_layers=N_LAYERS, max_position_embeddings=64, initializer_range=spread
@@ -71,7 +71,7 @@ def computed(spread: float, monkeypatch: pytest.MonkeyPatch) -> tuple[Operations
     work = AttributeWork(
         source=source, device="cpu", outputs=(0, 1, 2), batch_tokens=1 << 20, method=MethodSettings()
     )
-    by_layer = work.compute(encoder, chunk())
+    by_layer = work.compute(encoder, chunk())()
     copies: list[int] = []
 
     def counting(tensors: Sequence[Tensor]) -> list[Any]:
@@ -82,7 +82,8 @@ def computed(spread: float, monkeypatch: pytest.MonkeyPatch) -> tuple[Operations
         monkeypatch.setattr(module, "to_host", counting)
     monkeypatch.setattr(attribution, "layers_at_once", lambda device, n_layers: n_layers)
     with Operations() as operations:
-        found = work.compute(encoder, chunk())
+        later = work.compute(encoder, chunk())
+    found = later()
     for name, table in by_layer.items():
         assert found[name].num_rows == table.num_rows, "side by side, the layers give other rows"
     return operations, len(copies), found

@@ -12,6 +12,7 @@ import pytest
 
 from attattr_batch.data.records import Chunk
 from attattr_batch.runtime.executors import ray as executor
+from attattr_batch.runtime.executors import ray_room
 
 
 class Died(Exception):
@@ -33,18 +34,22 @@ class FakeRay:
     Attributes:
         start: Decides about a worker's start from its work and its number: `ok`, `dies`, `hangs` or `waits`
             (for room).
-        seconds: Time a chunk takes.
+        seconds: Time a chunk takes on the device, which a worker gives to one chunk after the other.
+        deadly: Whether a chunk ends its worker when its time is over.
         resources: Of the cluster.
         now: The time, in seconds.
         placed: Works of the actors asked for, in order.
+        options: What was said to Ray of each.
         actors: These actors.
     """
 
     start: Callable[[Any, int], str] = lambda work, number: "ok"
     seconds: Callable[[Chunk], float] = lambda chunk: 0.0
+    deadly: Callable[[Chunk], bool] = lambda chunk: False
     resources: dict[str, float] = field(default_factory=lambda: {"CPU": 8.0})
     now: float = 0.0
     placed: list[Any] = field(default_factory=list)
+    options: list[dict[str, Any]] = field(default_factory=list)
     actors: list[_Actor] = field(default_factory=list)
     exceptions: Any = field(
         default_factory=lambda: SimpleNamespace(RayError=Died, RayTaskError=type("RayTaskError", (Died,), {}))
@@ -58,7 +63,9 @@ class FakeRay:
             yield self
 
         patch.setattr(executor, "ray_session", session)
-        patch.setattr(executor, "time", SimpleNamespace(monotonic=lambda: self.now, sleep=self.sleep))
+        clock = SimpleNamespace(monotonic=lambda: self.now, sleep=self.sleep)
+        patch.setattr(executor, "time", clock)
+        patch.setattr(ray_room, "time", clock)
         return self
 
     def sleep(self, seconds: float) -> None:
@@ -76,7 +83,11 @@ class FakeRay:
             self.actors.append(_Actor(self, kind(work, *others), self.start(work, len(self.placed))))
             return self.actors[-1]
 
-        return SimpleNamespace(options=lambda **_: SimpleNamespace(remote=create))
+        def options(**given: Any) -> Any:
+            self.options.append(given)
+            return SimpleNamespace(remote=create)
+
+        return SimpleNamespace(options=options)
 
     def wait(
         self, references: Sequence[Reference], *, num_returns: int, timeout: float, fetch_local: bool = True
@@ -95,12 +106,12 @@ class FakeRay:
         assert reference.value is not None and self.is_ready(reference)
         return reference.value()
 
-    def kill(self, actor: _Actor) -> None:
-        """Ends a worker: it answers nothing any more but what it has already answered."""
-        actor.dead = True
+    def kill(self, actor: _Actor, at: float | None = None) -> None:
+        """Ends a worker, now or at a time before: it answers nothing but what it had answered by then."""
+        actor.dead, at = True, self.now if at is None else at
         for one in actor.calls:
-            if not self.is_ready(one):
-                one.value, one.at = _die, self.now
+            if one.value is None or one.at > at:
+                one.value, one.at = _die, at
 
 
 def _die() -> None:
@@ -112,7 +123,9 @@ class _Actor:
         self._ray = ray
         self.dead = False
         self.seconds: float | None = None  # of every chunk, where this worker differs
+        self.busy_until = 0.0
         self.calls: list[Reference] = []
+        self.chunks: list[Chunk] = []
         self.name = self._method(None if fate == "waits" else actor.name)
         fates: dict[str, Callable[[], Any] | None] = {"dies": _die, "hangs": None, "ok": actor.start}
         self.start = self._method(fates.get(fate))
@@ -121,7 +134,16 @@ class _Actor:
 
     def _compute(self, chunk: Chunk) -> Reference:
         seconds = self._ray.seconds(chunk) if self.seconds is None else self.seconds
-        return self._call(lambda: self._actor.compute(chunk), seconds)
+        self.chunks.append(chunk)
+        self.busy_until = at = max(self.busy_until, self._ray.now) + seconds
+
+        def value() -> Any:
+            if self._ray.deadly(chunk):
+                self._ray.kill(self, at)
+                _die()
+            return self._actor.compute(chunk)
+
+        return self._call(value, at - self._ray.now)
 
     def _method(self, value: Callable[[], Any] | None) -> Any:
         return SimpleNamespace(remote=lambda *arguments: self._call(value))

@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from helpers.fabricate import INTEGRITY, execute
+from helpers.fake_cuda import pretend
 from helpers.folders import build, write_audit, write_job
 from helpers.toy import ATTATTR, DECISIVE, NEUTRAL, VOCABULARY, rows_of, toy_model, toy_rows, write_sst2
 from helpers.zeroing import ZeroedBert
@@ -23,12 +25,15 @@ from transformers import BertForSequenceClassification
 
 from attattr_batch.analysis.audits import run_audits
 from attattr_batch.errors import TerminalError
+from attattr_batch.passes.reopening import plan_request
+from attattr_batch.passes.requests import Request
 from attattr_batch.report.reproduce import commands
 from attattr_batch.runtime import execution
 from attattr_batch.runtime.run import run_spec
 from attattr_batch.spec import MachineSettings, make_settings, make_spec
 from attattr_batch.store.database.connection import Store
 from attattr_batch.store.writing.jobs import prepare, query_rows
+from attattr_batch.store.writing.runs import resolve_run
 
 N_ROWS = 60
 ANSWERS = "SELECT * EXCLUDE run_id FROM masked_answers ORDER BY ALL"
@@ -460,3 +465,21 @@ def test_an_audit_that_names_no_examples_leaves_the_answers(store: Store, tmp_pa
         failed = build(store, "mine", folder=folder)["mine"]
         assert "fails its audit all_well, which names none of its answers" in str(failed.error)
         assert rows_of(store.path, "SELECT count(*) FROM masked_answers") == [(2,)]
+
+
+@pytest.mark.parametrize(
+    ("each", "of_a_cpu", "of_a_gpu"), [(1, 150_000, 16_384), (10, 15_000, 16_384), (1000, 150, 2400)]
+)
+def test_a_chunk_of_answers_is_larger_on_a_gpu(
+    store: Store, monkeypatch: pytest.MonkeyPatch, each: int, of_a_cpu: int, of_a_gpu: int
+) -> None:
+    pretend(monkeypatch, 80)
+    request = Request(((0,),) * each, pa.table({}), {0: tuple(range(each)), 5: (0,)}, "")
+    limits = {}
+    with store.read() as connection:
+        run = resolve_run(connection, "toy")
+        for device in ("cpu", "cuda"):
+            machine = make_settings(MachineSettings, {"device": device})
+            plan = plan_request(connection, run, machine, "masked_answers", "job", request)
+            limits[device] = (plan.chunk_tokens, plan.chunk_examples)
+    assert limits == {"cpu": (of_a_cpu, 64), "cuda": (of_a_gpu, 1024)}

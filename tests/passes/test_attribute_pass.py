@@ -73,7 +73,7 @@ def chunk() -> Chunk:
 
 
 def computed(model: Any, settings: AttributeWork, part: Chunk | None = None) -> dict[str, pa.Table]:
-    return settings.compute(encoder_for(model), part or chunk())
+    return dict(settings.compute(encoder_for(model), part or chunk())())
 
 
 def keyed(table: pa.Table, name: str) -> dict[tuple[Any, ...], Row]:
@@ -237,7 +237,9 @@ def test_broken_weights_are_noticed() -> None:
 def test_a_worker_starts_from_a_folder(model: Any, tmp_path: Path) -> None:
     model.save_pretrained(tmp_path)
     started = replace(work("gold"), source=ModelSource("saved", tmp_path), threads=1).start()
-    found = started.compute(chunk())
+    later = started.compute(chunk())
+    assert callable(later)
+    found = later()
     for name, table in computed(model, work("gold")).items():
         assert_equal(keyed(found[name], name), keyed(table, name))
 

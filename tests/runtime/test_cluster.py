@@ -12,7 +12,7 @@ import pytest
 from helpers.clusters import MEMORY, cluster_of
 from helpers.fabricate import new_store, register, rows
 from helpers.gated_work import GatedWork, TogetherWork
-from helpers.toy_work import chunks
+from helpers.toy_work import ToyWork, chunks
 
 import attattr_batch.runtime.run
 from attattr_batch.passes.planning import AttributionPlan, plan_attribution
@@ -102,6 +102,18 @@ def test_a_node_dies_another_joins_and_every_bit_is_as_in_a_local_run(
     ours, theirs = exported(spread, tmp_path / "a"), exported(local, tmp_path / "b")
     assert ours.keys() == theirs.keys() and len(ours) > 5
     assert [name for name in ours if ours[name] != theirs[name]] == []
+
+
+def test_a_deadly_example_takes_no_other_along_into_quarantine(cluster: Any, tmp_path: Path) -> None:
+    """Each worker with a GPU has two chunks, and loses both."""
+    store = new_store(tmp_path)
+    _, pass_id = register(store, 24)
+    work = ToyWork(deadly=frozenset({7}), seconds=0.1)
+    with closing(RayExecutor([(work, WorkerPool(count=2, gpus=1.0))], cluster.address)) as executor:
+        driver = Driver(store, pass_id, executor, lambda progress: None)
+        driver.execute(chunks(24, 3), Progress(24, 0, 0))
+    assert rows(store, "SELECT example_id, error FROM quarantine") == [(7, "WorkerLost")]
+    assert rows(store, "SELECT count(*), count(DISTINCT example_id) FROM predictions") == [(23, 23)]
 
 
 def test_late_joiners_are_used_and_pools_of_both_kinds_share_the_queue(cluster: Any, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from helpers.fabricate import facts, new_store, register, rows
+from helpers.fake_cuda import pretend
 from helpers.toy import toy_model, toy_rows, write_sst2
 from helpers.toy_work import ToyWork, chunks
 from sqlalchemy import insert
@@ -23,7 +24,7 @@ from attattr_batch.passes.requests import Request
 from attattr_batch.runtime import run
 from attattr_batch.runtime.driver import Progress
 from attattr_batch.runtime.execution import ExecutionSettings, choose_executor, complete_pass
-from attattr_batch.runtime.executors.local import LocalExecutor
+from attattr_batch.runtime.executors.local import LocalExecutor, LocalGpuExecutor
 from attattr_batch.runtime.staging import Stage
 from attattr_batch.spec import MachineSettings, WorkerPool, make_settings, make_spec
 from attattr_batch.store.database.connection import Store
@@ -118,6 +119,25 @@ def test_a_worker_computes_with_as_many_threads_as_it_has_cpus(plan: Plan) -> No
     assert [work.threads for work in found.work] == [3, 2]
     here = executor(plan)
     assert here._work.threads is None, "in this process torch's choice, or the caller's, stays"
+
+
+def test_gpus_of_this_machine_decide_who_computes(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    on_gpu = replace(plan, work=replace(plan.work, device="cuda", batch_tokens=4096))
+    pretend(monkeypatch, 80)
+    assert type(executor(on_gpu)) is LocalGpuExecutor
+    assert type(executor(plan)) is LocalExecutor
+    pretend(monkeypatch, 80, 80)
+    assert [(one.count, one.gpus) for one in pools(on_gpu)] == [(2, 1.0)]
+
+
+def test_workers_that_share_a_gpu_share_its_memory(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(monkeypatch, 80)
+    on_gpu = replace(plan, work=replace(plan.work, device="cuda", batch_tokens=4096))
+    workers = [{"gpus": 0.5, "count": 2}, {"gpus": 1}, {"cpus": 2}]
+    found = executor(on_gpu, workers=workers, address="head:6379")
+    assert [work.batch_tokens for work in found.work] == [2048, 4096, 8192]
+    found = executor(on_gpu, workers=workers, address="head:6379", batch_tokens=4096)
+    assert [work.batch_tokens for work in found.work] == [4096, 4096, 4096]
 
 
 def test_what_an_earlier_driver_s_workers_staged_is_committed_by_this_call(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import sys
 import time
 import traceback
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -27,7 +28,7 @@ class Finished:
         chunk: The chunk.
         tables: Its rows by table name; none before the driver has read them, if they were staged.
         worker: Which worker, for people.
-        seconds: Compute time.
+        seconds: Compute time, without the wait for the worker's other chunk.
         staged: Name of the folder on the stage that holds the rows, if they were staged.
     """
 
@@ -87,7 +88,13 @@ class Executor(Protocol):
         """Ends all workers, whatever they are doing."""
 
 
-def run_chunk(worker: Worker, chunk: Chunk, name: str, stage: Stage | None = None) -> ChunkOutcome:
+def run_chunk(
+    worker: Worker,
+    chunk: Chunk,
+    name: str,
+    stage: Stage | None = None,
+    turn: AbstractContextManager[object] | None = None,
+) -> ChunkOutcome:
     """Computes a chunk and returns what it raises as an outcome; Lost if this process lost its GPU.
 
     Args:
@@ -95,13 +102,16 @@ def run_chunk(worker: Worker, chunk: Chunk, name: str, stage: Stage | None = Non
         chunk: The chunk.
         name: Name of the worker, for people.
         stage: Where the rows are written instead of being returned.
+        turn: A lock to be held while the worker computes, but not while rows are made of what it computed.
 
     Raises:
         UserError, TerminalError: every other chunk would fail in the same way.
     """
-    started = time.perf_counter()
     try:
-        tables = worker.compute(chunk)
+        with turn or nullcontext():
+            started = time.perf_counter()
+            computed = worker.compute(chunk)
+        tables = computed() if callable(computed) else computed
         staged = None if stage is None else stage.put(chunk, tables)
     except (UserError, TerminalError):
         raise

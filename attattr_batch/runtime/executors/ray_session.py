@@ -20,17 +20,18 @@ from typing import Any
 
 from attattr_batch.errors import UserError
 
-_OBJECT_STORE_BYTES = 256 * 2**20
+_OBJECT_STORE_BYTES, _MOST_STORES = 256 * 2**20, 16
 _CONNECT_S = 5.0
 
 
 @contextmanager
-def ray_session(cpus: int, address: str | None) -> Iterator[Any]:
+def ray_session(cpus: int, address: str | None, gpu_workers: int = 0) -> Iterator[Any]:
     """Gives the module `ray`, connected.
 
     Args:
         cpus: Logical CPUs of a cluster of our own.
         address: A running cluster, or None for one of our own on this machine.
+        gpu_workers: Workers of a cluster of our own that return the rows of many examples at once.
 
     Raises:
         UserError: the cluster cannot be reached or used, or the caller uses Ray in this process.
@@ -49,7 +50,7 @@ def ray_session(cpus: int, address: str | None) -> Iterator[Any]:
                 "address": "local",
                 "num_cpus": cpus,
                 "include_dashboard": False,
-                "object_store_memory": _OBJECT_STORE_BYTES,
+                "object_store_memory": _OBJECT_STORE_BYTES * min(_MOST_STORES, 1 + gpu_workers),
                 "_temp_dir": folder,
             }
         else:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import socket
 import tempfile
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attattr_batch.data.records import Chunk
-from attattr_batch.errors import UserError
 from attattr_batch.passes import Work, Worker
 from attattr_batch.runtime.executors.outcomes import ChunkOutcome, run_chunk
 from attattr_batch.spec import WorkerPool
@@ -20,9 +21,14 @@ from attattr_batch.spec import WorkerPool
 if TYPE_CHECKING:
     from attattr_batch.runtime.staging import Stage
 
+_LONGEST_PAUSE_S = 60.0
+
 
 class Actor:
     """The part of a worker that lives in a Ray process of its own; loads the model once.
+
+    With two chunks at a time, each in a thread of its own, one computes while the other's rows are made and
+    returned.
 
     Args:
         work: What it computes.
@@ -33,6 +39,7 @@ class Actor:
         self._work = work
         self._stage = stage
         self._worker: Worker | None = None
+        self._turn = threading.Lock()
 
     def name(self) -> str:
         """Host and process, for people; an answer means that the worker has found room, and lives."""
@@ -61,7 +68,7 @@ class Actor:
     def compute(self, chunk: Chunk) -> ChunkOutcome:
         """Computes one chunk."""
         assert self._worker is not None
-        return run_chunk(self._worker, chunk, self.name(), self._stage)
+        return run_chunk(self._worker, chunk, self.name(), self._stage, self._turn)
 
 
 class Step(Enum):
@@ -91,6 +98,23 @@ class PoolState:
     failed_starts: int = 0
     start_at: float = 0.0
 
+    def take_due(self, now: float) -> int:
+        """How many workers are to be started now: those missing, or one if the last failed to start."""
+        if not self.missing or now < self.start_at:
+            return 0
+        count = 1 if self.failed_starts else self.missing
+        self.missing -= count
+        self.start_at = inf if self.failed_starts else 0.0
+        return count
+
+    def failed(self, now: float) -> float:
+        """Notes that a worker failed to start; returns the pause before the next one, in seconds."""
+        self.missing += 1
+        self.failed_starts += 1
+        pause = min(2.0 ** min(self.failed_starts, 6), _LONGEST_PAUSE_S)
+        self.start_at = now + pause
+        return pause
+
 
 @dataclass(eq=False)
 class RayWorker:
@@ -100,60 +124,58 @@ class RayWorker:
         pool: Its pool.
         actor: Ray's handle.
         name: Host and process, once it has found room.
-        step: What it has been asked for last.
-        chunk: The chunk that it has or is to get.
-        allowed_s: Seconds that the step may take.
-        deadline: When the step is given up (`time.monotonic()`).
-        killed: Whether the worker was killed, so that it gets nothing more.
+        busy: Chunks that it has.
+        alone: A second attempt that it gets as soon as it has nothing else.
+        killed: Why the worker was killed, so that it gets nothing more; empty if it was not.
+        replaced: Whether another was asked for in its place.
         failed: Examples that raised on it.
     """
 
     pool: PoolState
     actor: Any
     name: str = "a worker that has not started"
-    step: Step = Step.place
-    chunk: Chunk | None = None
-    allowed_s: float = 0.0
-    deadline: float = 0.0
-    killed: bool = False
+    busy: int = 0
+    alone: Chunk | None = None
+    killed: str = ""
+    replaced: bool = False
     failed: set[int] = field(default_factory=set)
 
 
-def pick(chunk: Chunk, idle: Sequence[RayWorker], working: Iterable[RayWorker]) -> RayWorker | None:
-    """Picks who gets a chunk: the worker that has been idle for longest among those that have not failed it.
+@dataclass(frozen=True, eq=False)
+class Call:
+    """What a worker was asked for and has not answered yet.
 
-    A worker that fails whatever it gets is idle sooner than those that compute: it would have both attempts.
+    Attributes:
+        worker: The worker.
+        step: What it was asked for.
+        chunk: The chunk that it computes, or is to get once it answers.
+        allowed_s: Seconds that this may take.
+        deadline: When it is given up (`time.monotonic()`).
+    """
+
+    worker: RayWorker
+    step: Step
+    chunk: Chunk | None
+    allowed_s: float
+    deadline: float
+
+
+def places(pool: WorkerPool) -> int:
+    """Chunks that a worker may have at once: two on a GPU, which then need not wait for the driver."""
+    return 2 if pool.gpus else 1
+
+
+def pick(chunk: Chunk, idle: Sequence[RayWorker], working: Iterable[RayWorker]) -> RayWorker | None:
+    """Picks who gets a chunk: the worker with the fewest chunks among those that have not failed it.
+
+    Of several, it is the one that has been idle for longest. A worker that fails whatever it gets is idle
+    sooner than those that compute: it would have both attempts.
 
     Returns:
         None if nobody is idle, or if a second attempt is better kept for one of `working`.
     """
     ids = set(chunk.example_ids)
-    if fresh := next((one for one in idle if not ids & one.failed), None):
-        return fresh
-    if chunk.attempt and any(not ids & one.failed for one in working):
+    fresh = [one for one in idle if not ids & one.failed]
+    if not fresh and chunk.attempt and any(not ids & one.failed for one in working):
         return None
-    return next(iter(idle), None)
-
-
-def filled(pool: WorkerPool, resources: Mapping[str, float]) -> WorkerPool:
-    """The pool with no more workers than a cluster with these resources (`CPU`, `GPU`) has room for.
-
-    Raises:
-        UserError: there is no room for any.
-    """
-    room = resources.get("CPU", 0) // pool.cpus
-    if pool.gpus:
-        room = min(room, resources.get("GPU", 0) // pool.gpus)
-    if room < 1:
-        raise UserError(
-            "the cluster has no room for a worker now, so it cannot say how many to start",
-            got=listed(resources),
-            allowed=f"{pool.cpus} CPUs, {pool.gpus:g} GPUs",
-            hint="give `workers`: they wait for an autoscaler's machines",
-        )
-    return pool.model_copy(update={"count": min(pool.count, int(room))})
-
-
-def listed(resources: Mapping[str, float]) -> str:
-    """What a cluster has, for a message."""
-    return f"{resources.get('CPU', 0):g} CPUs, {resources.get('GPU', 0):g} GPUs"
+    return min(fresh or idle, key=lambda one: one.busy, default=None)
