@@ -111,7 +111,7 @@ class WorkerPool(SpecModel):
     cpus: Annotated[int, Field(ge=1, le=1024)] = 1
     """CPUs per worker."""
     gpus: Annotated[float, Field(ge=0, le=64)] = 0.0
-    """GPUs per worker; workers with a fraction share one."""
+    """GPUs per worker: whole ones, or a part of one, which several workers then share."""
 
     def __str__(self) -> str:
         return f"{self.count} x {self.cpus} CPUs, {self.gpus:g} GPUs"
@@ -131,13 +131,15 @@ class MachineSettings(SpecModel):
     workers: (
         Annotated[int, Field(ge=1, le=4096)] | Annotated[list[WorkerPool], Field(min_length=1)] | None
     ) = None
-    """Ray workers: a number, or in a spec a list of pools. Default: what fits here, or at `address`."""
+    """Ray workers: a number, or in a spec a list of pools. Default: what fits here, or at `address`. On this
+    machine no more than its GPUs have room for."""
     address: str | None = None
     """Address of a running Ray cluster."""
     batch_tokens: Annotated[int, Field(ge=128)] | None = None
-    """Tokens computed at once. Default: what suits the device and the model's width."""
+    """Tokens computed at once. Default: what suits the device, its memory and the model's size."""
     chunk_deadline: Annotated[float, Field(gt=0)] = 3600.0
-    """Seconds until a Ray worker that does not answer is replaced."""
+    """Seconds until a Ray worker that does not answer is replaced; on a GPU, where a worker has two chunks,
+    twice as long."""
     stage: str | None = None
     """Ray workers write results here (a shared folder or s3://...) instead of returning them."""
 

@@ -20,11 +20,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from attattr_batch.engine import attribution
-from attattr_batch.engine.attribution import AGREEMENT, attribute_layers
+from attattr_batch.engine.adaptive import LayerIntegral
+from attattr_batch.engine.attribution import attribute_layers
 from attattr_batch.engine.families import Trace, collate
-from attattr_batch.engine.path import Items, KnownNodes, clean_layers
+from attattr_batch.engine.layer import Layer
+from attattr_batch.engine.path import Items, clean_layers
+from attattr_batch.engine.precision import Attempt
 from attattr_batch.engine.quadrature import Rule, nested
+from attattr_batch.engine.transfer import to_host
 from attattr_batch.passes.planning import plan_attribution
 from attattr_batch.spec import MethodSettings, make_spec
 
@@ -90,30 +93,24 @@ def adaptive(trace: Trace, items: Items, tolerance: float) -> list[Found]:
 
 
 def nested_alone(trace: Trace, items: Items) -> list[Found]:
-    """The rules of `BEFORE`, with the criteria of today."""
+    """The rules of `BEFORE`, with the criteria of today; each is judged by the one before it, of its kind."""
     found = []
-    for layer, clean in enumerate(clean_layers(trace, items)):
-        integral = attribution._LayerIntegral(trace, layer, items, clean, MethodSettings(), 4096)
-        active, result = integral.everything, integral._empty_result()
-        known = KnownNodes(clean.value, integral.gradient_at_one)
-        earlier = None
+    for number, clean in enumerate(clean_layers(trace, items)):
+        layer = Layer(trace, number, items, clean, batch_tokens=4096)
+        integral = LayerIntegral(layer, MethodSettings().tolerance)
         for size in BEFORE:
-            rule = nested(size) if size <= 17 else clenshaw_curtis(size)
-            missing = known.missing(rule)
-            known.add(missing, integral._replay(missing, active, "float32"))
-            if earlier is None:
-                earlier = integral._scores(known.integral(nested(3)), active)
-            estimate = known.estimate(rule, integral.context[items.rows[active]])
-            values = integral._judged(estimate, active, earlier, AGREEMENT)
-            done = values["certified"] | (size == BEFORE[-1])
-            integral._enter(result, active[done], values, done, size)
-            active, earlier = active[~done], values["scores"][~done]
-            known.select(~done)
-            if not len(active):
+            rule_of = nested if size <= 17 else clenshaw_curtis
+            if size == 33:  # has few nodes of the rules before
+                del integral._nodes[1:]
+            coarser = rule_of((size + 1) // 2)
+            integral.judge_rule(to_host(integral.try_rule(Attempt(rule_of(size), coarser, "float32"))))
+            if not len(integral.active):
                 break
-        found.append(
-            Found(result.nodes.numpy(), result.certified.numpy(), result.scores.amax((2, 3)).numpy())
-        )
+        left = torch.from_numpy(integral.active)
+        integral._gradient = integral._gradient.index_copy(0, left, integral._estimates[0][: len(left)])
+        result = layer.attribution(integral.result())
+        nodes = np.where(result.certified, integral._found["nodes"], BEFORE[-1]).astype(int)
+        found.append(Found(nodes, result.certified.numpy(), result.scores.amax((2, 3)).numpy()))
     return found
 
 

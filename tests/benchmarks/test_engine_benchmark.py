@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from attattr_batch.engine.families import collate, encoder_for
-from attattr_batch.engine.path import Items, removed_value, replayed_nodes
+from attattr_batch.engine.path import Items, removed_value, replay
 from attattr_batch.engine.statistics import full_scores
 from attattr_batch.spec import MethodSettings
 
@@ -112,7 +112,7 @@ def test_operations_of_a_replay_are_those_that_torch_counts(layer: int) -> None:
     with Counting() as forward:
         removed_value(trace, layer, items, 4096)
     with Counting() as whole:
-        replayed_nodes(trace, layer, items, [0.5], 4096)
+        replay(trace, layer, items, torch.tensor([0.5]), 4096)
     head = 2 * (SHAPE.width**2 + SHAPE.width * 3)  # pooler and classifier are left out of the count
     # torch knows no count for the fused kernel of the CPU, forward or backward.
     above = range(layer + 1, SHAPE.layers)

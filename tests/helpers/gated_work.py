@@ -14,6 +14,7 @@ from attattr_batch.data.records import Chunk
 from attattr_batch.engine.families import Encoder
 from attattr_batch.passes import Work
 from attattr_batch.passes.attribute import AttributeWork
+from attattr_batch.passes.work import RowsLater
 from helpers.toy_work import ToyWork
 
 PATIENCE_S = 120.0
@@ -44,7 +45,7 @@ class GatedWork(AttributeWork):
         """The same work with a gate: the rows are its own."""
         return cls(**{one.name: getattr(work, one.name) for one in fields(work)}, gate=gate)
 
-    def compute(self, encoder: Encoder, chunk: Chunk) -> dict[str, pa.Table]:
+    def compute(self, encoder: Encoder, chunk: Chunk) -> RowsLater:
         if encoder in _BEGUN:
             wait_for(self.gate)
         _BEGUN.append(encoder)
