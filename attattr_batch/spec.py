@@ -81,7 +81,7 @@ class MethodSettings(SpecModel):
     """Largest integration error of any row and layer: of completeness, and along the path."""
     dtype: DType = "float32"
     """Arithmetic of the replays; what another format cannot certify is computed again in `float32`. `auto`
-    takes the fastest on a GPU (`float16`, then `tf32`) and `float32` on a CPU. Single heads are less exact in
+    takes `float16` on a GPU and `float32` on a CPU. Single heads are less exact in
     `bfloat16` (docs/attribution.md)."""
     top_k: Annotated[int, Field(ge=1, le=1000)] = 5
     """Edges kept in `edges`, per head."""

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from attattr_batch.engine.layer import Integrated, Layer
 from attattr_batch.engine.mesh import MOST_NODES, Floats, Mesh
-from attattr_batch.engine.precision import Attempt, attempts, nested_sizes
+from attattr_batch.engine.precision import Attempt, attempts
 from attattr_batch.engine.quadrature import STENCIL, Rule
 from attattr_batch.engine.transfer import to_device, to_host
 from attattr_batch.spec import MethodSettings
@@ -50,8 +50,7 @@ def integrate(layers: Sequence[Layer], method: MethodSettings) -> list[Integrate
     pass.
     """
     integrals = [LayerIntegral(layer, method.tolerance) for layer in layers]
-    sizes = nested_sizes(method.tolerance)
-    for attempt in attempts(method.dtype, PATH_SHARE * method.tolerance, sizes, layers[0].device):
+    for attempt in attempts(method.dtype, method.tolerance, layers[0].device):
         if not (open_ := [one for one in integrals if len(one.active)]):
             break
         for one, told in zip(open_, _told([one.try_rule(attempt) for one in open_]), strict=True):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 
@@ -17,13 +18,6 @@ from attattr_batch.engine.quadrature import NESTED_SIZES, Rule, nested
 
 _COARSE = 1e-2
 """Smallest tolerance at which three nodes may do; they let errors of 0.4 % of the largest head pass."""
-
-_ROUNDING = {"bfloat16": 0.02, "float16": 0.0, "tf32": 0.0}
-"""Path error that a format may cause by itself. Only where more than that is accepted is it worth trying more
-nodes than those of the first rule in it."""
-
-_ON_CUDA = {"auto": ("float16", "tf32", "float32")}
-_ON_CPU = {"auto": ("float32",)}
 
 
 @dataclass(frozen=True)
@@ -46,33 +40,31 @@ def nested_sizes(tolerance: float) -> tuple[int, ...]:
     return NESTED_SIZES if tolerance >= _COARSE else NESTED_SIZES[1:]
 
 
-def attempts(dtype: DType, accepted: float, sizes: tuple[int, ...], device: torch.device) -> list[Attempt]:
+def attempts(dtype: DType, tolerance: float, device: torch.device) -> list[Attempt]:
     """The rules to try, in order; behind the last, in float32, come meshes.
 
-    A format that is not exact tries the first rule, and the larger ones if it is fine enough for the path
-    error asked for. What it has not certified is tried again in the next format.
+    A format that is not exact tries all rules. What the largest has not certified, because of rounding or
+    because F is steep, is tried by that rule again in float32.
 
     Args:
         dtype: Number format asked for.
-        accepted: Largest path error accepted.
-        sizes: From `nested_sizes`.
+        tolerance: Of the run.
         device: Where the replays run.
     """
-    found: list[Attempt] = []
-    level = 1
-    for name in formats(dtype, device):
-        fine = accepted >= _ROUNDING.get(name, 0.0)
-        last = len(sizes) if fine else min(level + 1, len(sizes))
-        for place in range(level, last):
-            found.append(Attempt(nested(sizes[place]), nested(sizes[place - 1]), name))
-        level = min(last, len(sizes) - 1)
-    return found
+    sizes = nested_sizes(tolerance)
+    rules = [(nested(size), nested(coarser)) for coarser, size in pairwise(sizes)]
+    first, *exact = formats(dtype, device)
+    return [Attempt(*rule, first) for rule in rules] + [Attempt(*rules[-1], name) for name in exact]
 
 
 def formats(dtype: DType, device: torch.device) -> tuple[str, ...]:
-    """Number formats in the order in which they are tried; the last is float32."""
-    known = _ON_CUDA if device.type == "cuda" else _ON_CPU
-    return known.get(dtype, tuple(dict.fromkeys((dtype, "float32"))))
+    """Number formats in the order in which they are tried; the last is float32.
+
+    `auto` takes float16 on a GPU. tf32 resolves no more, so it would not certify what float16 does not.
+    """
+    if dtype == "auto":
+        return ("float16", "float32") if device.type == "cuda" else ("float32",)
+    return (dtype,) if dtype == "float32" else (dtype, "float32")
 
 
 @contextmanager
