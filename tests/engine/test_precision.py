@@ -83,7 +83,7 @@ def test_what_overflows_float16_is_computed_again() -> None:
 
 
 def test_float32_is_exact_whatever_torch_was_told() -> None:
-    products = torch.backends.mkldnn.matmul
+    products = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
     before = products.fp32_precision
     products.fp32_precision = "bf16"
     try:
