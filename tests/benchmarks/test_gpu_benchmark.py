@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import arithmetic
 import document
@@ -45,8 +47,8 @@ def bench(until: float) -> gpu_parts.Bench:
     return gpu_parts.Bench(CPU, gpu_parts.REHEARSAL, rehearsal=True, until=until)
 
 
-def result(folder: Path) -> dict[str, object]:
-    found: dict[str, object] = json.loads((folder / "gpu-rates.json").read_text())
+def result(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "gpu-rates.json").read_text())
     return found
 
 
@@ -55,34 +57,35 @@ def test_a_rate_for_every_arithmetic(tmp_path: Path) -> None:
     found = result(tmp_path)
     assert found["commit"] == "0123456789"
     assert str(found["machine"]).endswith("no GPU used")
-    (table,) = found["tables"]  # type: ignore[misc]
+    (table,) = found["tables"]
     assert [row[0] for row in table["rows"]] == ["float32", "float16", "bfloat16"]
     assert all(float(rate) > 0 for row in table["rows"] for rate in row[1:])
 
 
-def test_a_part_that_ends_leaves_its_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def lines(ending: str) -> object:
+@pytest.mark.parametrize(
+    ("ending", "good", "note"), [("limit", True, "its time limit"), ("error", False, "an error")]
+)
+def test_a_part_that_ends_leaves_its_lines(
+    ending: str, good: bool, note: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lines(_: gpu_parts.Bench) -> Iterator[list[Any]]:
         yield ["float32", "1", "2", "3"]
         if ending == "limit":
             time.sleep(60)
         raise ArithmeticError("cannot go on")
 
-    for ending, good, note in (("limit", True, "its time limit"), ("error", False, "an error")):
-        monkeypatch.setitem(
-            gpu.PARTS,
-            "rates",
-            gpu_parts.Part("Rates", ("a", "b", "c", "d"), lambda _, e=ending: lines(e), 0.2),
-        )
-        assert gpu.run_part("rates", bench(time.monotonic() + 0.2), tmp_path, "") is good
-        (table,) = result(tmp_path)["tables"]  # type: ignore[misc]
-        assert table["rows"] == [["float32", "1", "2", "3"]]
-        assert note in table["note"]
+    part = gpu_parts.Part("Rates", ("a", "b", "c", "d"), lines, 0.2)
+    monkeypatch.setitem(gpu_parts.PARTS, "rates", part)
+    assert gpu.run_part("rates", bench(time.monotonic() + 0.2), tmp_path, "") is good
+    (table,) = result(tmp_path)["tables"]
+    assert table["rows"] == [["float32", "1", "2", "3"]]
+    assert note in table["note"]
 
 
 def test_what_is_missing_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lacking = gpu_parts.Part("Rates", ("a",), lambda _: iter(()), 1.0, ("torch", "no_such_package"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(gpu.PARTS, "rates", lacking)
+        patch.setitem(gpu_parts.PARTS, "rates", lacking)
         patch.setitem(wheels.NEEDS, "nothing", "torch no_such.package")
         assert gpu.run_part("rates", bench(time.monotonic() + 1), tmp_path, "")
         assert wheels.missing()["nothing"] == ["no_such.package"]
@@ -93,7 +96,8 @@ def test_packs_are_small_and_bring_the_same_wheels(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(wheels, "PART_BYTES", 10)
     monkeypatch.setattr(wheels, "PACK_BYTES", 30)
     made, there = tmp_path / "made", tmp_path / "there"
-    made.mkdir(), there.mkdir()
+    made.mkdir()
+    there.mkdir()
     content = {"ray-2-x.whl": bytes(range(47)), "small-1-x.whl": b"small", "pyarrow-3-x.whl": b"p" * 23}
     for name, data in content.items():
         (made / name).write_bytes(data)

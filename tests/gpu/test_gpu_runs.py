@@ -118,10 +118,12 @@ def test_a_chunk_s_rows_are_the_cpu_s() -> None:
 @only_cuda("a CPU's memory has no limit that a test could set")
 def test_a_chunk_too_large_for_the_memory_is_halved(tmp_path: Path) -> None:
     sizes = {"hidden_size": 256, "intermediate_size": 1024, "num_hidden_layers": 4, "num_attention_heads": 4}
-    model = toy_model(tmp_path / "model", initializer_range=0.05, **sizes)
+    settings: dict[str, Any] = {"initializer_range": 0.05, **sizes}
+    model = toy_model(tmp_path / "model", **settings)
     data = write_sst2(tmp_path, dev=[(" ".join([text] * 5), label) for text, label in toy_rows(64, seed=1)])
-    run = ("run", "--task", "sst2", "--model", str(model), "--data-dir", str(data), "--device", "cuda")
-    run, peaks = (*run, "--batch-tokens", "1000000"), []
+    run = ["run", "--task", "sst2", "--model", str(model), "--data-dir", str(data), "--device", "cuda"]
+    run += ["--batch-tokens", "1000000"]
+    peaks = []
     for name, limit in (("whole", 64), ("half", 32)):
         _forget_memory()
         assert command(tmp_path / f"{name}.duckdb", *run, "--limit", str(limit)) == 0
