@@ -27,7 +27,7 @@ from attattr_batch.runtime.executors.local import LocalExecutor
 from helpers.fabricate import facts, new_store, register
 from helpers.toy_work import chunks
 
-N, CHUNK, POISON = 24, 3, 7
+N, CHUNK, POISON = 8, 1, 5
 """Examples, examples in a chunk, and the one that asserts."""
 
 
@@ -73,4 +73,6 @@ def main(folder: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    code = main(Path(sys.argv[1]))
+    sys.stdout.flush()
+    os._exit(code)  # as the command line does; what CUDA would say at the end of the process is not the point
