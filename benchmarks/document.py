@@ -27,7 +27,7 @@ UNDOCUMENTED = ROOT / "benchmarks" / "results-bundled"
 VERSIONS = ("torch", "transformers", "duckdb", "ray")
 ENGINE = ("sst2", "mnli", "rte", "shapes", "growth", "memory")
 PARTS = ("scheduler", "scheduler-scale", "store", "store-large", "load", "dashboard", "readers")
-GPU = ("run", "run-float32", "base", "large", "checkpoints", "scan", "rates")
+GPU = ("run", "run-two", "run-float32", "base", "large", "checkpoints", "scan", "rates")
 ORDER = (*(f"engine-{part}" for part in ENGINE), *(f"gpu-{part}" for part in GPU), *PARTS)
 """Results in the order of BENCHMARKS.md."""
 

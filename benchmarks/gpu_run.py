@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import shutil
 import subprocess
 import sys
 import time
@@ -58,16 +57,40 @@ def make_rows(folder: Path, count: int) -> Path:
     return folder
 
 
-def time_run(model: Path, data: Path, db: Path, device: str, dtype: str, seconds: float) -> dict[str, Any]:
+HALVES = """
+workers: [{{count: 2, gpus: {gpus}}}]
+executor: ray
+"""
+"""Two Ray workers that share one GPU."""
+
+_COMMITS = """
+SELECT count(*), count(*) FILTER (committed_at > first), coalesce(epoch(max(committed_at) - min(first)), 0)
+FROM ledger, (SELECT min(committed_at) AS first FROM ledger)
+"""
+
+
+def time_run(folder: Path, device: str, dtype: str, seconds: float, *, halves: bool) -> dict[str, Any]:
     """Runs `attattr run` on MNLI's dev set in a process of its own, and ends it after that many seconds.
 
+    Args:
+        folder: Has `model` and `data`; gets the store.
+        device: `cuda` or `cpu`.
+        dtype: Arithmetic of the replays.
+        seconds: When it is ended, as by Ctrl-C.
+        halves: Whether two Ray workers share the GPU; else this is computed in one process.
+
     Returns:
-        `code`, `seconds` in all, and of the store's own count `committed`, `computing` (seconds) and
-        `uncertified` as far as it came.
+        `code`, `seconds` in all, `committed` rows, `rate` (rows a second from the first commit to the last;
+        None where there is one commit) and `uncertified` (None where it was ended).
     """
-    command = [sys.executable, "-m", "attattr_batch", "run", "--task", "mnli", "--model", str(model)]
-    command += ["--data-dir", str(data), "--device", device, "--dtype", dtype, "--db", str(db)]
-    command += ["--executor", "local", "--format", "json", "--target", "gold"]
+    spec, db = folder / "spec.yaml", folder / "runs.duckdb"
+    how = HALVES.format(gpus=0.5 if device == "cuda" else 0) if halves else "executor: local\n"
+    spec.write_text(
+        f"task: mnli\nmodel: {folder / 'model'}\ndata_dir: {folder / 'data'}\ntarget: gold\n"
+        f"device: {device}\ndtype: {dtype}\n{how}",
+        encoding="utf-8",
+    )
+    command = [sys.executable, "-m", "attattr_batch", "run", str(spec), "--db", str(db), "--format", "json"]
     started = time.perf_counter()
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
@@ -75,25 +98,20 @@ def time_run(model: Path, data: Path, db: Path, device: str, dtype: str, seconds
     except subprocess.TimeoutExpired:
         process.terminate()  # as Ctrl-C: what is committed stays
         said, errors = process.communicate(timeout=60)
-    found: dict[str, Any] = {"code": process.returncode, "seconds": time.perf_counter() - started}
+    finally:
+        process.kill()  # nothing, where it has ended
+    took = time.perf_counter() - started
     sys.stderr.write(errors[-2000:])
-    if said.strip():
-        summary = json.loads(said)
-        summary = summary[0] if isinstance(summary, list) else summary
-        found |= {"committed": summary["committed"], "computing": summary["seconds"]}
-        return found | {"uncertified": summary["uncertified"]}
-    return found | {"committed": _committed(db), "computing": None, "uncertified": None}
+    summaries = json.loads(said) if said.strip() else [{}]
+    found = {"code": process.returncode, "seconds": took, "uncertified": summaries[0].get("uncertified")}
+    return found | _commits(db)
 
 
-def _committed(db: Path) -> int:
+def _commits(db: Path) -> dict[str, Any]:
     from attattr_batch.store.database.connection import Store
 
     if not db.exists():
-        return 0
+        return {"committed": 0, "rate": None}
     with Store(db).read() as connection:
-        return int(connection.exec_driver_sql("SELECT count(*) FROM ledger").scalar_one())
-
-
-def free(folder: Path) -> None:
-    """Deletes what was made for a run."""
-    shutil.rmtree(folder, ignore_errors=True)
+        committed, later, seconds = connection.exec_driver_sql(_COMMITS).one()
+    return {"committed": committed, "rate": later / seconds if seconds else None}
