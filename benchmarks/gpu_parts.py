@@ -47,7 +47,6 @@ class Size:
         rate_s: Seconds for each rate of matrix products.
         shapes: Sizes of the encoder, rows, and spread of its weights, by part.
         chunk: Tokens and rows of a chunk, at most.
-        batch_tokens: Tokens replayed at once.
         scanned: Values of tokens of a chunk, and of tokens replayed at once, that are compared.
         tokens: Tokens of the product whose rate is the measure.
         longest: Tokens of a row at most.
@@ -61,7 +60,6 @@ class Size:
         ("large", LARGE, 128, 0.028),
     )
     chunk: tuple[int, int] = (16_384, 1024)
-    batch_tokens: int = 65_536
     scanned: tuple[int, ...] = (4_096, 8_192, 16_384, 32_768, 65_536, 131_072)
     tokens: int = 16_384
     longest: int = 128
@@ -73,7 +71,7 @@ class Size:
 
 
 _TINY = (("base", Shape(3, 32, 64), 24, 0.2), ("large", Shape(4, 32, 64), 8, 0.2))
-REHEARSAL = Size(900.0, 0.01, _TINY, (256, 8), 512, (256, 512), 64, 24, 150)
+REHEARSAL = Size(900.0, 0.01, _TINY, (256, 8), (256, 512), 64, 24, 150)
 
 
 @dataclass(frozen=True)
@@ -88,6 +86,12 @@ class Bench:
     def rate(self, dtype: str, sizes: tuple[int, int, int]) -> float:
         """Operations a second of matrix products."""
         return matrix_rate(dtype, sizes, self.device, self.size.rate_s)
+
+    def batch_tokens(self, shape: Shape) -> int:
+        """Tokens that a run would replay at once."""
+        from attattr_batch.engine.devices import default_batch_tokens
+
+        return default_batch_tokens(self.device.type, shape.width)
 
     def widest(self, shape: Shape) -> tuple[int, int, int]:
         """The encoder's widest product."""
@@ -120,9 +124,9 @@ def shape(part: str, bench: Bench) -> Iterator[Row]:
     for dtype in bench.dtypes():
         method = make_settings(MethodSettings, {"target": "gold", "dtype": dtype})
         rate = bench.rate("float16" if dtype == "auto" else dtype, bench.widest(size))
-        found = measure(encoder, size, chunks, method, bench.size.batch_tokens)
+        found = measure(encoder, size, chunks, method, bench.batch_tokens(size))
         middle = chunks[len(chunks) // 2]
-        one = partial(attribute, encoder, middle, method, bench.size.batch_tokens)
+        one = partial(attribute, encoder, middle, method, bench.batch_tokens(size))
         yield [dtype, *cells(found, rate), *launches(one, bench.device)]
 
 
@@ -147,16 +151,17 @@ def scan(bench: Bench) -> Iterator[Row]:
     dtype = bench.dtypes()[0]
     method = make_settings(MethodSettings, {"target": "gold", "dtype": dtype})
     rate = bench.rate("float16" if dtype == "auto" else dtype, bench.widest(size))
-    tried = [(2_560, 64, bench.size.batch_tokens)]
-    tried += [(one, most, bench.size.batch_tokens) for one in bench.size.scanned]
+    tried = [(2_560, 64, bench.batch_tokens(size))]
+    tried += [(one, most, bench.batch_tokens(size)) for one in bench.size.scanned]
     tried += [(tokens, most, one) for one in bench.size.scanned]
     for chunk_tokens, chunk_rows, batch_tokens in dict.fromkeys(tried):
         chunks = random_chunks(rows, chunk_tokens, chunk_rows, bench.size.longest)
-        row = [dtype, chunk_tokens, chunk_rows, batch_tokens]
+        row: Row = [dtype, chunk_tokens, chunk_rows, batch_tokens]
         try:
-            yield [*row, *cells(measure(encoder, size, chunks, method, batch_tokens), rate)]
+            row += cells(measure(encoder, size, chunks, method, batch_tokens), rate)
         except torch.OutOfMemoryError:
-            yield [*row, "out of memory", *[""] * 5]
+            row += ["out of memory", *[""] * 5]
+        yield row
 
 
 def checkpoints(bench: Bench) -> Iterator[Row]:
@@ -172,7 +177,7 @@ def checkpoints(bench: Bench) -> Iterator[Row]:
         for dtype in bench.dtypes()[:: len(bench.dtypes()) - 1 or 1]:  # the fastest and float32
             method = make_settings(MethodSettings, {"target": "gold", "dtype": dtype})
             rate = bench.rate("float16" if dtype == "auto" else dtype, bench.widest(size))
-            found = measure(encoder, size, work.chunks, method, bench.size.batch_tokens)
+            found = measure(encoder, size, work.chunks, method, bench.batch_tokens(size))
             yield [work.name, dtype, *cells(found, rate)]
 
 
