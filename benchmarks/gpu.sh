@@ -27,7 +27,7 @@ Exit code: 0 all well, 1 a test or a part of the benchmark failed, 2 nothing cou
 HELP
 }
 
-wheels=.wheels out=build/gpu mode=all rehearse= commit= python=python3 tests_s=165 benchmark_s=275
+wheels=.wheels out=build/gpu mode=all rehearse= commit= python=python3 tests_s=180 benchmark_s=270
 site=${TMPDIR:-/tmp}/attattr-gpu-site
 while [ $# -gt 0 ]; do
   case $1 in
@@ -47,12 +47,27 @@ if [ "$mode" = fetch-wheels ]; then
   exec "$python" benchmarks/wheels.py fetch "$wheels"
 fi
 
+# The first interpreter of Python 3.12 among those that there may be.
+find_python312() {
+  local one
+  for one in "${PYTHON312:-}" python3.12 python3 "${PYENV_ROOT:-$HOME/.pyenv}"/versions/3.12*/bin/python; do
+    if "$one" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 12))' 2>/dev/null; then
+      echo "$one"
+      return
+    fi
+  done
+  echo "no Python 3.12 here; PYTHON312=... names one" >&2
+  return 2
+}
+
 # The versions that the machines with GPUs have; pydantic came with typer, and is not theirs.
 make_rehearsal() {
   local place=build/gpu-rehearsal
   if [ ! -e "$place/made" ]; then
     echo "making $place (minutes)"
-    "${PYTHON312:-python3.12}" -m venv "$place"
+    local interpreter
+    interpreter=$(find_python312)
+    "$interpreter" -m venv "$place"
     local pip=("$place/bin/python" -m pip --disable-pip-version-check --quiet)
     if [ -n "${TORCH_INDEX:-}" ]; then
       "${pip[@]}" install torch==2.11.0 --index-url "$TORCH_INDEX"

@@ -53,7 +53,7 @@ class Size:
         run_rows: Rows of the whole run.
     """
 
-    seconds: float = 265.0
+    seconds: float = 260.0
     rate_s: float = 0.5
     shapes: tuple[tuple[str, Shape, int, float], ...] = (
         ("base", BASE, 1024, 0.033),
