@@ -14,7 +14,7 @@ import platform
 import subprocess
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,8 @@ UNDOCUMENTED = ROOT / "benchmarks" / "results-bundled"
 VERSIONS = ("torch", "transformers", "duckdb", "ray")
 ENGINE = ("sst2", "mnli", "rte", "shapes", "growth", "memory")
 PARTS = ("scheduler", "scheduler-scale", "store", "store-large", "load", "dashboard", "readers")
-ORDER = (*(f"engine-{part}" for part in ENGINE), *PARTS)
+GPU = ("run", "run-two", "run-float32", "base", "large", "checkpoints", "scan", "rates")
+ORDER = (*(f"engine-{part}" for part in ENGINE), *(f"gpu-{part}" for part in GPU), *PARTS)
 """Results in the order of BENCHMARKS.md."""
 
 INTRODUCTION = (
@@ -35,8 +36,7 @@ INTRODUCTION = (
     "",
     "Made by `ATTATTR_REAL_DATA=DIR make bench` from the files in `benchmarks/results/`. Each section names"
     " the command, the commit, the identity version of the runs, the date and the load average just before."
-    " No GPU was at hand: every number is from CPUs, and the CUDA path is tested for what it shares with them"
-    " alone.",
+    "{gpu}",
     "",
     "## The main job",
     "",
@@ -44,6 +44,11 @@ INTRODUCTION = (
     " whole process tree.",
     "",
 )
+NO_GPU = (
+    " No GPU was at hand: every number is from CPUs, and the CUDA path is tested for what it shares with them"
+    " alone."
+)
+ON_GPU = " Sections that begin with `On a GPU` are made by `bash benchmarks/gpu.sh`, and all others on CPUs."
 MAIN_COLUMNS = (
     "command",
     "rows",
@@ -70,10 +75,13 @@ def out_folder(out: Path | None, *, smoke: bool = False) -> Path:
 
 
 def commit() -> str:
-    """The commit that is measured; says so where files that could matter differ from it."""
+    """The commit that is measured; says so where files that could matter differ from it, or nobody knows."""
     changed = ["status", "--porcelain", "--untracked-files=no", "--", "attattr_batch", "benchmarks/*.py"]
-    changes = _git(*changed, "jobs", "schema", "dashboards", "constraints.txt")
-    return _git("rev-parse", "--short=10", "HEAD") + (" with changes" if changes else "")
+    try:
+        changes = _git(*changed, "jobs", "schema", "dashboards", "constraints.txt")
+        return _git("rev-parse", "--short=10", "HEAD") + (" with changes" if changes else "")
+    except (FileNotFoundError, subprocess.CalledProcessError):  # a copy of the files alone
+        return "unknown"
 
 
 def _git(*arguments: str) -> str:
@@ -81,17 +89,29 @@ def _git(*arguments: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
-def provenance() -> dict[str, Any]:
-    """What was measured, where and when: commit, identity version, machine, versions, load and date."""
+def provenance(gpu: str = "no GPU used", commit_id: str = "") -> dict[str, Any]:
+    """What was measured, where and when: commit, identity version, machine, versions, load and date.
+
+    Args:
+        gpu: The card, where one is used.
+        commit_id: The commit, where git cannot say it.
+    """
     return {
-        "commit": commit(),
+        "commit": commit_id[:10] or commit(),
         "identity_version": IDENTITY_VERSION,
-        "machine": f"{os.cpu_count()} CPUs, {_processor()}, no GPU used",
+        "machine": f"{os.cpu_count()} CPUs, {_processor()}, {gpu}",
         "load_before": os.getloadavg()[0],
-        "versions": {name: version(name) for name in VERSIONS},
+        "versions": {name: _version(name) for name in VERSIONS},
         "python": platform.python_version(),
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
     }
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "missing"
 
 
 def _processor() -> str:
@@ -116,12 +136,22 @@ def table(title: str, columns: Sequence[str], rows: Rows, note: str = "") -> dic
 
 
 def save(folder: Path, name: str, result: dict[str, Any]) -> None:
-    """Writes a result; in the documented folder BENCHMARKS.md is written again as well."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    print("\n".join(_section(result) if "tables" in result else _main_table([result])))
+    """Writes and shows a result; in the documented folder BENCHMARKS.md is written again as well."""
+    write(folder, name, result)
+    show(result)
     if folder == RESULTS:
         (ROOT / "BENCHMARKS.md").write_text(markdown(), encoding="utf-8")
+
+
+def write(folder: Path, name: str, result: dict[str, Any]) -> None:
+    """Writes a result."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+def show(result: dict[str, Any]) -> None:
+    """Prints a result as BENCHMARKS.md shows it."""
+    print("\n".join(_section(result) if "tables" in result else _main_table([result])))
 
 
 def markdown() -> str:
@@ -130,7 +160,8 @@ def markdown() -> str:
         [json.loads(path.read_text()) for path in sorted(RESULTS.glob(f"{name}.json"))]
         for name in ("main-*", *ORDER)
     )
-    lines = [*INTRODUCTION, *_main_table(main)]
+    on_gpu = any(result["title"].startswith("On a GPU") for result in chain(*others))
+    lines = [line.format(gpu=ON_GPU if on_gpu else NO_GPU) for line in INTRODUCTION] + _main_table(main)
     for result in chain(*others):
         lines += ["", *_section(result)]
     machines = sorted({_machine(result) for result in chain(main, *others)})

@@ -10,7 +10,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from importlib.abc import MetaPathFinder
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,10 +47,17 @@ sys.meta_path.insert(0, _LibrariesFirst())
 
 
 def pytest_report_header() -> str:
-    """Versions that decide numbers."""
-    return ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "duckdb", "ray"))
+    """Versions that decide numbers; the tests of the engine need neither duckdb nor ray."""
+    found = []
+    for name in ("torch", "transformers", "duckdb", "ray"):
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            found.append(f"{name} missing")
+    return ", ".join(found)
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     """`-n auto` starts one process more than there are cores: a third of the time tests only wait."""
     return (os.cpu_count() or 1) + 1

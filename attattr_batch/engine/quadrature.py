@@ -83,7 +83,7 @@ def _extended(nodes: NDArray[np.float64]) -> NDArray[np.float64]:
     basis = legendre.legvander(points, added)
     products = (basis[:, :added] * signed[:, None]).T @ basis
     lower = np.linalg.solve(products[:, :added], -products[:, added])
-    roots = np.sort(legendre.legroots(np.append(lower, 1.0)))
+    roots = np.sort(legendre.legroots(np.append(lower, 1.0)).real)  # of type complex from NumPy 2.5 on
     return np.sort(np.concatenate([nodes, (roots - roots[::-1]) / 2]))
 
 

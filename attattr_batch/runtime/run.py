@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import platform
 from dataclasses import dataclass, fields
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import PurePath
 from typing import Any
 
@@ -165,12 +165,20 @@ def _record(connection: Connection, plan: AttributionPlan) -> dict[str, Any]:
         config=spec.flat() | {"model": plan.work.source.address},
         identity=plan.identity,
         provenance={
-            "versions": {name: version(name) for name in _VERSIONS},
+            "versions": {name: _version(name) for name in _VERSIONS},
             "python": platform.python_version(),
             "machine": platform.machine(),
             "device": plan.work.device,
         },
     )
+
+
+def _version(name: str) -> str:
+    """The version of a package; from a checkout that is not installed, this one has none."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"
 
 
 def _free_name(connection: Connection, plan: AttributionPlan) -> str:

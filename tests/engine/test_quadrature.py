@@ -54,6 +54,13 @@ def test_the_extended_rules_are_not_exact_beyond(size: int) -> None:
     assert abs(float(rule.weights @ (2 * rule.nodes - 1) ** degree) - 1 / (degree + 1)) > 1e-10
 
 
+def test_nodes_are_real_where_numpy_gives_roots_as_complex_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As NumPy does from 2.5 on."""
+    legroots = np.polynomial.legendre.legroots
+    monkeypatch.setattr(np.polynomial.legendre, "legroots", lambda series: legroots(series).astype(complex))
+    assert nested.__wrapped__(9).nodes.dtype == np.float64
+
+
 def test_the_adaptive_rules_are_nested() -> None:
     assert tuple(NESTED_DEGREES) == NESTED_SIZES
     nodes = {size: set(nested(size).nodes.tolist()) for size in NESTED_SIZES}

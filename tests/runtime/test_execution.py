@@ -224,3 +224,8 @@ def test_below_chance_takes_every_label(
             other = {"prob_predicted": 0.5, "probabilities": [0.5, 0.5], "n_tokens": 4, "truncated": False}
             connection.execute(insert(metadata.tables["predictions"]).values(row | other))
         assert run.below_chance(connection, 1, n_labels, correct) == below
+
+
+def test_a_package_that_is_not_installed_has_no_version() -> None:
+    """Such as this one, where a checkout is used as it is."""
+    assert run._version("no-such-package") == "not installed"
