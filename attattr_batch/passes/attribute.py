@@ -33,6 +33,11 @@ class AttributeWork(ModelWork):
 
     method: MethodSettings
 
+    @property
+    def dtype(self) -> str:
+        """Arithmetic of the replays."""
+        return self.method.dtype
+
     def compute(self, encoder: Encoder, chunk: Chunk) -> RowsLater:
         """Attributes a chunk.
 

@@ -52,15 +52,18 @@ class ModelWork(ABC):
         threads: CPU threads of the worker; None leaves torch's choice.
         outputs: Model output index by dataset label id.
         batch_tokens: Tokens computed at once; bounds memory, changes no result beyond rounding.
-        dtype: Arithmetic that the device must be able to do.
     """
 
     source: ModelSource
     device: str
     threads: int | None = None
-    dtype: str = "float32"
     outputs: tuple[int, ...]
     batch_tokens: int
+
+    @property
+    def dtype(self) -> str:
+        """Arithmetic that the device must be able to do."""
+        return "float32"
 
     def start(self) -> ModelWorker:
         """Loads the model and makes the worker.

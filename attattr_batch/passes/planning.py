@@ -93,7 +93,6 @@ def plan_attribution(spec: RunSpec) -> AttributionPlan:
         device=device,
         outputs=outputs_by_label(match.mapping),
         batch_tokens=spec.machine.batch_tokens or default_batch_tokens(device, width, n_layers),
-        dtype=method.dtype,
         method=method,
     )
     chunk_tokens, chunk_examples = chunk_limits(work, spec.machine, width, n_layers)

@@ -61,8 +61,7 @@ def plan_request(
     # Identities before version 4 do not say.
     if identity.get("tokens") not in (None, tokens_key(examples)):
         raise _changed(run, "tokenizer", f"{source.folder} gives other tokens")
-    unknown = set(request.items_of) - {example.example_id for example in dataset}
-    if unknown:
+    if unknown := set(request.items_of) - {example.example_id for example in dataset}:
         raise UserError("a job requests answers for examples that the run lacks", got=min(unknown))
     device, attacked = device_for(machine), kind == "attacked_answers"
     work_of_kind: type[AnswerWork] = AttackedAnswersWork if attacked else MaskedAnswersWork
@@ -78,16 +77,22 @@ def plan_request(
     if attacked:  # the texts are cut after the insertion
         examples = encode(dataset, tokenizer, _NO_LIMIT)
     answers_each = max(map(len, request.items_of.values()), default=1)
-    chunk_tokens, chunk_examples = chunk_limits(work, machine, config.hidden_size, run.n_layers)
-    answers_tokens = _CHUNK_TOKENS * (chunk_examples // CHUNK_EXAMPLES) // answers_each
+    limits = chunk_limits(work, machine, config.hidden_size, run.n_layers)
     return Plan(
         work=work,
         examples=[example for example in examples if example.example_id in request.items_of],
         hidden_size=config.hidden_size,
-        chunk_tokens=max(1, answers_tokens if device == "cpu" else min(answers_tokens, chunk_tokens)),
-        chunk_examples=chunk_examples,
+        chunk_tokens=_chunk_tokens(device, limits, answers_each),
+        chunk_examples=limits[1],
         flop_per_token=24.0 * answers_each * run.n_layers * config.hidden_size**2,
     )
+
+
+def _chunk_tokens(device: str, limits: tuple[int, int], answers_each: int) -> int:
+    """Tokens of a chunk, each example of which needs so many answers; the limits are of `chunk_limits`."""
+    tokens, examples = limits
+    of_answers = _CHUNK_TOKENS * (examples // CHUNK_EXAMPLES) // answers_each
+    return max(1, of_answers if device == "cpu" else min(of_answers, tokens))
 
 
 def _model_of(run: Row[Any]) -> tuple[RunSpec, ModelSource]:

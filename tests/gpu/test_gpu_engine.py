@@ -13,7 +13,7 @@ import pytest
 import torch
 from helpers import tiny
 from helpers.attributing import attribute, gold_and_predicted, scores
-from helpers.gpu import DEVICE, DTYPES, MARKS, skip_unknown
+from helpers.gpu import DEVICE, DTYPES, MARKS, skip_lacking
 from torch import Tensor
 
 from attattr_batch.engine.families import Batch, encoder_for
@@ -85,7 +85,7 @@ def off_by(found: list[Any], expected: Tensor) -> float:
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("kind", "generic"), PATHS)
 def test_a_fixed_rule_agrees_with_the_cpu(kind: str, generic: bool, dtype: str) -> None:
-    skip_unknown(dtype)
+    skip_lacking(dtype)
     method = make_settings(MethodSettings, {"quadrature": "gauss-legendre", "nodes": 8, "dtype": dtype})
     found = computed(kind, method, generic=generic)
     assert {result.scores.device.type for result in found} == {DEVICE.type}
@@ -95,7 +95,7 @@ def test_a_fixed_rule_agrees_with_the_cpu(kind: str, generic: bool, dtype: str) 
 @pytest.mark.parametrize("dtype", [*DTYPES, "auto"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_certified_is_so_by_the_cpu_s_numbers(kind: str, dtype: str) -> None:
-    skip_unknown(dtype)
+    skip_lacking(dtype)
     found = computed(kind, make_settings(MethodSettings, {"dtype": dtype}))
     _certified_by_the_cpu(found, *case(kind))
     assert off_by(found, exact(kind, 64)) < INTEGRATION.get(kind, 5e-3) + ROUNDING[dtype]
@@ -103,7 +103,7 @@ def test_what_is_certified_is_so_by_the_cpu_s_numbers(kind: str, dtype: str) -> 
 
 @pytest.mark.parametrize("dtype", [*DTYPES, "auto"])
 def test_steep_rows_are_certified(dtype: str) -> None:
-    skip_unknown(dtype)
+    skip_lacking(dtype)
     model, batch, items = case("roberta")
     there = Items(items.rows.to(DEVICE), items.classes.to(DEVICE))
     steep = [tiny.classifier("roberta", dtype=one) for one in (torch.float64, torch.float32)]

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 from helpers import tiny
-from helpers.gpu import DEVICE, MARKS, only_cuda, skip_unknown
+from helpers.gpu import DEVICE, MARKS, only_cuda, skip_lacking
 
 for package in ("pyarrow", "sqlalchemy", "duckdb", "alembic", "datasets"):
     pytest.importorskip(package, reason=f"{package} is missing: no store, so no runs")
@@ -61,7 +61,7 @@ def assert_close(one: dict[Any, Any], other: dict[Any, Any], allowed: float) -> 
 
 @pytest.mark.parametrize("dtype", ["float32", "auto"])
 def test_a_run_stores_what_the_cpu_stores(dtype: str, on_cpu: Path, tmp_path: Path) -> None:
-    skip_unknown(dtype)
+    skip_lacking(dtype)
     db = tmp_path / "gpu.duckdb"
     assert command(db, *BUNDLED, "--device", DEVICE.type, "--dtype", dtype) == 0
     assert command(db, "verify") == 0
@@ -105,8 +105,8 @@ def work() -> AttributeWork:
 
 def test_a_chunk_s_rows_are_the_cpu_s() -> None:
     chunk = Chunk(tuple(tiny.examples((9, 5, 12, 7, 10, 6))))
-    here = replace(work(), device="cpu").compute(encoder_for(tiny.classifier("bert")), chunk)
-    there = work().compute(encoder_for(tiny.classifier("bert").to(DEVICE)), chunk)
+    here = replace(work(), device="cpu").compute(encoder_for(tiny.classifier("bert")), chunk)()
+    there = work().compute(encoder_for(tiny.classifier("bert").to(DEVICE)), chunk)()
     assert there.keys() == here.keys()
     for name, table in here.items():
         for found, expected in zip(there[name].to_pylist(), table.to_pylist(), strict=True):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -160,7 +160,13 @@ def test_a_model_that_does_not_fit_is_said_without_a_traceback() -> None:
 
 def test_a_worker_checks_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the driver sees another GPU than the worker, or none."""
+
+    class InBfloat16(SmallGpu):
+        @property
+        def dtype(self) -> str:
+            return "bfloat16"
+
     pretend(monkeypatch, 16, capability=(7, 5))
-    work = replace(small_gpu(0), dtype="bfloat16")
+    work = InBfloat16(**vars(small_gpu(0)))
     with pytest.raises(UserError, match="cannot compute in bfloat16"):
         ModelWork.start(work)
