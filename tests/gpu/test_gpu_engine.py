@@ -5,7 +5,6 @@ Needs torch and transformers, and neither duckdb nor pyarrow.
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
 from functools import cache
 from typing import Any
 
@@ -64,9 +63,8 @@ def exact(kind: str, nodes: int) -> Tensor:
 
 def moved(batch: Batch) -> Batch:
     """The rows on the device."""
-    values = {one.name: getattr(batch, one.name) for one in fields(batch)}
-    tensors = {name: one.to(DEVICE) for name, one in values.items() if isinstance(one, Tensor)}
-    return replace(batch, **tensors)
+    types = None if batch.token_type_ids is None else batch.token_type_ids.to(DEVICE)
+    return Batch(batch.input_ids.to(DEVICE), batch.attention_mask.to(DEVICE), types, batch.padded)
 
 
 def computed(kind: str, method: MethodSettings, *, generic: bool = False) -> list[Any]:
