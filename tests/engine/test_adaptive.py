@@ -13,11 +13,13 @@ from helpers import tiny
 from helpers.attributing import attribute, distance, gold_and_predicted, replayed_nodes, scores
 
 from attattr_batch.choices import Quadrature
+from attattr_batch.engine import layer as layer_module
+from attattr_batch.engine import path
 from attattr_batch.engine.adaptive import AGREEMENT, PATH_SHARE, REFINED_AGREEMENT, RISE_SHARE, change
-from attattr_batch.engine.families import Batch, encoder_for
+from attattr_batch.engine.families import Batch, Trace, encoder_for
 from attattr_batch.engine.layer import LayerAttribution
 from attattr_batch.engine.mesh import MOST_NODES, SHARE
-from attattr_batch.engine.path import Items
+from attattr_batch.engine.path import Items, Replayed
 from attattr_batch.engine.precision import nested_sizes
 from attattr_batch.engine.quadrature import NESTED_SIZES, nested
 from attattr_batch.spec import MethodSettings
@@ -359,3 +361,27 @@ def test_at_a_loose_tolerance_bfloat16_raises_the_rule_itself() -> None:
             seen.add((nodes > 3, off > 1e-4))
     assert (True, True) in seen, "no pair was raised in bfloat16"
     assert (True, False) in seen, "none was raised to float32"
+
+
+def test_what_is_not_a_number_gets_no_further_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such an example is quarantined; the others of its batch are as without it."""
+    broken, undisturbed = 0, steep_results("adaptive")
+
+    def replay(trace: Trace, layer: int, items: Items, alphas: torch.Tensor, batch_tokens: int) -> Replayed:
+        nonlocal broken
+        found = path.replay(trace, layer, items, alphas, batch_tokens)
+        broken += int((items.rows == 0).sum())
+        return Replayed(*(one.masked_fill(_of_row_0(items, one), torch.nan) for one in found))
+
+    monkeypatch.setattr(layer_module, "replay", replay)
+    for result, expected in zip(
+        attribute(*steep(), MethodSettings()), steep_results("adaptive"), strict=True
+    ):
+        assert not result.certified[0]
+        assert result.scores[0].isnan().any()
+        torch.testing.assert_close(result.scores[1:], expected.scores[1:], rtol=0, atol=1e-5)
+    assert broken == 3 * 9  # of each layer the 8 nodes of the rules, and one round of one
+
+
+def _of_row_0(items: Items, like: torch.Tensor) -> torch.Tensor:
+    return (items.rows == 0).reshape(-1, *[1] * (like.ndim - 1))
