@@ -108,7 +108,7 @@ def nested_alone(trace: Trace, items: Items) -> list[Found]:
                 break
         left = torch.from_numpy(integral.active)
         integral._gradient = integral._gradient.index_copy(0, left, integral._estimates[0][: len(left)])
-        result = layer.attribution(integral.result())
+        result = layer.attribution(*integral.result())
         nodes = np.where(result.certified, integral._found["nodes"], BEFORE[-1]).astype(int)
         found.append(Found(nodes, result.certified.numpy(), result.scores.amax((2, 3)).numpy()))
     return found

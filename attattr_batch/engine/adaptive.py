@@ -17,7 +17,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from attattr_batch.engine.layer import Integrated, Layer
+from attattr_batch.engine.layer import Certificate, Layer
 from attattr_batch.engine.mesh import MOST_NODES, Floats, Mesh
 from attattr_batch.engine.precision import Attempt, attempts
 from attattr_batch.engine.quadrature import STENCIL, Rule
@@ -43,11 +43,14 @@ _NOISE = 1e-6
 """Scores and errors below this are rounding noise of float32 class scores, as where F is saturated."""
 
 
-def integrate(layers: Sequence[Layer], method: MethodSettings) -> list[Integrated]:
+def integrate(layers: Sequence[Layer], method: MethodSettings) -> list[tuple[Tensor, Certificate]]:
     """Integrates the gradient of every item at each of the layers, to the tolerance of the method.
 
     Every node is used again by the next rule; the one at 0 gives F(0) and the one at 1 is the clean forward
     pass.
+
+    Returns:
+        For each layer the integral of dF/dctx [item, reach, width], and its certificate.
     """
     integrals = [LayerIntegral(layer, method.tolerance) for layer in layers]
     for attempt in attempts(method.dtype, method.tolerance, layers[0].device):
@@ -172,11 +175,18 @@ class LayerIntegral:
             self._active = self._active[to_device(np.flatnonzero(~done), self._layer.device)]
             self._slopes = self._slopes[kept]
 
-    def result(self) -> Integrated:
-        """The integral of all items, none of which is active any more."""
+    def result(self) -> tuple[Float[Tensor, "item reach width"], Certificate]:
+        """The integral of all items, none of which is active any more, and its certificate."""
         found = to_device(np.stack(list(self._found.values())), self._layer.device)
         f_zero, path_error, agreement_error, nodes, certified = found
-        return Integrated(self._gradient, f_zero, path_error, agreement_error, nodes.long(), certified.bool())
+        certificate = Certificate(
+            f_zero=f_zero,
+            path_error=path_error,
+            agreement_error=agreement_error,
+            nodes=nodes.long(),
+            certified=certified.bool(),
+        )
+        return self._gradient, certificate
 
     def _add(self, alphas: list[float]) -> None:
         """Replays all active items at some alphas."""

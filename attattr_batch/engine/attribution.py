@@ -13,10 +13,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
+from torch import Tensor
 
 from attattr_batch.engine.adaptive import integrate
 from attattr_batch.engine.families import Trace
-from attattr_batch.engine.layer import Integrated, Layer
+from attattr_batch.engine.layer import Certificate, Layer
 from attattr_batch.engine.layer import LayerAttribution as LayerAttribution
 from attattr_batch.engine.path import Items, clean_layers
 from attattr_batch.engine.quadrature import fixed_rule
@@ -49,7 +50,7 @@ def attribute_layers(
         else:
             found = [_by_fixed_rule(layer, method) for layer in layers]
         while layers:
-            yield layers.pop(0).attribution(found.pop(0))
+            yield layers.pop(0).attribution(*found.pop(0))
 
 
 def layers_at_once(device: torch.device, n_layers: int) -> int:
@@ -61,7 +62,7 @@ def layers_at_once(device: torch.device, n_layers: int) -> int:
     return n_layers if device.type == "cuda" else 1
 
 
-def _by_fixed_rule(layer: Layer, method: MethodSettings) -> Integrated:
+def _by_fixed_rule(layer: Layer, method: MethodSettings) -> tuple[Tensor, Certificate]:
     """Applies one rule to all items, with as many nodes at once as there is room for."""
     rule = fixed_rule(method.quadrature, method.nodes or 0)
     weights = dict(zip(rule.nodes.tolist(), rule.weights.tolist(), strict=True))
@@ -79,4 +80,10 @@ def _by_fixed_rule(layer: Layer, method: MethodSettings) -> Integrated:
     assert f_zero is not None
     unknown = torch.full_like(f_zero, torch.nan)
     nodes = torch.full_like(items.everything, len(rule))
-    return Integrated(gradient, f_zero, unknown, unknown, nodes, torch.zeros_like(nodes, dtype=torch.bool))
+    return gradient, Certificate(
+        f_zero=f_zero,
+        path_error=unknown,
+        agreement_error=unknown,
+        nodes=nodes,
+        certified=torch.zeros_like(nodes, dtype=torch.bool),
+    )

@@ -13,9 +13,30 @@ from attattr_batch.engine.path import CleanLayer, Items, Replayed, removed_value
 from attattr_batch.engine.precision import arithmetic
 
 
-@dataclass(frozen=True)
-class LayerAttribution:
-    """Attribution of all items at one layer.
+@dataclass(frozen=True, kw_only=True)
+class Certificate:
+    """What an integration over alpha says of each item, and how good it is.
+
+    Attributes:
+        f_zero: F(0), the probability with the layer's attention scaled to zero.
+        path_error: Largest absolute completeness error of the integrals from 0 to each node, in which errors
+            along the path cannot cancel; NaN for a fixed rule.
+        agreement_error: Largest change of a per-head maximum from the rule before (on a mesh, from coarser
+            polynomials), relative to the layer's largest entry; NaN for a fixed rule.
+        nodes: Nodes of the rule or mesh that was accepted.
+        certified: Whether that met all criteria; False where even the largest mesh did not.
+    """
+
+    f_zero: Float[Tensor, " item"]
+    path_error: Float[Tensor, " item"]
+    agreement_error: Float[Tensor, " item"]
+    nodes: Int[Tensor, " item"]
+    certified: Bool[Tensor, " item"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerAttribution(Certificate):
+    """Attribution of all items at one layer, with its certificate.
 
     Attributes:
         layer: 0-based layer.
@@ -26,14 +47,7 @@ class LayerAttribution:
         taylor_released: What the authors' pruning script takes instead: the gradient of the sum of class
             scores, not of L, and the absolute value at each query position before the sum over positions.
         f_full: F(A), the clean probability.
-        f_zero: F(0), the probability with the layer's attention scaled to zero.
         completeness_error: sum(scores) - (f_full - f_zero).
-        path_error: Largest absolute completeness error of the integrals from 0 to each node, in which errors
-            along the path cannot cancel; NaN for a fixed rule.
-        agreement_error: Largest change of a per-head maximum from the rule before (on a mesh, from coarser
-            polynomials), relative to the layer's largest entry; NaN for a fixed rule.
-        nodes: Nodes of the rule or mesh that was accepted.
-        certified: Whether that met all criteria; False where even the largest mesh did not.
     """
 
     layer: int
@@ -42,28 +56,7 @@ class LayerAttribution:
     taylor: Float[Tensor, "item head"]
     taylor_released: Float[Tensor, "item head"]
     f_full: Float[Tensor, " item"]
-    f_zero: Float[Tensor, " item"]
     completeness_error: Float[Tensor, " item"]
-    path_error: Float[Tensor, " item"]
-    agreement_error: Float[Tensor, " item"]
-    nodes: Int[Tensor, " item"]
-    certified: Bool[Tensor, " item"]
-
-
-@dataclass(frozen=True)
-class Integrated:
-    """What an integration over alpha gives for each item; the fields are those of `LayerAttribution`.
-
-    Attributes:
-        gradient: The integral of dF/dctx.
-    """
-
-    gradient: Float[Tensor, "item reach width"]
-    f_zero: Float[Tensor, " item"]
-    path_error: Float[Tensor, " item"]
-    agreement_error: Float[Tensor, " item"]
-    nodes: Int[Tensor, " item"]
-    certified: Bool[Tensor, " item"]
 
 
 class Layer:
@@ -123,24 +116,22 @@ class Layer:
         products = by_head.flatten(2, 3) @ self._values[rows].transpose(-1, -2)
         return products.unflatten(2, (shape[0], shape[2])).mul_(self._attention[rows, :, None, : shape[2]])
 
-    def attribution(self, found: Integrated) -> LayerAttribution:
-        """The attribution that follows from the integral, and the Taylor scores."""
+    def attribution(
+        self, gradient: Float[Tensor, "item reach width"], certificate: Certificate
+    ) -> LayerAttribution:
+        """The attribution that follows from the integral of dF/dctx, and the Taylor scores."""
         at_one = self.at_one
-        scores = self.scores(found.gradient[None], self.items.everything).squeeze(2)
+        scores = self.scores(gradient[None], self.items.everything).squeeze(2)
         released = self._head_sums(self.context * at_one.logit_gradient, 3).abs().sum(1)
         return LayerAttribution(
+            **vars(certificate),
             layer=self._layer,
             attention=self._attention,
             scores=scores,
             taylor=self._by_head.abs(),
             taylor_released=released[self.items.rows],
             f_full=at_one.value,
-            f_zero=found.f_zero,
-            completeness_error=scores.sum((1, 2, 3)) - (at_one.value - found.f_zero),
-            path_error=found.path_error,
-            agreement_error=found.agreement_error,
-            nodes=found.nodes,
-            certified=found.certified,
+            completeness_error=scores.sum((1, 2, 3)) - (at_one.value - certificate.f_zero),
         )
 
     def _rows(self, index: Int[Tensor, " item"]) -> Int[Tensor, " item"]:

@@ -91,8 +91,9 @@ def test_ten_tenths_of_a_gpu_are_one_gpu(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_workers_without_gpus_need_none(monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(monkeypatch, 80)
-    for settings in ({}, {"workers": 1}, {"workers": 9, "device": "cpu"}, {"workers": [{"count": 9}]}):
-        device_for(MachineSettings(**settings))
+    for settings in ({}, {"workers": 1}, {"workers": [{"count": 9}]}):
+        assert device_for(MachineSettings(**settings)) == "cuda"
+    assert device_for(MachineSettings(workers=9, device="cpu")) == "cpu"
 
 
 def planned(**settings: Any) -> Any:
