@@ -111,7 +111,9 @@ def test_other_families(kind: str, folder: Path) -> None:
     model = tiny.classifier(kind, initializer_range=0.1)
     found = attribute(model, tokenizer, TEXT)
     ids = torch.tensor([tokenizer(TEXT)["input_ids"]])
-    batch = Batch(ids, torch.ones_like(ids, dtype=torch.bool), None, False)
+    batch = Batch(
+        ids, torch.ones_like(ids, dtype=torch.bool), None, torch.ones_like(ids, dtype=torch.bool), False
+    )
     expected = attribute_batch(
         model, batch, Items(torch.tensor([0]), torch.tensor([found.label])), MethodSettings()
     )

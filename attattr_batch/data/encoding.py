@@ -115,6 +115,7 @@ def cut(example: EncodedExample, max_length: int) -> EncodedExample:
         input_ids=tuple(example.input_ids[place] for place in places),
         token_type_ids=types and tuple(types[place] for place in places),
         segments=tuple(example.segments[place] for place in places),
+        words=example.words and tuple(example.words[place] for place in places),
         truncated=True,
     )
 
@@ -134,4 +135,5 @@ def _encode_batch(examples: Sequence[Example], tokenizer: Any) -> Iterator[Encod
             segments=tuple(batch.sequence_ids(row)),
             gold=example.gold,
             truncated=False,
+            words=tuple(batch.word_ids(row)),
         )

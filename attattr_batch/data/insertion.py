@@ -72,6 +72,7 @@ def insert_trigger(victim: EncodedExample, trigger: Trigger, max_length: int) ->
         input_ids=input_ids,
         token_type_ids=victim.token_type_ids and type_ids,
         segments=segments,
+        words=(),
     )
     result = cut(attacked, max_length)
     lost = [text[result.segments.count(side) :] for side, text in enumerate(texts)]

@@ -71,6 +71,8 @@ class EncodedExample:
         segments: Per token 0 (first text), 1 (second text) or None (special token).
         gold: Gold label id, or None.
         truncated: Whether tokens were cut to fit the length limit.
+        words: Per token the word of its text that it is a piece of, from 0, or None (special token); empty
+            where nobody asks, as after an insertion.
     """
 
     example_id: int
@@ -79,6 +81,7 @@ class EncodedExample:
     segments: tuple[int | None, ...]
     gold: int | None
     truncated: bool
+    words: tuple[int | None, ...] = ()
 
     @property
     def n_tokens(self) -> int:

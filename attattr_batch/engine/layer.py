@@ -46,6 +46,7 @@ class LayerAttribution(Certificate):
             cross-entropy (Michel et al. 2019, equation 3).
         taylor_released: What the authors' pruning script takes instead: the gradient of the sum of class
             scores, not of L, and the absolute value at each query position before the sum over positions.
+        grad_attn: A_h . dF/dA_h at alpha = 1, signed: to first order, what removing the head takes from F.
         f_full: F(A), the clean probability.
         completeness_error: sum(scores) - (f_full - f_zero).
     """
@@ -55,6 +56,7 @@ class LayerAttribution(Certificate):
     scores: Float[Tensor, "item head reach key"]
     taylor: Float[Tensor, "item head"]
     taylor_released: Float[Tensor, "item head"]
+    grad_attn: Float[Tensor, "item head"]
     f_full: Float[Tensor, " item"]
     completeness_error: Float[Tensor, " item"]
 
@@ -130,6 +132,7 @@ class Layer:
             scores=scores,
             taylor=self._by_head.abs(),
             taylor_released=released[self.items.rows],
+            grad_attn=at_one.value[:, None] * self._by_head,
             f_full=at_one.value,
             completeness_error=scores.sum((1, 2, 3)) - (at_one.value - certificate.f_zero),
         )

@@ -15,7 +15,15 @@ Columns = dict[str, NDArray[Any]]
 """Columns of equal length, by name."""
 
 
-_AS_TOLD = ("attr_sum", "attr_positive_sum", "attn_max", "attn_confidence", "taylor", "taylor_released")
+_AS_TOLD = (
+    "attr_sum",
+    "attr_positive_sum",
+    "attn_max",
+    "attn_confidence",
+    "taylor",
+    "taylor_released",
+    "grad_attn",
+)
 
 
 @dataclass(frozen=True)
@@ -123,6 +131,31 @@ def layer_rows(told: Told, names: ItemNames, floors: NDArray[np.float64]) -> tup
         "query_pos": query.astype(np.uint16),
         "key_pos": key.astype(np.uint16),
         "attr": values[layer, item, rank],
+    }
+
+
+def peak_rows(told: Told, example_ids: NDArray[np.uint32], n_tokens: int) -> Columns:
+    """The two largest attention weights of the head of each row that has the largest.
+
+    Args:
+        told: From `Statistics.told()`.
+        example_ids: Example of each row of the batch.
+        n_tokens: Tokens of the batch, padding included.
+
+    Returns:
+        Columns of `attention_peaks`; a row has fewer than two entries where its texts have one token.
+    """
+    weights = told["peak_attr"]
+    row, rank = np.nonzero(np.isfinite(weights))
+    query, key = np.divmod(told["peak_place"][row, rank], n_tokens)
+    return {
+        "example_id": example_ids[row],
+        "peak": rank.astype(np.uint16),
+        "layer": told["layer"][told["peak_layer"][row]].astype(np.uint8),
+        "head": told["peak_head"][row].astype(np.uint8),
+        "query_pos": query.astype(np.uint16),
+        "key_pos": key.astype(np.uint16),
+        "attn": weights[row, rank],
     }
 
 

@@ -49,6 +49,11 @@ class Statistics:
     def __init__(self, batch: Batch, rows: Int[Tensor, " item"], top_k: int, cap: int):
         self._mask, self._rows, self._top_k, self._cap = batch.attention_mask, rows, top_k, cap
         self._lengths = self._mask.sum(1)[:, None]
+        text = batch.in_text
+        self._outside = ~(text[:, :, None] & text[:, None, :])  # of the texts, or a token's own
+        self._outside.diagonal(dim1=1, dim2=2).fill_(True)
+        self._each = torch.arange(len(text), device=rows.device)
+        self._attended: list[tuple[Tensor, Tensor, Tensor]] = []
         self._padding: Tensor | None = None
         if batch.padded:
             mask = self._mask[rows]
@@ -66,23 +71,25 @@ class Statistics:
         self._total += summed
         self._numbers.append(result.layer)
         self._layers.append(self._of_heads(result, scores) | self._of_layer(result, summed))
+        between = result.attention.masked_fill(self._outside[:, None], -torch.inf).flatten(2)
+        strongest, head = between.amax(-1).max(1)
+        self._attended.append((between[self._each, head], strongest, head))
 
     def told(self) -> Told:
         """Everything, copied to the host at once.
 
         Returns:
-            Arrays [layer, item, ...] (see `_of_heads` and `_of_layer`), `layer` [layer], and those of
-            `tree_tops`.
+            Arrays [layer, item, ...] (see `_of_heads` and `_of_layer`), `layer` [layer], those of
+            `tree_tops`, and those of `_peaks`.
         """
-        top, mass = tree_tops(self._total)
+        once = self._peaks() | dict(zip(("tree_top", "tree_top_mass"), tree_tops(self._total), strict=True))
         names = list(self._layers[0])
-        *of_layers, tops, masses = to_host(
-            [*(one[name] for one in self._layers for name in names), top, mass]
-        )
-        told: Told = {"layer": np.array(self._numbers), "tree_top": tops, "tree_top_mass": masses}
+        copied = to_host([*once.values(), *(one[name] for one in self._layers for name in names)])
+        told: Told = dict(zip(once, copied, strict=False)) | {"layer": np.array(self._numbers)}
+        of_layers = copied[len(once) :]
         for place, name in enumerate(names):
             told[name] = np.stack(of_layers[place :: len(names)])
-        for kind in ("top", "layer"):
+        for kind in ("top", "layer", "peak"):
             told[f"{kind}_attr"], told[f"{kind}_place"] = _entries(told.pop(f"{kind}_key"))
         return told
 
@@ -103,6 +110,7 @@ class Statistics:
             "attn_confidence": (most_attended.sum(-1) / self._lengths)[self._rows],
             "taylor": result.taylor,
             "taylor_released": result.taylor_released,
+            "grad_attn": result.grad_attn,
             "top_key": keys,
             "top_attn": result.attention.flatten(2)[self._rows[:, None, None], heads, -keys & _PLACE],
         }
@@ -119,6 +127,18 @@ class Statistics:
             "layer_max": flat.amax(1),
             "layer_positive_sum": flat.clamp_min(0).sum(1),
             "layer_key": self._largest(flat, self._cap),
+        }
+
+    def _peaks(self) -> dict[str, Tensor]:
+        """The head of each row that has the largest weight between different tokens of the texts: its layer
+        (as its place among those added), its number, and its two largest such weights [row, rank]."""
+        weights, strongest, heads = (torch.stack(one) for one in zip(*self._attended, strict=True))
+        layers = strongest.argmax(0)
+        places = layers, self._each
+        return {
+            "peak_layer": layers,
+            "peak_head": heads[places],
+            "peak_key": self._largest(weights[places], 2),
         }
 
     def _largest(self, entries: Float[Tensor, "... entry"], k: int) -> Int[Tensor, "... rank"]:

@@ -45,7 +45,8 @@ class AnswerWork(ModelWork):
         """
         if not bool(logits.isfinite().all()):
             raise FloatingPointError("the model's answers are not numbers")
-        probabilities = logits.float().softmax(-1)[:, list(self.outputs)].cpu().numpy()
+        outputs = list(self.outputs)
+        probabilities = logits.float().softmax(-1)[:, outputs].cpu().numpy()
         gold = np.array([-1 if example.gold is None else example.gold for example in examples])
         prob_gold = probabilities[np.arange(len(gold)), np.maximum(gold, 0)]
         answers = {
@@ -53,6 +54,7 @@ class AnswerWork(ModelWork):
             "example_id": np.array([example.example_id for example in examples], np.uint32),
             "predicted": probabilities.argmax(1),
             "prob_gold": pa.array(prob_gold, mask=gold < 0),
+            "logits": pa.array(list(logits.float()[:, outputs].cpu().numpy())),
         }
         names = self.request.names.take(pa.array(items, pa.int64()))
         return pa.table(answers | {name: names[name] for name in names.column_names})

@@ -15,7 +15,7 @@ from attattr_batch.engine.attribution import attribute_layers
 from attattr_batch.engine.families import Encoder, Trace, collate
 from attattr_batch.engine.path import Items
 from attattr_batch.engine.precision import arithmetic
-from attattr_batch.engine.rows import Columns, ItemNames, head_rows, layer_rows
+from attattr_batch.engine.rows import Columns, ItemNames, head_rows, layer_rows, peak_rows
 from attattr_batch.engine.statistics import Statistics, Told
 from attattr_batch.engine.transfer import to_device, to_host
 from attattr_batch.passes.model_work import ModelWork
@@ -42,8 +42,8 @@ class AttributeWork(ModelWork):
         """Attributes a chunk.
 
         Returns:
-            What makes the rows of `predictions`, `target_scores`, `head_scores`, `layer_scores`, `edges` and
-            `layer_edges`, of numbers that are on the host.
+            What makes the rows of `predictions`, `target_scores`, `head_scores`, `layer_scores`, `edges`,
+            `layer_edges` and `attention_peaks`, of numbers that are on the host.
         """
         with arithmetic("float32", encoder.device):
             trace = encoder.trace(collate(chunk.examples, encoder.pad_token_id, encoder.device))
@@ -61,7 +61,9 @@ class AttributeWork(ModelWork):
             floors = np.where(told["layer"] == last, 0.0, self.method.edge_floor)
             heads, edges = head_rows(told, names, self.method.top_k)
             layers, layer_edges = layer_rows(told, names, floors)
+            peaks = peak_rows(told, np.array(chunk.example_ids, np.uint32), names.tokens.shape[1])
             return {
+                "attention_peaks": _arrow(peaks),
                 "head_scores": _arrow(heads),
                 "edges": _arrow(edges),
                 "layer_scores": _arrow(layers),

@@ -172,5 +172,6 @@ def _token_rows(encoded: Sequence[EncodedExample]) -> pa.Table:
             "position": list(chain.from_iterable(map(range, lengths))),
             "token_id": list(chain.from_iterable(example.input_ids for example in encoded)),
             "segment": list(chain.from_iterable(example.segments for example in encoded)),
+            "word": list(chain.from_iterable(example.words for example in encoded)),
         }
     )

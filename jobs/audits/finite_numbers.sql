@@ -12,6 +12,7 @@ WHERE NOT (
     AND isfinite(attn_confidence)
     AND isfinite(taylor)
     AND coalesce(isfinite(taylor_released), true)
+    AND coalesce(isfinite(grad_attn), true)
 )
 UNION ALL BY NAME
 SELECT 'layer_scores' AS table_name, run_id, example_id, layer, target
@@ -38,10 +39,14 @@ SELECT 'layer_edges' AS table_name, run_id, example_id, layer, target
 FROM layer_edges_dedup
 WHERE NOT isfinite(attr)
 UNION ALL BY NAME
+SELECT 'attention_peaks' AS table_name, run_id, example_id, layer, head
+FROM attention_peaks
+WHERE NOT isfinite(attn)
+UNION ALL BY NAME
 SELECT 'masked_answers' AS table_name, run_id, job, example_id, criterion, direction, draw, step, layer, head
 FROM masked_answers
-WHERE NOT isfinite(prob_gold)
+WHERE NOT (isfinite(prob_gold) AND coalesce(list_bool_and(list_transform(logits, lambda x: isfinite(x))), true))
 UNION ALL BY NAME
 SELECT 'attacked_answers' AS table_name, run_id, job, example_id, pattern, control, draw
 FROM attacked_answers
-WHERE NOT isfinite(prob_gold)
+WHERE NOT (isfinite(prob_gold) AND coalesce(list_bool_and(list_transform(logits, lambda x: isfinite(x))), true))

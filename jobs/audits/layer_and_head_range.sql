@@ -6,6 +6,8 @@ WITH used AS (
     UNION ALL BY NAME
     SELECT DISTINCT 'edges' AS table_name, run_id, layer, head FROM edges_dedup
     UNION ALL BY NAME
+    SELECT DISTINCT 'attention_peaks' AS table_name, run_id, layer, head FROM attention_peaks
+    UNION ALL BY NAME
     SELECT DISTINCT 'layer_scores' AS table_name, run_id, layer FROM layer_scores_dedup
     UNION ALL BY NAME
     SELECT DISTINCT 'layer_edges' AS table_name, run_id, layer FROM layer_edges_dedup

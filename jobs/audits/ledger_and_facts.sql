@@ -1,7 +1,8 @@
 -- name: ledger_and_facts
 -- description: Every example in a run's ledger has all its facts, and no other example has any.
 -- grain: run_id, example_id
--- An example may have any number of edges. Counts by example are enough: where unique_keys and layer_and_head_range hold,
+-- An example may have any number of edges, and up to two
+-- attention peaks. Counts by example are enough: where unique_keys and layer_and_head_range hold,
 -- only the right rows give the right counts.
 WITH counted AS (
     SELECT l.run_id, l.example_id, 1 AS committed
@@ -37,6 +38,8 @@ WITH counted AS (
     SELECT DISTINCT run_id, example_id, 1 AS edges FROM edges_dedup
     UNION ALL BY NAME
     SELECT DISTINCT run_id, example_id, 1 AS layer_edges FROM layer_edges_dedup
+    UNION ALL BY NAME
+    SELECT DISTINCT run_id, example_id, 1 AS peaks FROM attention_peaks
 ),
 examples_counted AS (
     SELECT

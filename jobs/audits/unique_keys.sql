@@ -55,6 +55,8 @@ HAVING n > 1
 UNION ALL BY NAME
 SELECT 'vocabulary' AS table_name, tokenizer_key, token_id, count(*) AS n FROM vocabulary GROUP BY ALL HAVING n > 1
 UNION ALL BY NAME
+SELECT 'attention_peaks' AS table_name, run_id, example_id, peak, count(*) AS n FROM attention_peaks GROUP BY ALL HAVING n > 1
+UNION ALL BY NAME
 SELECT 'masked_answers' AS table_name, run_id, job, example_id, criterion, direction, draw, step, layer, head, count(*) AS n
 FROM masked_answers
 GROUP BY ALL

@@ -62,6 +62,7 @@ def test_rows_are_never_padded_and_segments_mark_special_tokens(tokenizer: Any) 
     assert short.token_type_ids == (0, 0, 0, 0)
     assert pair.input_ids == tuple(ids(["[CLS]", "w1", "[SEP]", "w3", "w4", "[SEP]"]))
     assert pair.segments == (None, 0, None, 1, 1, None)
+    assert pair.words == (None, 0, None, 0, 1, None)
     assert pair.token_type_ids == (0, 0, 0, 1, 1, 1)
     assert (short.example_id, short.gold, pair.example_id, pair.gold) == (0, 0, 1, 1)
     assert not short.truncated and not pair.truncated
@@ -74,6 +75,7 @@ def test_a_cut_pair_keeps_its_special_tokens_and_the_heads_of_both_texts(tokeniz
         "[CLS]", *WORDS[:7], "[SEP]", *WORDS[10:16], "[SEP]",
     ]  # fmt: skip
     assert cut.segments == (None, *[0] * 7, None, *[1] * 6, None)
+    assert len(cut.words) == len(cut.segments)
     assert cut.token_type_ids == (*[0] * 9, *[1] * 7)
     assert cut.truncated
 

@@ -90,13 +90,16 @@ def computed(spread: float, monkeypatch: pytest.MonkeyPatch) -> tuple[Operations
 
 
 def test_the_first_rule_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Layer by layer, with a copy for every column, it was 14,047 calls, 5,944 kernels and 149 waits."""
+    """Layer by layer, with a copy for every column, it was 14,047 calls, 5,944 kernels and 149 waits.
+
+    350 and 140 of today's are for what was not computed then: attention peaks, and gradient times attention.
+    """
     operations, copies, found = computed(0.02, monkeypatch)
     assert set(found["layer_scores"]["nodes"].to_pylist()) == {5}
     assert operations.waits == 0
     assert copies == 4  # the predicted classes, the items' rows, the rule's numbers, the statistics
-    assert operations.kernels <= 3_930
-    assert sum(operations.calls.values()) <= 9_400
+    assert operations.kernels <= 4_070
+    assert sum(operations.calls.values()) <= 9_750
 
 
 def test_with_larger_rules_and_meshes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,19 +5,29 @@ The reference sees real tokens only, so equality also says that nothing depends 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from helpers import tiny
 from helpers.attributing import attribute, gold_and_predicted
 from helpers.naive import reference_gradient
-from helpers.slow_statistics import Row, as_rows, made, slow_head_rows, slow_layer_rows, slow_tree_top
+from helpers.slow_statistics import (
+    Row,
+    as_rows,
+    made,
+    slow_head_rows,
+    slow_layer_rows,
+    slow_peak_rows,
+    slow_tree_top,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
 from attattr_batch.engine.path import Items
-from attattr_batch.engine.rows import ItemNames, head_rows, layer_rows
+from attattr_batch.engine.rows import ItemNames, head_rows, layer_rows, peak_rows
 from attattr_batch.engine.statistics import Statistics, full_scores, tree_tops
 from attattr_batch.spec import MethodSettings
 
@@ -71,6 +81,26 @@ def test_rows_of_layers(
     found = layer_rows(case.told(cap=cap), case.names, np.array([floor]))
     for rows, wanted in zip(found, slow_layer_rows(case, floor, cap), strict=True):
         assert_same(as_rows(rows), wanted)
+
+
+@settings(max_examples=40)
+@given(LENGTHS, st.integers(0, 99))
+def test_rows_of_attention_peaks(lengths: tuple[int, ...], seed: int) -> None:
+    case = made(lengths, seed=seed)
+    found = peak_rows(case.told(), np.arange(70, 70 + len(lengths), dtype=np.uint32), max(lengths))
+    assert_same(as_rows(found), slow_peak_rows(case))
+
+
+def test_the_strongest_layer_has_the_attention_peaks() -> None:
+    case = made((6,))
+    statistics = Statistics(case.batch, case.rows, 5, 512)
+    for layer, factor in enumerate((0.5, 1.0, 0.75)):
+        changed = replace(case.result, layer=layer, attention=factor * case.result.attention)
+        statistics.add(changed)
+    found = peak_rows(statistics.told(), np.array([70], np.uint32), 6)
+    assert as_rows(found) == [
+        row | {"layer": 1} for row in as_rows(peak_rows(case.told(), np.array([70], np.uint32), 6))
+    ]
 
 
 def test_a_floor_of_zero_keeps_every_positive_edge() -> None:
@@ -141,8 +171,11 @@ def test_taylor_is_attention_times_the_gradient_of_the_cross_entropy(kind: str) 
         statistics = Statistics(batch, items.rows, 5, 512)
         statistics.add(result)
         heads, _ = head_rows(statistics.told(), names, 5)
-        expected = (attention * gradient).sum((2, 3)).abs().flatten().numpy()
+        signed = (attention * gradient).sum((2, 3))  # of -log F, so that it is -1 / F times that of F
+        expected = signed.abs().flatten().numpy()
         np.testing.assert_allclose(heads["taylor"], expected, rtol=1e-3, atol=1e-5 * expected.max())
+        of_f = (-result.f_full[:, None] * signed).flatten().numpy()
+        np.testing.assert_allclose(heads["grad_attn"], of_f, rtol=1e-3, atol=1e-5 * expected.max())
 
 
 @pytest.mark.parametrize("kind", ["bert", "albert", "modernbert", "deberta-v2"])

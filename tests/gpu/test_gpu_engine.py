@@ -64,7 +64,9 @@ def exact(kind: str, nodes: int) -> Tensor:
 def moved(batch: Batch) -> Batch:
     """The rows on the device."""
     types = None if batch.token_type_ids is None else batch.token_type_ids.to(DEVICE)
-    return Batch(batch.input_ids.to(DEVICE), batch.attention_mask.to(DEVICE), types, batch.padded)
+    moved = (one.to(DEVICE) for one in (batch.input_ids, batch.attention_mask, batch.in_text))
+    ids, attention_mask, in_text = moved
+    return Batch(ids, attention_mask, types, in_text, batch.padded)
 
 
 def computed(kind: str, method: MethodSettings, *, generic: bool = False) -> list[Any]:

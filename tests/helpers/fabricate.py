@@ -90,6 +90,7 @@ def run_tables(example_ids: Sequence[int]) -> dict[str, pa.Table]:
         "position": np.tile(np.arange(N_TOKENS), len(example_ids)),
         "token_id": np.tile([1, 3, 7, 4, 2], len(example_ids)),
         "segment": pa.array([None, 0, 0, 0, None] * len(example_ids), pa.int16()),
+        "word": pa.array([None, 0, 1, 2, None] * len(example_ids), pa.int16()),
     }
     vocabulary = {"token_id": list(range(len(VOCABULARY))), "token": VOCABULARY}
     return {"examples": pa.table(examples), "tokens": pa.table(tokens), "vocabulary": pa.table(vocabulary)}
@@ -105,10 +106,19 @@ def facts(example_ids: Iterable[int], target: str = "both") -> dict[str, pa.Tabl
     """Every table of facts for these examples, as a worker hands it in."""
     rows: dict[str, list[dict[str, Any]]] = {
         name: []
-        for name in ("predictions", "target_scores", "layer_scores", "head_scores", "edges", "layer_edges")
+        for name in (
+            "predictions",
+            "target_scores",
+            "layer_scores",
+            "head_scores",
+            "edges",
+            "layer_edges",
+            "attention_peaks",
+        )
     }
     for example_id in example_ids:
         rows["predictions"].append(_prediction(example_id))
+        rows["attention_peaks"] += [_peak_row(example_id, rank) for rank in range(2)]
         for one in targets_of(example_id, target):
             label = predicted_of(example_id) if one == "predicted" else gold_of(example_id)
             key = {"example_id": example_id, "target": one}
@@ -177,8 +187,14 @@ def _head_row(key: dict[str, Any]) -> dict[str, Any]:
         "attn_confidence": 0.4,
         "taylor": value,
         "taylor_released": value * 4,
+        "grad_attn": value / 4,
         "kept_mass": 0.8,
     }
+
+
+def _peak_row(example_id: int, rank: int) -> dict[str, Any]:
+    place = {"layer": 1, "head": example_id % N_HEADS, "query_pos": 3, "key_pos": rank + 1}
+    return place | {"example_id": example_id, "peak": rank, "attn": 0.5 - 0.25 * rank}
 
 
 def _edge_row(key: dict[str, Any]) -> dict[str, Any]:

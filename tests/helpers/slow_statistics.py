@@ -68,6 +68,7 @@ def made(
         scores=scores[:, :, :reach],
         taylor=per_item(n_heads),
         taylor_released=per_item(n_heads),
+        grad_attn=per_item(n_heads) - 0.5,
         f_full=per_item(),
         f_zero=per_item(),
         completeness_error=per_item() - 0.5,
@@ -80,7 +81,8 @@ def made(
     example_ids = np.arange(70, 70 + len(rows), dtype=np.uint32)
     names = ItemNames(example_ids, ["gold"] * n_rows + ["predicted"], ids[rows].numpy().astype(np.uint32))
     padded = min(lengths) < n_tokens
-    return Case(result, Batch(ids, attention_mask, None, padded), rows, names, lengths)
+    in_text = attention_mask & (torch.arange(n_tokens) % 4 > 0)  # every fourth token is a special one
+    return Case(result, Batch(ids, attention_mask, None, in_text, padded), rows, names, lengths)
 
 
 def as_rows(columns: Columns) -> list[Row]:
@@ -127,6 +129,7 @@ def slow_head_rows(case: Case, top_k: int) -> tuple[list[Row], list[Row]]:
                     "attn_confidence": sum(max(line) for line in weights) / n,
                     "taylor": float(case.result.taylor[item, head]),
                     "taylor_released": float(case.result.taylor_released[item, head]),
+                    "grad_attn": float(case.result.grad_attn[item, head]),
                     "kept_mass": sum(value for value, _, _ in top) / positive_sum if positive else 1.0,
                 }
             )
@@ -176,6 +179,20 @@ def slow_layer_rows(case: Case, share: float, cap: int) -> tuple[list[Row], list
         for value, query, key in kept:
             edges.append(identity(case, item) | {"query_pos": query, "key_pos": key, "attr": value})
     return layers, edges
+
+
+def slow_peak_rows(case: Case) -> list[Row]:
+    """The strongest head by its largest weight between different tokens of the texts; the first of equals."""
+    rows = []
+    for row in range(len(case.lengths)):
+        attention, places = case.result.attention[row], case.batch.in_text[row].nonzero().flatten().tolist()
+        pairs = [(query, key) for query in places for key in places if query != key]
+        by_head = [largest_first([(float(one[q, k]), q, k) for q, k in pairs]) for one in attention]
+        strongest = max(range(len(by_head)), key=lambda head: (by_head[head][0][0], -head)) if pairs else 0
+        for rank, (weight, query, key) in enumerate(by_head[strongest][:2]):
+            place = {"layer": 3, "head": strongest, "query_pos": query, "key_pos": key}
+            rows.append({"example_id": 70 + row, "peak": rank} | place | {"attn": weight})
+    return rows
 
 
 def slow_tree_top(total: Tensor) -> tuple[int, float]:

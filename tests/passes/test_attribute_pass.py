@@ -35,6 +35,7 @@ KEYS = {
     "head_scores": ("example_id", "target", "layer", "head"),
     "edges": ("example_id", "target", "layer", "head", "rank"),
     "layer_edges": ("example_id", "target", "layer", "query_pos", "key_pos"),
+    "attention_peaks": ("example_id", "peak"),
 }
 Row = dict[str, Any]
 
@@ -119,7 +120,9 @@ def test_both_targets_are_the_union_of_either(model: Any) -> None:
     gold, predicted = computed(model, work("gold")), computed(model, work("predicted"))
     assert len(both["target_scores"]) == 6 + 3
     assert len(both["head_scores"]) == (6 + 3) * LAYERS * HEADS
-    for name in set(KEYS) - {"predictions"}:
+    for name in ("predictions", "attention_peaks"):
+        assert_equal(keyed(both[name], name), keyed(gold[name], name))
+    for name in set(KEYS) - {"predictions", "attention_peaks"}:
         rows = both[name].to_pylist()
         for single, target in ((gold, "gold"), (predicted, "predicted")):
             mine = [row | {"target": target} for row in rows if row["target"] in (target, "both")]

@@ -54,7 +54,7 @@ def test_a_split_may_hold_nothing_else(model: Path, tmp_path: Path) -> None:
     assert set(plan.unfit) == {0, 1}
     tokens = plan.tables()["tokens"]
     assert tokens.num_rows == 0
-    assert tokens.column_names == ["example_id", "position", "token_id", "segment"]
+    assert tokens.column_names == ["example_id", "position", "token_id", "segment", "word"]
 
 
 def test_a_single_one_is_refused(model: Path) -> None:

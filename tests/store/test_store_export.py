@@ -18,7 +18,13 @@ from attattr_batch.store.reading.snapshot import snapshot
 from attattr_batch.store.writing.passes import seal_pass
 
 FILES = [
-    *("README.md", "attacked_answers.parquet", "edges.parquet", "examples.parquet"),
+    *(
+        "README.md",
+        "attacked_answers.parquet",
+        "attention_peaks.parquet",
+        "edges.parquet",
+        "examples.parquet",
+    ),
     *("head_scores.parquet", "job_builds.parquet", "layer_edges.parquet", "layer_scores.parquet"),
     "ledger.parquet",
     *("masked_answers.parquet", "passes.parquet"),

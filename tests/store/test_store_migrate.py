@@ -114,7 +114,15 @@ def test_an_older_file_is_migrated_by_the_next_writer(tmp_path: Path, newer_prog
 
 
 # What turns a store of today back into one of schema 0004, and one of those into one of 0002.
+TO_0006 = (
+    "DROP TABLE attention_peaks",
+    "ALTER TABLE head_scores_dedup DROP COLUMN grad_attn",
+    "ALTER TABLE tokens DROP COLUMN word",
+    *(f"ALTER TABLE {name} DROP COLUMN logits" for name in ("masked_answers", "attacked_answers")),
+    f"UPDATE {migrate.VERSION_TABLE} SET version_num = '0006'",
+)
 TO_0004 = (
+    *TO_0006,
     "ALTER TABLE job_runs ADD COLUMN query_key TEXT",
     "DROP TABLE job_builds",
     "ALTER TABLE runs DROP COLUMN seals",

@@ -32,12 +32,14 @@ class Batch:
         input_ids: Token ids.
         attention_mask: True for real tokens, False for padding.
         token_type_ids: Segment ids, or None for models without them.
+        in_text: True for tokens of a text, False for special ones and padding.
         padded: Whether any row has padding.
     """
 
     input_ids: Int[Tensor, "row token"]
     attention_mask: Bool[Tensor, "row token"]
     token_type_ids: Int[Tensor, "row token"] | None
+    in_text: Bool[Tensor, "row token"]
     padded: bool
 
     def model_inputs(self) -> dict[str, Tensor]:
@@ -58,7 +60,11 @@ def collate(examples: Sequence[EncodedExample], pad_token_id: int, device: torch
     sizes = [example.n_tokens for example in examples]
     lengths = torch.tensor(sizes)
     ids = [torch.tensor(example.input_ids) for example in examples]
-    columns = [pad_sequence(ids, batch_first=True, padding_value=pad_token_id)]
+    in_text = [torch.tensor([segment is not None for segment in one.segments]) for one in examples]
+    columns = [
+        pad_sequence(ids, batch_first=True, padding_value=pad_token_id),
+        pad_sequence(in_text, batch_first=True).long(),
+    ]
     attention_mask = torch.arange(columns[0].shape[1])[None, :] < lengths[:, None]
     if examples[0].token_type_ids is not None:
         types = [torch.tensor(example.token_type_ids) for example in examples]
@@ -66,7 +72,13 @@ def collate(examples: Sequence[EncodedExample], pad_token_id: int, device: torch
     # One copy to the device for all of them.
     moved = torch.stack([attention_mask.long(), *columns]).to(device, non_blocking=True)
     padded = min(sizes) < max(sizes)
-    return Batch(moved[1], moved[0].bool(), moved[2] if len(moved) > 2 else None, padded)
+    return Batch(
+        input_ids=moved[1],
+        attention_mask=moved[0].bool(),
+        token_type_ids=moved[3] if len(moved) > 3 else None,
+        in_text=moved[2].bool(),
+        padded=padded,
+    )
 
 
 class Trace(ABC):

@@ -39,6 +39,10 @@ _SHARED: dict[str, tuple[TypeEngine[Any], str]] = {
     "job": (TEXT, "Job that requested the answer (jobs/sql)."),
     "predicted": (SMALL, "Label id with the largest probability."),
     "prob_gold": (FLOAT, "Probability of the gold label; null if unlabelled."),
+    "logits": (
+        sa.ARRAY(FLOAT),
+        "Class score (logit) of every label, in the dataset's id order; null in answers of an earlier release.",
+    ),
 }
 
 metadata = sa.MetaData()

@@ -47,6 +47,12 @@ head_scores = facts(
         " importance of a head is its mean over examples, divided by the layer's L2 norm of those means. Null"
         " in runs of an earlier release.",
     ),
+    c.optional(
+        "grad_attn",
+        c.FLOAT,
+        "Sum of A * dF/dA of the head (gradient times attention), signed: to first order, what removing the"
+        " head takes from F. Null in runs of an earlier release.",
+    ),
     c.column("kept_mass", c.FLOAT, "Share of attr_positive_sum that the stored top-k edges hold, 0 to 1."),
 )
 
@@ -121,6 +127,17 @@ layer_edges = facts(
     c.column("attr", c.FLOAT, "Attribution of the edge, summed over the layer's heads."),
 )
 
+attention_peaks = facts(
+    "attention_peaks",
+    "Per example: the two largest attention weights, between different tokens of the texts (special ones left"
+    " out), of the head that has the largest. No rows of runs of an earlier release.",
+    "run_id example_id",
+    c.column("peak", c.SMALL, "0 = the largest, 1 = the second largest."),
+    *shared("layer head query_pos key_pos"),
+    c.column("attn", c.FLOAT, "Attention weight of the edge."),
+    more_key="peak",
+)
+
 masked_answers = facts(
     "masked_answers",
     "The model's answers with attention heads removed, as requested by jobs. The columns from `criterion` to"
@@ -133,6 +150,7 @@ masked_answers = facts(
     *shared("layer head", nullable=True),
     *shared("predicted"),
     *shared("prob_gold", nullable=True),
+    *shared("logits", nullable=True),
     more_key="criterion direction draw step layer head",
 )
 
@@ -145,6 +163,7 @@ attacked_answers = facts(
     c.optional("draw", c.ID, "Number of the random draw; null for the pattern itself."),
     *shared("predicted"),
     *shared("prob_gold", nullable=True),
+    *shared("logits", nullable=True),
     c.column("truncated", Boolean(), "Whether the length limit cut a trigger token off."),
     more_key="pattern control draw",
 )

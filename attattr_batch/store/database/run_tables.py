@@ -105,6 +105,12 @@ tokens = table(
     c.column("position", c.SMALL, "Position in the sequence, 0-based; query_pos and key_pos refer to it."),
     c.column("token_id", c.ID, "Token id (vocabulary.token_id under the run's tokenizer_key)."),
     c.optional("segment", c.SMALL, "0 = first text, 1 = second text, null = special token."),
+    c.optional(
+        "word",
+        c.SMALL,
+        "Word of its text that the token is a piece of, from 0, as the tokenizer splits texts into words; null"
+        " for special tokens and in runs of an earlier release.",
+    ),
     key="run_id example_id position",
     written_by="register",
 )
