@@ -196,6 +196,9 @@ def test_renamed_columns_keep_what_they_held(tmp_path: Path) -> None:
         log_job(connection, JobRun("splits", {}, ["first"], datetime.now(UTC)), rows=8)
         record_builds(connection, "splits", {}, {1: ""})
     execute(store, "UPDATE runs SET seals = NULL")
+    for emptied in ("UPDATE tokens SET word = NULL", "UPDATE head_scores_dedup SET grad_attn = NULL"):
+        execute(store, emptied)
+    execute(store, "DELETE FROM attention_peaks")
     before = contents(store)
     older(store, *TO_0004)
     store.migrate()
