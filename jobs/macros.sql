@@ -45,6 +45,12 @@ CREATE OR REPLACE TEMP MACRO crossed_half(row_variance, rows, draw_variance, dra
         1e9
     ));
 
+-- Fisher's transformation of a correlation, in which its error hardly depends on it; finite at 1, too. Null of null.
+CREATE OR REPLACE TEMP MACRO fisher(r) AS if(abs(r) < 0.999999, atanh(r), 7.254329 * sign(r));
+
+-- A correlation that an estimate or its error takes beyond -1 or 1, at that end. Null of null.
+CREATE OR REPLACE TEMP MACRO within_one(r) AS CASE WHEN r > 1 THEN 1 WHEN r < -1 THEN -1 ELSE r END;
+
 -- Whether a criterion's importances are divided by the L2 norm of their layer's (Michel et al. 2019, and the code of the
 -- paper's authors): of the means over examples, so never of one example's values.
 CREATE OR REPLACE TEMP MACRO is_by_layer(criterion) AS criterion IN ('taylor_normalised', 'taylor_released');

@@ -6,7 +6,8 @@
 -- materialized: table
 -- depends: layerwise_accuracy
 -- audits: effectiveness_ends_agree
--- column criterion: `attattr`, or `attention` (confidence) as the baseline.
+-- column criterion: A criterion of layerwise_accuracy: `attattr`, rivals that know the gold label too, two that know the
+--   predicted class alone, and `attention`, which knows neither.
 -- column direction: `largest_first` or `smallest_first`: which heads are removed.
 -- column k: Heads removed in each layer.
 -- column correct: Correct answers.

@@ -3,11 +3,12 @@
 -- grain: run_id, criterion, example_id, layer, head
 -- materialized: view
 -- depends: head_scores, predictions, masked_answers, head_ablation
--- column criterion: `attattr` (largest attribution), `taylor` (the paper's printed formula), `taylor_normalised` (the same
+-- column criterion: `attattr` (largest attribution), `attattr_positive_sum` and `attattr_absolute_sum` (sums of the
+--   matrix's positive entries, and of all without their signs), `taylor` (the paper's printed formula), `taylor_normalised` (the same
 --   values, whose means are divided by the L2 norm of their layer's where they become importances), `taylor_released` (of
 --   the authors' script, normalised in the same way; not of runs of earlier releases, which lack it), `attention` (mean
---   over query rows of the row's largest weight) or `accuracy_difference` (1 if removing the head turns a correct answer
---   wrong, -1 if a wrong one right).
+--   over query rows of the row's largest weight), `accuracy_difference` (1 if removing the head turns a correct answer
+--   wrong, -1 if a wrong one right) or `probability_difference` (what removing it takes from the gold probability).
 -- column value: The value. Attribution and the first two Taylor scores are of the gold class; of the predicted one in a run
 --   that attributes it alone. `taylor_released` is of no class.
 WITH scored AS (
@@ -17,12 +18,16 @@ WITH scored AS (
     WHERE h.target = if(r.targets = 'predicted', 'predicted', 'gold')
 ),
 answers AS (
-    SELECT m.run_id, m.example_id, m.layer, m.head, m.predicted = p.gold AS correct
+    SELECT m.run_id, m.example_id, m.layer, m.head, m.predicted = p.gold AS correct, m.prob_gold
     FROM masked_answers AS m
     JOIN predictions AS p USING (run_id, example_id)
     WHERE m.job = 'head_ablation'
 )
 SELECT run_id, 'attattr' AS criterion, example_id, layer, head, attr_max::DOUBLE AS value FROM scored
+UNION ALL
+SELECT run_id, 'attattr_positive_sum', example_id, layer, head, attr_positive_sum::DOUBLE FROM scored
+UNION ALL
+SELECT run_id, 'attattr_absolute_sum', example_id, layer, head, 2 * attr_positive_sum::DOUBLE - attr_sum FROM scored
 UNION ALL
 SELECT run_id, unnest(['taylor', 'taylor_normalised']), example_id, layer, head, taylor::DOUBLE FROM scored
 UNION ALL
@@ -34,11 +39,11 @@ SELECT run_id, 'attention', example_id, layer, head, attn_confidence::DOUBLE FRO
 UNION ALL
 SELECT
     without.run_id,
-    'accuracy_difference',
+    unnest(['accuracy_difference', 'probability_difference']),
     without.example_id,
     without.layer,
     without.head,
-    clean.correct::DOUBLE - without.correct::DOUBLE
+    unnest([clean.correct::DOUBLE - without.correct::DOUBLE, clean.prob_gold::DOUBLE - without.prob_gold])
 FROM answers AS without
 JOIN answers AS clean USING (run_id, example_id)
 WHERE without.layer IS NOT NULL AND clean.layer IS NULL

@@ -90,11 +90,107 @@ def test_areas_over_random_count_the_spread_of_random_orders(worksheet: Workshee
         prepare(connection, range(REPEATS))
         job = worksheet.catalogue.job("pruning_area")
         found = query_rows(connection, job.file.query, {}).to_pylist()
-    found = [row for row in found if row["criterion"] == "attattr"]
+    found = [row for row in found if row["criterion"] == "attattr" and row["measure"] == "accuracy"]
     assert len(found) == REPEATS
     covered = share_inside(found, "over_random_low", "over_random_high", 0.02)
     assert 0.92 <= covered <= 0.99, covered
     assert rows_alone(criterion, twins) < covered - (0.08 if draws == 5 else 0.01)
+
+
+@pytest.mark.slow
+def test_areas_and_their_differences_hold_the_truth(worksheet: Worksheet) -> None:
+    """Two classes, one of them rare and harder; `taylor` keeps more answers than `attattr`, on the same rows."""
+    chance, repeats, n = np.random.default_rng(4), 1000, 120
+    gold = (chance.random((repeats, n)) < 0.3).astype(int)
+    easy = np.where(gold, 0.5, 0.8) + chance.uniform(-0.2, 0.2, gold.shape)
+    means = np.array([0.0, 0.1])
+    correct = chance.random((2, *gold.shape)) < (easy + means[:, None, None])
+    prob = np.clip(easy + means[:, None, None] + chance.normal(0, 0.1, correct.shape), -2, 2)
+    criterion, run, row = (one.ravel() for one in np.indices(correct.shape))
+    label = np.where(correct, gold, 1 - gold).ravel()
+    answered = {"run_id": run, "job": "pruned_accuracy", "example_id": row, "draw": 0, "step": 5}
+    answered |= {"criterion": np.array(["attattr", "taylor"])[criterion]}
+    answered |= {"predicted": label, "prob_gold": prob.ravel()}
+    own = criterion == 0
+    control = {key: np.broadcast_to(value, len(run))[own] for key, value in answered.items()}
+    with worksheet.filled({}) as connection:
+        insert(
+            connection,
+            runs={"run_id": np.arange(repeats)},
+            predictions={"run_id": run[own], "example_id": row[own], "gold": gold.ravel()},
+        )
+        insert(connection, masked_answers=answered)
+        insert(connection, masked_answers=control | {"criterion": np.repeat("random", own.sum())})
+        prepare(connection, range(repeats))
+        job = worksheet.catalogue.job("pruning_area")
+        found = query_rows(connection, job.file.query, {}).to_pylist()
+    truths = {
+        "accuracy": 0.071,
+        "balanced_accuracy": 0.065,
+        "prob_gold": 0.071,
+    }  # of attattr, at this one point
+    for measure, truth in truths.items():
+        of = {
+            name: [r for r in found if (r["criterion"], r["measure"]) == (name, measure)]
+            for name in ("attattr", "taylor")
+        }
+        covered = share_inside(of["attattr"], "ci_low", "ci_high", truth)
+        assert 0.93 <= covered <= 0.97, (measure, covered)
+        covered = share_inside(of["taylor"], "over_attattr_low", "over_attattr_high", 0.01)
+        assert 0.93 <= covered <= 0.97, (measure, covered)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("same_rows", [False, True])
+@pytest.mark.parametrize("truth", [0.1, 0.7, 0.95])
+def test_correlations_hold_the_truth(worksheet: Worksheet, truth: float, same_rows: bool) -> None:
+    """Importances of two runs, known from 100 examples; on the same rows the runs share much of the noise."""
+    chance, repeats, n, heads, replicates = np.random.default_rng(7), 400, 100, 40, 100
+    importances = chance.normal(size=(repeats, 2, 1, heads))
+    importances[:, 1] = truth * importances[:, 0] + np.sqrt(1 - truth**2) * importances[:, 1]
+    # The correlation of these very heads is what an interval over examples is about.
+    truths = [float(np.corrcoef(one[:, 0])[0, 1]) for one in importances]
+    shared, own = 3 * chance.normal(size=(2, repeats, 2, n, heads))
+    if same_rows:
+        shared[:, 1] = shared[:, 0]
+    values = importances + shared + own
+    weights = chance.poisson(1, (repeats, 2, replicates, n))
+    if same_rows:
+        weights[:, 1] = weights[:, 0]
+    drawn = (weights @ values) / weights.sum(-1, keepdims=True)
+    pair, which, replicate, head = (one.ravel() for one in np.indices(drawn.shape))
+    of_heads = {"criterion": "attattr", "layer": 0}
+    run = np.arange(2 * repeats)
+    family = np.char.add("f", (run // 2).astype(str))  # so that no others are compared
+    task = np.char.add("t", (run // 2 if same_rows else run).astype(str))
+    with worksheet.filled({}) as connection:
+        insert(
+            connection,
+            runs={"run_id": run, "family": family, "n_layers": 1, "n_heads": heads, "task": task},
+            head_replicates=of_heads
+            | {"run_id": 2 * pair + which, "replicate": replicate, "head": head, "importance": drawn.ravel()},
+            head_importance=of_heads
+            | {
+                "run_id": np.repeat(run, heads),
+                "head": np.tile(np.arange(heads), len(run)),
+                "importance": values.mean(2).ravel(),
+            },
+        )
+        prepare(connection, run.tolist())
+        job = worksheet.catalogue.job("head_universality")
+        rows = query_rows(connection, job.file.query, {"top_k": 10}).to_pylist()
+    rows = sorted((row for row in rows if row["run_a"] < row["run_b"]), key=lambda row: row["run_a"])
+    assert [row["pair"] for row in rows] == ["settings" if same_rows else "data"] * repeats
+    inside = [row["ci_low"] <= true <= row["ci_high"] for row, true in zip(rows, truths, strict=True)]
+    # Near 1, where the interval ends, it holds the truth more often than it says.
+    assert 0.93 <= np.mean(inside) <= (0.98 if truth < 0.9 else 1), np.mean(inside)
+    bias = [
+        np.mean([row[name] - true for row, true in zip(rows, truths, strict=True)])
+        for name in ("corrected", "pearson")
+    ]
+    assert abs(bias[0]) < 0.015
+    if truth > 0.5 and not same_rows:
+        assert bias[1] < -0.05, "noise hides likeness, so that it has to be taken out"
 
 
 @pytest.fixture(scope="module")

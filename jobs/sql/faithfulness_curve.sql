@@ -1,0 +1,83 @@
+-- name: faithfulness_curve
+-- description: How much of what the heads do together is done by the most important of them alone, on the evaluation rows:
+--   f(k) = (m(k) - m(0)) / (m(all) - m(0)), where m(k) is the mean of a measure with the k most important heads kept and all
+--   others removed. f(0) is 0 and f(all) is 1 (Mueller et al. 2025, MIB, for circuits).
+-- grain: run_id, criterion, measure, kept
+-- materialized: table
+-- depends: pruned_values
+-- audits: faithfulness_ends_are_fixed
+-- column criterion: Criterion of the pruning order, or `random` (a control).
+-- column measure: `prob_gold`, `margin_gold`, `prob_predicted` or `margin_predicted` (pruned_values).
+-- column kept: Share of all heads kept.
+-- column n_kept: Heads kept.
+-- column mean: m(k); for `random` the mean of the draws.
+-- column faithfulness: f(k); null where removing every head does not change the measure.
+-- column ci_low: Lower end of its 95 % interval over examples (of a ratio of means); for `random` the lowest of any draw.
+-- column ci_high: Upper end of it; for `random` the highest of any draw.
+-- column n: Evaluation rows.
+-- column draws: Random orders that `random` is the mean of.
+WITH by_row AS (
+    SELECT
+        v.*,
+        v.value - none.value AS gained,
+        whole.value - none.value AS whole
+    FROM pruned_values AS v
+    JOIN selected_runs USING (run_id)
+    JOIN pruned_values AS none
+        ON none.run_id = v.run_id
+        AND none.criterion = v.criterion
+        AND none.draw = v.draw
+        AND none.example_id = v.example_id
+        AND none.measure = v.measure
+        AND none.step = 10
+    JOIN pruned_values AS whole
+        ON whole.run_id = v.run_id
+        AND whole.criterion = v.criterion
+        AND whole.draw = v.draw
+        AND whole.example_id = v.example_id
+        AND whole.measure = v.measure
+        AND whole.step = 0
+),
+means AS (
+    SELECT
+        run_id,
+        criterion,
+        draw,
+        measure,
+        step,
+        count(*) AS n,
+        exact_sum(value) / count(*) AS mean,
+        exact_sum(gained) / nullif(exact_sum(whole), 0) AS faithfulness,
+        exact_sum(whole) / count(*) AS whole_mean
+    FROM by_row
+    GROUP BY ALL
+),
+spread AS (
+    SELECT
+        r.run_id,
+        r.criterion,
+        r.draw,
+        r.measure,
+        r.step,
+        exact_deviation((r.gained - m.faithfulness * r.whole) / nullif(m.whole_mean - r.whole / m.n, 0)) / sqrt(count(*))
+            AS error
+    FROM by_row AS r
+    JOIN means AS m USING (run_id, criterion, draw, measure, step)
+    GROUP BY ALL
+)
+SELECT
+    m.run_id,
+    m.criterion,
+    m.measure,
+    (10 - m.step) / 10 AS kept,
+    any_value(r.n_layers * r.n_heads - m.step * r.n_layers * r.n_heads // 10) AS n_kept,
+    exact_sum(m.mean) / count(*) AS mean,
+    exact_sum(m.faithfulness) / count(m.faithfulness) AS faithfulness,
+    if(m.criterion = 'random', min(m.faithfulness), any_value(m.faithfulness - student(m.n - 1) * s.error)) AS ci_low,
+    if(m.criterion = 'random', max(m.faithfulness), any_value(m.faithfulness + student(m.n - 1) * s.error)) AS ci_high,
+    any_value(m.n) AS n,
+    count(*) AS draws
+FROM means AS m
+JOIN spread AS s USING (run_id, criterion, draw, measure, step)
+JOIN selected_runs AS r USING (run_id)
+GROUP BY m.run_id, m.criterion, m.measure, m.step
