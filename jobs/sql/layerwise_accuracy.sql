@@ -3,9 +3,10 @@
 --   largest or smallest attribution (or attention confidence) in this very example, for every k.
 -- grain: run_id, example_id, criterion, direction, step
 -- materialized: masked_answers
--- depends: splits, head_scores
+-- depends: splits, head_scores, mean_rows
 -- target: gold
 -- audits: clean_mask_is_prediction, masks_are_answered
+-- param ablation: zero|mean = zero; What stands in place of a removed head's context: zero, or its mean over `mean_rows`.
 -- column criterion: `attattr`, or `attention` (confidence).
 -- column direction: `largest_first` or `smallest_first`: which heads are removed.
 -- column step: k: heads removed in each layer.
@@ -46,10 +47,12 @@ removed AS (
     GROUP BY ALL
 )
 SELECT
-    run_id,
+    r.run_id,
     criterion,
     direction,
     k AS step,
     [example_id] AS example_ids,
+    m.mean_over,
     list_transform(list_filter(heads, lambda one: one.place < k), lambda one: one.number) AS heads
-FROM (SELECT *, unnest(range(n_heads + 1)) AS k FROM removed)
+FROM (SELECT *, unnest(range(n_heads + 1)) AS k FROM removed) AS r
+LEFT JOIN mean_rows AS m ON m.run_id = r.run_id AND $ablation = 'mean' AND k = 0 AND criterion = 'attattr'

@@ -15,12 +15,14 @@
 --   variance of both counts); null for `random`, and with a single draw.
 -- column over_random_high: Upper end of it.
 -- column draws: Random orders that `random` is the mean of.
+-- column ablation: What stood in place of removed heads: `zero`, or `mean` contexts.
 WITH per_example AS (
     SELECT
         m.run_id,
         m.criterion,
         m.draw,
         m.example_id,
+        coalesce(m.ablation, 'zero') AS ablation,
         sum((m.predicted = p.gold)::INTEGER * if(m.step IN (0, 10), 1, 2)) / 20 AS area
     FROM masked_answers AS m
     JOIN predictions AS p USING (run_id, example_id)
@@ -50,7 +52,8 @@ compared AS (
         crossed_half(exact_deviation(e.area - c.area) ** 2, count(*), any_value(d.variance), any_value(d.n)) AS over_random_half,
         any_value(d.lowest) AS lowest,
         any_value(d.highest) AS highest,
-        any_value(d.n) AS draws
+        any_value(d.n) AS draws,
+        any_value(e.ablation) AS ablation
     FROM per_example AS e
     JOIN control AS c USING (run_id, example_id)
     JOIN draws AS d USING (run_id)
@@ -65,5 +68,6 @@ SELECT
     if(is_control, 0, over_random) AS over_random,
     if(is_control, NULL, over_random - over_random_half) AS over_random_low,
     if(is_control, NULL, over_random + over_random_half) AS over_random_high,
-    draws
+    draws,
+    ablation
 FROM compared

@@ -14,12 +14,14 @@
 -- column ci_low: Lower end of the 95 % Wilson interval; for `random` the lowest accuracy of any draw.
 -- column ci_high: Upper end of it; for `random` the highest accuracy of any draw.
 -- column draws: Random orders that went in; 1 for every other criterion.
+-- column ablation: What stood in place of removed heads: `zero`, or `mean` contexts.
 WITH answers AS (
     SELECT
         m.run_id,
         m.criterion,
         m.draw,
         m.step,
+        coalesce(m.ablation, 'zero') AS ablation,
         count(*) AS n,
         count(*) FILTER (m.predicted = p.gold) AS correct
     FROM masked_answers AS m
@@ -38,7 +40,8 @@ SELECT
     sum(a.correct) / sum(a.n) AS accuracy,
     if(a.criterion = 'random', min(a.correct / a.n), wilson_low(sum(a.correct), sum(a.n))) AS ci_low,
     if(a.criterion = 'random', max(a.correct / a.n), wilson_high(sum(a.correct), sum(a.n))) AS ci_high,
-    count(*) AS draws
+    count(*) AS draws,
+    any_value(a.ablation) AS ablation
 FROM answers AS a
 JOIN selected_runs AS r USING (run_id)
 GROUP BY a.run_id, a.criterion, a.step
