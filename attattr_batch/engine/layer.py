@@ -68,11 +68,13 @@ class Integrand(Protocol):
 
     Attributes:
         items: The items to attribute.
-        signed: Whether a score stands for a whole head, so that the negative ones count too.
     """
 
     items: Items
-    signed: bool
+
+    @property
+    def signed(self) -> bool:
+        """Whether a score stands for a whole head, so that the negative ones count too."""
 
     @property
     def device(self) -> torch.device:
@@ -183,8 +185,8 @@ class Layer:
 
     def uniform(self) -> Float[Tensor, "row 1 1 key"]:
         """Attention of every query of each row to its real tokens alike."""
-        mask = self._trace.batch.attention_mask
-        return (mask / mask.sum(1, keepdim=True)).to(self.attention)[:, None, None]
+        real = self._trace.batch.attention_mask.to(self.attention)
+        return (real / real.sum(1, keepdim=True))[:, None, None]
 
     def _head_sums(self, products: Float[Tensor, "... width"], over: int | tuple[int, ...]) -> Tensor:
         return products.unflatten(-1, (self.attention.shape[1], -1)).sum(over)

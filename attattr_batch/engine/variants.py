@@ -20,7 +20,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 PATHS_VERSION = 1
-"""Raised whenever the criteria here get other numbers; part of the key of a request for them."""
+"""Raised whenever the criteria here, or mean contexts, get other numbers; part of the key of a request for
+them."""
 
 MOST_MEAN_ROWS = 256
 """Rows over which mean contexts may be taken: each worker runs them once, and they travel with its work."""

@@ -178,11 +178,12 @@ def _read(
                     got=f"{name}, example {example_id}",
                 )
             of[example_id][name] = index
+    means = {"mean_over": mean_over, "paths": PATHS_VERSION} if mean_over else {}
     return Request(
         items,
         pa.Table.from_pylist(content, pa.schema(_names(schema))),
         {example_id: tuple(indices.values()) for example_id, indices in of.items()},
-        content_key({"request": content, **rule, **({"mean_over": mean_over} if mean_over else {})}),
+        content_key({"request": content, **rule, **means}),
         mean_over,
     )
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from helpers import naive, tiny
 from helpers.attributing import attribute, distance, gold_and_predicted
+from helpers.other_loops import ByLoop
 from torch import Tensor
 
 from attattr_batch.engine.families import Batch, collate, encoder_for
@@ -55,65 +56,10 @@ def found(
 
 
 def by_loop(kind: str, variant: PathVariant, layer: int) -> tuple[Tensor, Tensor]:
-    """Scores [item, head, query, key], and F at alpha = 0 [item, head].
-
-    The path is one of attention matrices; the baseline `mean`, which no attention gives, is one of contexts:
-    there each head's scores are in [item, head, 0, 0].
-    """
+    """Scores [item, head, query, key], and F at alpha = 0 [item, head]."""
     model, batch, items, means = case(kind)
     inputs = {name: tensor[items.rows] for name, tensor in batch.model_inputs().items()}
-    real = batch.attention_mask[items.rows]
-    n_heads = means.shape[1] // 4
-    groups = (
-        [torch.arange(n_heads)] if variant.path == "layer" else [torch.tensor([h]) for h in range(n_heads)]
-    )
-    total: Tensor | None = None
-    f_zero = torch.empty(len(items), n_heads, dtype=torch.float64)
-    for group in groups:
-        moves = torch.zeros(n_heads, dtype=torch.float64)
-        moves[group] = 1
-
-        def at(alpha: Tensor, moves: Tensor = moves) -> tuple[Tensor, Tensor, Tensor]:
-            """F, the leaf that was put in the place of the clean one, and the leaf's way from its base."""
-            seen = []
-
-            def attention(number: int, clean: Tensor) -> Tensor:
-                if number != layer or variant.baseline == "mean":
-                    return clean
-                base = torch.zeros_like(clean)
-                if variant.baseline == "uniform":
-                    base = base + (real / real.sum(1, keepdim=True))[:, None, None]
-                way = (clean - base) * moves[:, None, None]
-                leaf = (clean - way + alpha * way).detach().requires_grad_()
-                seen.extend([leaf, way.detach()])
-                return leaf
-
-            def context(number: int, clean: Tensor) -> Tensor:
-                if number != layer or variant.baseline != "mean":
-                    return clean
-                heads = clean.unflatten(-1, (n_heads, -1))
-                way = (heads - means[layer].unflatten(0, (n_heads, -1))) * moves[:, None]
-                leaf = (heads - way + alpha * way).detach().requires_grad_()
-                seen.extend([leaf, way.detach()])
-                return leaf.flatten(2)
-
-            with naive.replaced(model, attention, context):
-                logits = model(**inputs).logits
-            value = logits.softmax(-1).gather(1, items.classes[:, None]).squeeze(1)
-            return value, *seen
-
-        f_zero[:, group] = at(torch.tensor(0.0))[0].detach()[:, None]
-        for alpha, weight in zip(torch.tensor(RULE.nodes), RULE.weights.tolist(), strict=True):
-            value, leaf, way = at(alpha)
-            (gradient,) = torch.autograd.grad(value.sum(), leaf)
-            part = gradient * way
-            if variant.baseline == "mean":
-                part = part.sum((1, 3))[:, :, None, None]
-            if variant.weights == "idg":
-                part = part * part.sum((1, 2, 3), keepdim=True)
-            total = weight * part + (0 if total is None else total)
-    assert total is not None
-    return total, f_zero
+    return ByLoop(model, inputs, items.classes, means, variant, layer).scores(RULE)
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=lambda one: f"{one.baseline}-{one.path}-{one.weights}")
