@@ -97,13 +97,12 @@ def test_rows_are_those_of_a_loop_over_matrices(store: Store, criterion: str) ->
             (scores,), (f_zero,) = loop.scores(gauss_legendre(40))
             found = rows_of(store.path, columns + query.format(example_id, layer))
             maxima, positive, sums, f_full, from_zero, errors, certified = zip(*found, strict=True)
-            close = {"rtol": 5e-3, "atol": 1e-3}
-            np.testing.assert_allclose(sums, scores.sum((1, 2)), **close)
+            np.testing.assert_allclose(sums, scores.sum((1, 2)), rtol=5e-3, atol=1e-3)
             if variant == "mean":
                 assert set(maxima) == set(positive) == {None}
             else:
-                np.testing.assert_allclose(maxima, scores.amax((1, 2)), **close)
-                np.testing.assert_allclose(positive, scores.clamp_min(0).sum((1, 2)), **close)
+                np.testing.assert_allclose(maxima, scores.amax((1, 2)), rtol=5e-3, atol=1e-3)
+                np.testing.assert_allclose(positive, scores.clamp_min(0).sum((1, 2)), rtol=5e-3, atol=1e-3)
             np.testing.assert_allclose(f_full, clean, rtol=0, atol=1e-5)
             np.testing.assert_allclose(from_zero, f_zero, rtol=0, atol=1e-5)
             assert (set(errors) == {None}) == (variant == "idg")

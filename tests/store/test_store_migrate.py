@@ -252,7 +252,7 @@ def test_stored_answers_say_in_columns_what_was_asked(tmp_path: Path) -> None:
         (1, job, number, *mask, 1, 0.25, None, None) for number, ((job, _), mask) in enumerate(MASKED)
     )
     assert rows(store, "FROM attacked_answers ORDER BY ALL") == sorted(
-        (1, job, number, *attack, 0, None, True) for number, ((job, _), attack) in enumerate(ATTACKED)
+        (1, job, number, *attack, 0, None, True, None) for number, ((job, _), attack) in enumerate(ATTACKED)
     )
     kinds = [(1, "attribute"), (2, "masked_answers"), (3, "attacked_answers")]
     assert rows(store, "SELECT pass_id, kind FROM passes ORDER BY ALL") == kinds
