@@ -19,9 +19,9 @@ Generated from the headers of `jobs/sql/*.sql` by `make docs`; `make check` keep
 
 `attattr jobs run` builds every job, in this order; `attattr jobs run NAME` builds one and those it
 depends on, and, where these change, again what was built from them before. A table is built for every
-finished run. A requested pass has workers compute answers of the model, which are kept in `masked_answers` or
-`attacked_answers` and computed again only if the request changes. Layers and heads count from 0; labels are
-the dataset's integer ids (names in `runs.labels`).
+finished run. A requested pass has workers compute answers of the model, which are kept in `masked_answers`,
+`attacked_answers` or `path_scores` and computed again only if the request changes. Layers and heads count
+from 0; labels are the dataset's integer ids (names in `runs.labels`).
 
 How to write a job of your own: CONTRIBUTING.md.
 """

@@ -2,7 +2,7 @@
 
 Beside name, description, grain and depends, a header says:
 
-    -- materialized: table | view | masked_answers | attacked_answers
+    -- materialized: table | view | masked_answers | attacked_answers | path_scores
     -- audits: names of files in the `audits` folder; they run before the result is kept
     -- target: gold | predicted, if it reads attributions of that class: other runs have no rows in it
     -- labels: needed, if it takes rows with a gold label: runs without any have no rows in it
@@ -33,7 +33,7 @@ from attattr_batch.store.database.sqlfile import SqlFile, check_folder, in_order
 from attattr_batch.store.database.tables import metadata, query_name
 from attattr_batch.store.writing.passes import PassKind
 
-Materialized = Literal["table", "view", "masked_answers", "attacked_answers"]
+Materialized = Literal["table", "view", "masked_answers", "attacked_answers", "path_scores"]
 
 # What a header may say; None: it need not say anything.
 _WORDS: dict[str, tuple[str | None, ...]] = {
@@ -77,7 +77,7 @@ class Job:
     @property
     def is_pass(self) -> bool:
         """Whether the job requests a pass of the model."""
-        return self.materialized in ("masked_answers", "attacked_answers")
+        return self.materialized not in ("table", "view")
 
     @property
     def pass_kind(self) -> PassKind:

@@ -17,7 +17,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from attattr_batch.engine.layer import Certificate, Layer
+from attattr_batch.engine.layer import Certificate, Integrand
 from attattr_batch.engine.mesh import MOST_NODES, Floats, Mesh
 from attattr_batch.engine.precision import Attempt, attempts
 from attattr_batch.engine.quadrature import STENCIL, Rule
@@ -43,7 +43,7 @@ _NOISE = 1e-6
 """Scores and errors below this are rounding noise of float32 class scores, as where F is saturated."""
 
 
-def integrate(layers: Sequence[Layer], method: MethodSettings) -> list[tuple[Tensor, Certificate]]:
+def integrate(layers: Sequence[Integrand], method: MethodSettings) -> list[tuple[Tensor, Certificate]]:
     """Integrates the gradient of every item at each of the layers, to the tolerance of the method.
 
     Every node is used again by the next rule; the one at 0 gives F(0) and the one at 1 is the clean forward
@@ -98,7 +98,7 @@ class LayerIntegral:
         active: Indices of the items that are not accepted yet.
     """
 
-    def __init__(self, layer: Layer, tolerance: float):
+    def __init__(self, layer: Integrand, tolerance: float):
         self.active = np.arange(len(layer.items))
         self._layer, self._tolerance = layer, tolerance
         self._active = layer.items.everything  # `active`, on the device
@@ -221,7 +221,7 @@ class LayerIntegral:
 
     def _change(self) -> Float[Tensor, " item"]:
         """The agreement error of the first estimate, which the second judges."""
-        return change(self._layer.scores(self._estimates, self._active))
+        return change(self._layer.scores(self._estimates, self._active), signed=self._layer.signed)
 
     def _certified(
         self, path_error: Floats, rise: Floats, change: NDArray[Any], agreement: float
@@ -245,11 +245,13 @@ class LayerIntegral:
         self.active, self._asked = self.active[~done], self._asked[~done]
 
 
-def change(scores: Float[Tensor, "item head 2 query key"]) -> Float[Tensor, " item"]:
+def change(scores: Float[Tensor, "item head 2 query key"], *, signed: bool = False) -> Float[Tensor, " item"]:
     """Largest difference of a per-head maximum between two estimates, relative to the first's largest entry.
 
-    Maxima below 0 count as 0. Padding is exactly 0, so otherwise the change would depend on the padding.
+    Maxima below 0 count as 0, unless they are `signed` numbers of whole heads. Padding is exactly 0, so
+    otherwise the change would depend on the padding.
     """
     largest = scores[:, :, 0].abs().amax((1, 2, 3)).clamp_min(_NOISE)
-    maxima = scores.amax((3, 4)).clamp_min(0)
+    maxima = scores.amax((3, 4))
+    maxima = maxima if signed else maxima.clamp_min(0)
     return (maxima[:, :, 0] - maxima[:, :, 1]).abs().amax(1) / largest

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from attattr_batch.engine.families import Trace
-from attattr_batch.engine.path import CleanLayer, Items, Replayed, removed_value, replay
+from attattr_batch.engine.path import CleanLayer, Items, Line, Replayed, removed_value, replay
 from attattr_batch.engine.precision import arithmetic
 
 
@@ -61,20 +62,55 @@ class LayerAttribution(Certificate):
     completeness_error: Float[Tensor, " item"]
 
 
+@runtime_checkable
+class Integrand(Protocol):
+    """What the adaptive integral needs of a layer.
+
+    Attributes:
+        items: The items to attribute.
+    """
+
+    items: Items
+
+    @property
+    def signed(self) -> bool:
+        """Whether a score stands for a whole head, so that the negative ones count too."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+
+    def at_one_replayed(self) -> Replayed:
+        """What a replay of all items at alpha = 1 would give."""
+
+    def replay(self, index: Int[Tensor, " node"], alphas: Float[Tensor, " node"], dtype: str) -> Replayed:
+        """F and its gradients for the item of each index at an alpha of its own."""
+
+    def scores(
+        self, gradients: Float[Tensor, "estimate item reach width"], index: Int[Tensor, " item"]
+    ) -> Float[Tensor, "item head estimate query key"]:
+        """Scores that follow from some estimates of the integral."""
+
+
 class Layer:
     """One layer of a trace, and the items to attribute there.
 
     Attributes:
         items: The items.
         at_one: The clean forward pass of each item.
+        number: The layer, 0-based.
         context: Clean context vectors of the batch's rows.
+        attention: Clean attention probabilities of the batch's rows [row, head, query, key].
+        values: Value vectors of the batch's rows [row, head, key, head_width].
     """
+
+    signed = False
 
     def __init__(self, trace: Trace, layer: int, items: Items, at_one: CleanLayer, batch_tokens: int):
         self.items, self.at_one = items, at_one
         self.context = trace.contexts[layer].detach()
-        self._trace, self._layer, self._batch_tokens = trace, layer, batch_tokens
-        self._attention, self._values = trace.attention(layer)
+        self._trace, self.number, self._batch_tokens = trace, layer, batch_tokens
+        self.attention, self.values = trace.attention(layer)
         # ctx_h . d(log F)/dctx_h: the Taylor score but for its sign, and dF/dalpha at 1 but for the factor F.
         self._by_head = self._head_sums(self.context[items.rows] * at_one.log_gradient, (1, 3))
 
@@ -90,9 +126,14 @@ class Layer:
 
     def replay(self, index: Int[Tensor, " node"], alphas: Float[Tensor, " node"], dtype: str) -> Replayed:
         """F and its gradients for the item of each index at an alpha of its own."""
-        items = Items(self._rows(index), self.items.classes[index])
+        return self.replay_along(None, self.items.select(index), alphas, dtype)
+
+    def replay_along(
+        self, line: Line | None, items: Items, alphas: Float[Tensor, " item"], dtype: str
+    ) -> Replayed:
+        """F and its gradients for any items of the batch, on a line of their own."""
         with arithmetic(dtype, self.device):
-            return replay(self._trace, self._layer, items, alphas, self._batch_tokens)
+            return replay(self._trace, self.number, items, alphas, self._batch_tokens, line)
 
     def at_one_replayed(self) -> Replayed:
         """What a replay of all items at alpha = 1 would give; the clean forward pass has it."""
@@ -102,21 +143,26 @@ class Layer:
     def removed_value(self, dtype: str) -> Float[Tensor, " item"]:
         """F(0) of all items."""
         with arithmetic(dtype, self.device):
-            return removed_value(self._trace, self._layer, self.items, self._batch_tokens)
+            return removed_value(self._trace, self.number, self.items, self._batch_tokens)
 
     def scores(
-        self, gradients: Float[Tensor, "estimate item reach width"], index: Int[Tensor, " item"]
+        self,
+        gradients: Float[Tensor, "estimate item reach width"],
+        index: Int[Tensor, " item"],
+        factors: Float[Tensor, "row head query key"] | None = None,
     ) -> Float[Tensor, "item head estimate reach key"]:
-        """A * (G V^T): the one place where matrices of tokens by tokens are formed.
+        """A * (G V^T), for all heads at once.
 
         Args:
             gradients: Some estimates of the integral of dF/dctx.
             index: The items that they are about.
+            factors: What stands in the place of A, if anything.
         """
-        rows, shape = self._rows(index), gradients.shape
-        by_head = gradients.unflatten(-1, (self._attention.shape[1], -1)).permute(1, 3, 0, 2, 4)
-        products = by_head.flatten(2, 3) @ self._values[rows].transpose(-1, -2)
-        return products.unflatten(2, (shape[0], shape[2])).mul_(self._attention[rows, :, None, : shape[2]])
+        factors = self.attention if factors is None else factors
+        rows, shape = self.items.select(index).rows, gradients.shape
+        by_head = gradients.unflatten(-1, (self.attention.shape[1], -1)).permute(1, 3, 0, 2, 4)
+        products = by_head.flatten(2, 3) @ self.values[rows].transpose(-1, -2)
+        return products.unflatten(2, (shape[0], shape[2])).mul_(factors[rows, :, None, : shape[2]])
 
     def attribution(
         self, gradient: Float[Tensor, "item reach width"], certificate: Certificate
@@ -127,8 +173,8 @@ class Layer:
         released = self._head_sums(self.context * at_one.logit_gradient, 3).abs().sum(1)
         return LayerAttribution(
             **vars(certificate),
-            layer=self._layer,
-            attention=self._attention,
+            layer=self.number,
+            attention=self.attention,
             scores=scores,
             taylor=self._by_head.abs(),
             taylor_released=released[self.items.rows],
@@ -137,8 +183,10 @@ class Layer:
             completeness_error=scores.sum((1, 2, 3)) - (at_one.value - certificate.f_zero),
         )
 
-    def _rows(self, index: Int[Tensor, " item"]) -> Int[Tensor, " item"]:
-        return self.items.rows if index is self.items.everything else self.items.rows[index]
+    def uniform(self) -> Float[Tensor, "row 1 1 key"]:
+        """Attention of every query of each row to its real tokens alike."""
+        real = self._trace.batch.attention_mask.to(self.attention)
+        return (real / real.sum(1, keepdim=True))[:, None, None]
 
     def _head_sums(self, products: Float[Tensor, "... width"], over: int | tuple[int, ...]) -> Tensor:
-        return products.unflatten(-1, (self._attention.shape[1], -1)).sum(over)
+        return products.unflatten(-1, (self.attention.shape[1], -1)).sum(over)

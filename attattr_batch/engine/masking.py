@@ -1,7 +1,8 @@
 """Class scores with attention heads removed (pruning and ablation; paper, sections 4.2 and 4.3).
 
 The attention probabilities of a removed head are multiplied by zero after the softmax, so its context is
-zero; the other heads are not rescaled.
+zero; or its mean context over some rows (`engine.means`) stands in its place, at every query. The other heads
+are not rescaled.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ def masked_logits(
     rows: Int[Tensor, " replay"],
     removed: Bool[Tensor, "replay layer head"],
     batch_tokens: int,
+    means: Float[Tensor, "layer width"] | None = None,
 ) -> Float[Tensor, "replay label"]:
     """Runs every (row, mask) pair of a batch; equal pairs are computed once.
 
@@ -32,6 +34,7 @@ def masked_logits(
         rows: For every replay, its batch row.
         removed: For every replay, True for the heads to remove.
         batch_tokens: Tokens computed at once; bounds memory.
+        means: Mean contexts that stand in for removed heads, heads side by side; None for zero.
     """
     trace = encoder.trace(batch)
     keys = torch.cat([rows[:, None], removed.flatten(1).long()], 1)
@@ -44,5 +47,5 @@ def masked_logits(
     for first in range(encoder.n_layers):
         for some in (lowest == first).nonzero().squeeze(1).split(at_once):
             if len(some):  # nothing is split into one empty part, with which some families cannot run
-                logits[some] = trace.without_heads(first, rows[some], head_mask[some])
+                logits[some] = trace.without_heads(first, rows[some], head_mask[some], means)
     return logits[places]

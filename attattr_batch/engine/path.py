@@ -1,9 +1,11 @@
-"""The path of an attribution integral: F and its gradient where one layer's context vectors are scaled."""
+"""The path of an attribution integral: F and its gradient where one layer's context vectors are moved."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import repeat
 from typing import NamedTuple
 
 import numpy as np
@@ -29,13 +31,28 @@ class Items:
     Attributes:
         rows: Batch row of each item.
         classes: Class whose probability is attributed.
+        heads: The head that is scaled alone; None where all heads of a layer are scaled together.
     """
 
     rows: Int[Tensor, " item"]
     classes: Int[Tensor, " item"]
+    heads: Int[Tensor, " item"] | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def select(self, index: Int[Tensor, " chosen"]) -> Items:
+        """The items of these indices; one may come several times."""
+        if index is self.everything:
+            return self
+        heads = None if self.heads is None else self.heads[index]
+        return Items(self.rows[index], self.classes[index], heads)
+
+    def split(self, size: int) -> Iterator[Items]:
+        """The same items in parts of at most so many."""
+        heads = repeat(None) if self.heads is None else self.heads.split(size)
+        for part in zip(self.rows.split(size), self.classes.split(size), heads, strict=False):
+            yield Items(*part)
 
     @cached_property
     def everything(self) -> Int[Tensor, " item"]:
@@ -43,13 +60,36 @@ class Items:
         return torch.arange(len(self.rows), device=self.rows.device)
 
 
+class Line:
+    """How context vectors move as alpha goes from 0 to 1: ctx(alpha) = base + alpha * (ctx - base).
+
+    Here as the paper has it: the base is zero, and all heads of the layer move together.
+
+    Args:
+        context: Clean context vectors of the batch's rows.
+    """
+
+    def __init__(self, context: Float[Tensor, "row reach width"]):
+        self.context = context
+
+    def ends(self, items: Items) -> tuple[Tensor | None, Float[Tensor, "item reach width"]]:
+        """The base of each item (None where it is zero), and ctx - base."""
+        return None, self.context[items.rows]
+
+    def kept(
+        self, items: Items, slope: Float[Tensor, " item"], gradient: Float[Tensor, "item reach width"]
+    ) -> Tensor:
+        """What is integrated over alpha of each item's dF/dctx, given its dF/dalpha: all of it."""
+        return gradient
+
+
 class Replayed(NamedTuple):
     """F along the path of each item.
 
     Attributes:
         value: The class probability F, float64.
-        slope: dF/dalpha, float64: the product of dF/dctx and the clean context vectors.
-        gradient: dF/dctx.
+        slope: dF/dalpha, float64: the product of dF/dctx and ctx - base.
+        gradient: dF/dctx, or what `Line.kept` keeps of it.
     """
 
     value: Float[Tensor, " item"]
@@ -120,9 +160,14 @@ def clean_layers(trace: Trace, items: Items) -> list[CleanLayer]:
 
 
 def replay(
-    trace: Trace, layer: int, items: Items, alphas: Float[Tensor, " item"], batch_tokens: int
+    trace: Trace,
+    layer: int,
+    items: Items,
+    alphas: Float[Tensor, " item"],
+    batch_tokens: int,
+    line: Line | None = None,
 ) -> Replayed:
-    """Replays `layer` with alpha * ctx, each item at an alpha of its own.
+    """Replays `layer` with alpha * ctx, or where else a line leads, each item at an alpha of its own.
 
     What is propagated back is the gradient of log(F / (1 - F)), which is neither very small nor very large
     wherever F is, so that it fits the range of float16.
@@ -133,23 +178,26 @@ def replay(
         items: The items to evaluate; one may come several times.
         alphas: Scale of the layer's attention for each.
         batch_tokens: Tokens (replays x tokens of the longest row) computed at once.
+        line: How the context vectors move; None stands for alpha * ctx.
     """
-    context = trace.contexts[layer].detach()
+    line = line or Line(trace.contexts[layer].detach())
     at_once = max(1, batch_tokens // trace.batch.input_ids.shape[1])
     found = []
-    parts = (whole.split(at_once) for whole in (items.rows, items.classes, alphas.to(context)))
-    for rows, classes, scale in zip(*parts, strict=True):
-        clean = context[rows]
-        leaf = (scale[:, None, None] * clean).requires_grad_()
-        logarithm = class_log_probability(trace.replay(layer, rows, leaf), classes)
+    scales = alphas.to(line.context).split(at_once)
+    for part, scale in zip(items.split(at_once), scales, strict=True):
+        base, direction = line.ends(part)
+        leaf = scale[:, None, None] * direction
+        leaf = (leaf if base is None else leaf.add_(base)).requires_grad_()
+        logarithm = class_log_probability(trace.replay(layer, part.rows, leaf), part.classes)
         other = logarithm.detach().expm1() / -_LOSS_SCALE  # 1 - F, scaled
         (gradient,) = torch.autograd.grad(logarithm, leaf, other.clamp_min(_TINY).reciprocal())
         value = logarithm.detach().exp()
         gradient.mul_((value * other).to(gradient)[:, None, None])
-        found.append((value, (gradient * clean).sum((1, 2)).double(), gradient))
+        slope = (gradient * direction).sum((1, 2)).double()
+        found.append((value, slope, line.kept(part, slope, gradient)))
     if len(found) == 1:
         return Replayed(*found[0])
-    return Replayed(*(torch.cat(part) for part in zip(*found, strict=True)))
+    return Replayed(*(torch.cat(parts) for parts in zip(*found, strict=True)))
 
 
 def removed_value(trace: Trace, layer: int, items: Items, batch_tokens: int) -> Float[Tensor, " item"]:

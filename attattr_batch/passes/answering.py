@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from attattr_batch.data.insertion import insert_trigger
 from attattr_batch.data.records import Chunk, EncodedExample, make_chunks
 from attattr_batch.engine.families import Encoder, collate
 from attattr_batch.engine.masking import masked_logits
+from attattr_batch.engine.means import mean_contexts
 from attattr_batch.passes.model_work import ModelWork
 from attattr_batch.passes.requests import Request
 
@@ -26,11 +28,23 @@ class AnswerWork(ModelWork):
         job: Job that requests the answers.
         request: What is done to each example.
         max_length: Tokens of an example at most, inserted ones included.
+        mean_examples: The request's examples over which mean contexts of heads are taken, tokenised.
+        known_means: These means, once the worker has computed them.
     """
 
     job: str
     request: Request
     max_length: int
+    mean_examples: tuple[EncodedExample, ...] = ()
+    known_means: list[Tensor] = field(default_factory=list, compare=False, repr=False)
+
+    def means(self, encoder: Encoder) -> Float[Tensor, "layer width"] | None:
+        """Mean contexts over the request's examples, which a worker computes at its first chunk; or None."""
+        if not self.mean_examples:
+            return None
+        if not self.known_means:
+            self.known_means.append(mean_contexts(encoder, self.mean_examples, self.batch_tokens))
+        return self.known_means[0]
 
     def rows(self, examples: Sequence[EncodedExample], items: Sequence[int], logits: Tensor) -> pa.Table:
         """The answers as rows of their table.
@@ -82,8 +96,11 @@ class MaskedAnswersWork(AnswerWork):
             torch.tensor(rows, device=encoder.device),
             removed.unflatten(1, (encoder.n_layers, encoder.n_heads)).to(encoder.device),
             self.batch_tokens,
+            self.means(encoder),
         )
-        return {"masked_answers": self.rows([chunk.examples[row] for row in rows], items, logits)}
+        answers = self.rows([chunk.examples[row] for row in rows], items, logits)
+        ablation = pa.repeat("mean" if self.mean_examples else "zero", len(items))
+        return {"masked_answers": answers.append_column("ablation", ablation)}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row
 
 from attattr_batch.data.encoding import encode
 from attattr_batch.data.labels import outputs_by_label
-from attattr_batch.data.records import tokens_key
+from attattr_batch.data.records import EncodedExample, tokens_key
 from attattr_batch.engine.devices import default_batch_tokens, device_for
 from attattr_batch.engine.model_source import ModelSource, find_model
 from attattr_batch.engine.models import load_config, load_tokenizer, token_limit
+from attattr_batch.engine.variants import CRITERIA
 from attattr_batch.errors import ModelGoneError, UserError
 from attattr_batch.passes.answering import AnswerWork, AttackedAnswersWork, MaskedAnswersWork
+from attattr_batch.passes.laboratory import PathScoresWork
 from attattr_batch.passes.model_work import CHUNK_EXAMPLES, Plan, chunk_limits
 from attattr_batch.passes.requests import Request
 from attattr_batch.spec import MachineSettings, RunSpec, make_spec
@@ -26,6 +29,12 @@ _CHUNK_TOKENS = 150_000
 have more examples, because only GPUs compute, it may have as many times more answers."""
 
 _NO_LIMIT = 1 << 30
+
+_WORK: dict[PassKind, type[AnswerWork]] = {
+    "masked_answers": MaskedAnswersWork,
+    "attacked_answers": AttackedAnswersWork,
+    "path_scores": PathScoresWork,
+}
 
 _SETTINGS = ("model", "task", "dataset", "max_length")
 """The settings of a run that its later passes need."""
@@ -61,11 +70,9 @@ def plan_request(
     # Identities before version 4 do not say.
     if identity.get("tokens") not in (None, tokens_key(examples)):
         raise _changed(run, "tokenizer", f"{source.folder} gives other tokens")
-    if unknown := set(request.items_of) - {example.example_id for example in dataset}:
-        raise UserError("a job requests answers for examples that the run lacks", got=min(unknown))
-    device, attacked = device_for(machine), kind == "attacked_answers"
-    work_of_kind: type[AnswerWork] = AttackedAnswersWork if attacked else MaskedAnswersWork
-    work = work_of_kind(
+    _check_examples(examples, request, kind)
+    device = device_for(machine)
+    work = _WORK[kind](
         source=source,
         device=device,
         outputs=outputs_by_label(identity["outputs"]),
@@ -73,10 +80,11 @@ def plan_request(
         job=job,
         request=request,
         max_length=max_length,
+        mean_examples=tuple(one for one in examples if one.example_id in set(request.mean_over)),
     )
-    if attacked:  # the texts are cut after the insertion
+    if kind == "attacked_answers":  # the texts are cut after the insertion
         examples = encode(dataset, tokenizer, _NO_LIMIT)
-    answers_each = max(map(len, request.items_of.values()), default=1)
+    answers_each = _answers_each(request, run, kind)
     limits = chunk_limits(work, machine, config.hidden_size, run.n_layers)
     return Plan(
         work=work,
@@ -85,6 +93,31 @@ def plan_request(
         chunk_tokens=_chunk_tokens(device, limits, answers_each),
         chunk_examples=limits[1],
         flop_per_token=24.0 * answers_each * run.n_layers * config.hidden_size**2,
+    )
+
+
+def _check_examples(examples: Sequence[EncodedExample], request: Request, kind: PassKind) -> None:
+    """Checks that the run has the examples of a request, with gold labels where these are attributed.
+
+    Raises:
+        UserError: it has not.
+    """
+    gold = {example.example_id: example.gold for example in examples}
+    if unknown := {*request.items_of, *request.mean_over} - gold.keys():
+        raise UserError("a job requests answers for examples that the run lacks", got=min(unknown))
+    if kind == "path_scores" and (bare := [one for one in request.items_of if gold[one] is None]):
+        raise UserError("a job attributes the gold class of examples without a gold label", got=min(bare))
+
+
+def _answers_each(request: Request, run: Row[Any], kind: PassKind) -> int:
+    """Forward passes that an example needs at most, about."""
+    if kind != "path_scores":
+        return max(map(len, request.items_of.values()), default=1)
+    # At each layer four nodes, forward and backward, through half of the layers.
+    once = 4 * 3 * run.n_layers // 2
+    times = {name: run.n_heads if one.path == "head" else 1 for name, one in CRITERIA.items()}
+    return once * max(
+        (sum(times[request.items[one]] for one in of) for of in request.items_of.values()), default=1
     )
 
 

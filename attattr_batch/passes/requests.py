@@ -1,4 +1,4 @@
-"""What a job requests from a pass: for every example, the masks or attacks whose answers are wanted."""
+"""What a job requests from a pass: for every example, the masks, attacks or paths that are wanted."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ import pyarrow.compute as pc
 from sqlalchemy import Row, Table
 
 from attattr_batch.data.insertion import INSERTION_VERSION, Trigger
-from attattr_batch.errors import UserError
+from attattr_batch.engine.variants import CRITERIA, MOST_MEAN_ROWS, PATHS_VERSION
+from attattr_batch.errors import UserError, unknown_name
 from attattr_batch.identity import content_key
-from attattr_batch.store.database.tables import arrow_schema, attacked_answers, masked_answers
+from attattr_batch.store.database.tables import arrow_schema, attacked_answers, masked_answers, path_scores
 
 
 def _named(table: Table, columns: str, **given: pa.DataType) -> pa.Schema:
@@ -28,6 +29,8 @@ _MASK = _named(masked_answers, "criterion direction draw step layer head", heads
 _ATTACK = _named(
     attacked_answers, "pattern control draw", tokens=pa.int64(), segments=pa.int64(), ratios=pa.float64()
 )
+_PATH = _named(path_scores, "criterion")
+_MEAN_OVER = pa.field("mean_over", pa.list_(pa.int64()))
 
 
 @dataclass(frozen=True)
@@ -35,23 +38,27 @@ class Request:
     """What one job wants of one run.
 
     Attributes:
-        items: The masks, each a tuple of the heads to remove (layer * n_heads + head); or the triggers.
+        items: The masks, each a tuple of the heads to remove (layer * n_heads + head); or the triggers; or
+            the criteria of paths.
         names: What each item is, in the columns of the answers' table (`criterion`, `draw`, ...).
         items_of: For every example, the indices of its items.
-        key: Hash of all this, and of the rule by which triggers are inserted.
+        key: Hash of all this, and of the rules by which triggers are inserted and paths are laid.
+        mean_over: Examples over which mean contexts of heads are taken: a baseline of paths, and what stands
+            in place of removed heads. Empty: zero stands there.
     """
 
     items: tuple[Any, ...]
     names: pa.Table
     items_of: Mapping[int, tuple[int, ...]]
     key: str
+    mean_over: tuple[int, ...] = ()
 
 
 def read_request(kind: str, rows: pa.Table, run: Row[Any]) -> Request:
     """Reads what a job requests of one run from the rows of its query.
 
     Args:
-        kind: Kind of the pass: `masked_answers` or `attacked_answers`.
+        kind: Kind of the pass: `masked_answers`, `attacked_answers` or `path_scores`.
         rows: The rows, of every run.
         run: The run.
 
@@ -61,14 +68,17 @@ def read_request(kind: str, rows: pa.Table, run: Row[Any]) -> Request:
     if "run_id" not in rows.column_names:
         raise UserError("the job's query lacks the column run_id", got=", ".join(rows.column_names))
     own = rows.filter(pc.equal(rows["run_id"], run.run_id))
-    return mask_request(own, run.n_layers, run.n_heads) if kind == "masked_answers" else attack_request(own)
+    if kind == "masked_answers":
+        return mask_request(own, run.n_layers, run.n_heads)
+    return path_request(own) if kind == "path_scores" else attack_request(own)
 
 
 def mask_request(rows: pa.Table, n_layers: int, n_heads: int) -> Request:
     """Reads the rows of a job of kind `masked_answers`.
 
     Columns: `example_ids`, `heads` (layer * n_heads + head), and any of `criterion`, `direction`, `draw`,
-    `step`, `layer`, `head` to say what the mask is.
+    `step`, `layer`, `head` to say what the mask is. Where a row has a list `mean_over` of examples, the mean
+    contexts over these stand in place of every head that the request removes.
 
     Raises:
         UserError: a column is missing or of another type, a head is not the model's, or a mask comes twice
@@ -82,7 +92,7 @@ def mask_request(rows: pa.Table, n_layers: int, n_heads: int) -> Request:
             raise UserError("a mask removes a head that the model lacks", got=foreign[0], allowed=allowed)
         return tuple(row["heads"])
 
-    return _read(rows, _MASK, read, {})
+    return _read(rows, _MASK, read, {}, _mean_over(rows))
 
 
 def attack_request(rows: pa.Table) -> Request:
@@ -111,8 +121,49 @@ def attack_request(rows: pa.Table) -> Request:
     return _read(rows, _ATTACK, read, {"insertion": INSERTION_VERSION})
 
 
+def path_request(rows: pa.Table) -> Request:
+    """Reads the rows of a job of kind `path_scores`.
+
+    Columns: `example_ids` and `criterion`, and with `attattr_mean` a list `mean_over` of examples, over which
+    the mean contexts of heads are taken.
+
+    Raises:
+        UserError: a column is missing or of another type, a criterion is unknown or lacks its examples, or
+            one comes twice for an example.
+    """
+
+    def read(row: Mapping[str, Any]) -> str:
+        criterion = str(row["criterion"])
+        if criterion not in CRITERIA:
+            raise unknown_name("criterion of other paths", criterion, CRITERIA)
+        if CRITERIA[criterion].baseline == "mean" and not mean_over:
+            raise UserError(f"{criterion} needs examples to take means over", got="no column mean_over")
+        return criterion
+
+    mean_over = _mean_over(rows)
+    return _read(rows, _PATH, read, {"paths": PATHS_VERSION}, mean_over)
+
+
+def _mean_over(rows: pa.Table) -> tuple[int, ...]:
+    """The examples over which mean contexts are taken; rows may leave it to another to name them."""
+    if "mean_over" not in rows.column_names:
+        return ()
+    named = {tuple(one) for one in _column(rows, _MEAN_OVER).drop_null().to_pylist()}
+    if len(named) > 1:
+        raise UserError("a request takes mean contexts over different examples", got=f"{len(named)} lists")
+    (found,) = named or [()]
+    if len(found) > MOST_MEAN_ROWS:
+        what = "a request takes mean contexts over too many examples"
+        raise UserError(what, got=len(found), allowed=f"at most {MOST_MEAN_ROWS}")
+    return found
+
+
 def _read(
-    rows: pa.Table, schema: pa.Schema, read: Callable[[Mapping[str, Any]], Any], rule: Mapping[str, int]
+    rows: pa.Table,
+    schema: pa.Schema,
+    read: Callable[[Mapping[str, Any]], Any],
+    rule: Mapping[str, Any],
+    mean_over: tuple[int, ...] = (),
 ) -> Request:
     typed = pa.table([_column(rows, field) for field in schema], schema=schema)
     content = sorted(typed.to_pylist(), key=lambda row: (_shown(row, schema), row["example_ids"]))
@@ -127,11 +178,13 @@ def _read(
                     got=f"{name}, example {example_id}",
                 )
             of[example_id][name] = index
+    means = {"mean_over": mean_over, "paths": PATHS_VERSION} if mean_over else {}
     return Request(
         items,
         pa.Table.from_pylist(content, pa.schema(_names(schema))),
         {example_id: tuple(indices.values()) for example_id, indices in of.items()},
-        content_key({"request": content, **rule}),
+        content_key({"request": content, **rule, **means}),
+        mean_over,
     )
 
 

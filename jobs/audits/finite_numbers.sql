@@ -50,3 +50,15 @@ UNION ALL BY NAME
 SELECT 'attacked_answers' AS table_name, run_id, job, example_id, pattern, control, draw
 FROM attacked_answers
 WHERE NOT (isfinite(prob_gold) AND coalesce(list_bool_and(list_transform(logits, lambda x: isfinite(x))), true))
+UNION ALL BY NAME
+SELECT 'path_scores' AS table_name, run_id, job, example_id, criterion, layer, head
+FROM path_scores
+WHERE NOT (
+    coalesce(isfinite(attr_max), true)
+    AND coalesce(isfinite(attr_positive_sum), true)
+    AND isfinite(attr_sum)
+    AND isfinite(f_full)
+    AND isfinite(f_zero)
+    AND coalesce(isfinite(completeness_error), true)
+    AND isfinite(path_error)
+)

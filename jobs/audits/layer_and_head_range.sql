@@ -11,6 +11,8 @@ WITH used AS (
     SELECT DISTINCT 'layer_scores' AS table_name, run_id, layer FROM layer_scores_dedup
     UNION ALL BY NAME
     SELECT DISTINCT 'layer_edges' AS table_name, run_id, layer FROM layer_edges_dedup
+    UNION ALL BY NAME
+    SELECT DISTINCT 'path_scores' AS table_name, run_id, layer, head FROM path_scores
 )
 SELECT u.*, r.n_layers, r.n_heads
 FROM used AS u

@@ -11,6 +11,8 @@ answered AS (
     SELECT run_id, job, 'masked_answers' AS kind, example_id, count(*) AS answers FROM masked_answers GROUP BY ALL
     UNION ALL BY NAME
     SELECT run_id, job, 'attacked_answers' AS kind, example_id, count(*) AS answers FROM attacked_answers GROUP BY ALL
+    UNION ALL BY NAME
+    SELECT run_id, job, 'path_scores' AS kind, example_id, count(*) AS answers FROM path_scores GROUP BY ALL
 )
 SELECT run_id, job, kind, example_id, c.run_id IS NOT NULL AS in_ledger, coalesce(a.answers, 0) AS answers
 FROM committed AS c

@@ -66,3 +66,8 @@ SELECT 'attacked_answers' AS table_name, run_id, job, example_id, pattern, contr
 FROM attacked_answers
 GROUP BY ALL
 HAVING n > 1
+UNION ALL BY NAME
+SELECT 'path_scores' AS table_name, run_id, job, example_id, criterion, layer, head, count(*) AS n
+FROM path_scores
+GROUP BY ALL
+HAVING n > 1

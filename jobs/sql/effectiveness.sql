@@ -15,12 +15,14 @@
 -- column accuracy: correct / n.
 -- column ci_low: Lower end of the 95 % Wilson interval.
 -- column ci_high: Upper end of it.
+-- column ablation: What stood in place of removed heads: `zero`, or `mean` contexts.
 WITH answers AS (
     SELECT
         m.run_id,
         m.criterion,
         m.direction,
         m.step AS k,
+        coalesce(m.ablation, 'zero') AS ablation,
         count(*) FILTER (m.predicted = p.gold) AS correct,
         count(*) AS n
     FROM masked_answers AS m
@@ -29,5 +31,5 @@ WITH answers AS (
     WHERE m.job = 'layerwise_accuracy'
     GROUP BY ALL
 )
-SELECT *, correct / n AS accuracy, wilson_low(correct, n) AS ci_low, wilson_high(correct, n) AS ci_high
+SELECT * EXCLUDE (ablation), correct / n AS accuracy, wilson_low(correct, n) AS ci_low, wilson_high(correct, n) AS ci_high, ablation
 FROM answers

@@ -31,8 +31,15 @@
 --   head alone takes from the gold probability on the evaluation rows; null for `random`, and where either is constant.
 -- column n: Evaluation rows.
 -- column draws: Random orders that `random` is the mean of.
+-- column ablation: What stood in place of removed heads: `zero`, or `mean` contexts.
 -- column note: Why there are no numbers; null where there are.
-WITH steps AS (
+WITH ablated AS (
+    SELECT run_id, any_value(coalesce(ablation, 'zero')) AS ablation
+    FROM masked_answers
+    WHERE job = 'pruned_accuracy'
+    GROUP BY run_id
+),
+steps AS (
     SELECT
         v.*,
         if(v.step IN (0, 10), 0.05, 0.1)::DOUBLE AS width,
@@ -193,7 +200,7 @@ explained AS (
         coalesce(t.n, 0) AS n,
         a.rank_agreement,
         CASE
-            WHEN t.n IS NULL THEN 'no answers with class scores: those stored are of an earlier release'
+            WHEN t.n IS NULL THEN 'no answers with class scores: those stored are of an earlier release (other `draws` ask the model anew)'
             WHEN o.run_id IS NOT NULL THEN 'the heads were ranked on the rows that would judge them'
             WHEN t.n < $min_rows THEN 'fewer evaluation rows than ' || $min_rows
             WHEN a.constant THEN 'all heads are equally important by this criterion'
@@ -243,7 +250,9 @@ SELECT
     if(e.criterion = 'random', NULL, e.rank_agreement) AS rank_agreement,
     e.n,
     b.draws,
+    ab.ablation,
     e.note
 FROM explained AS e
+LEFT JOIN ablated AS ab USING (run_id)
 LEFT JOIN board AS b
     ON b.run_id = e.run_id AND b.criterion = e.criterion AND b.measure = e.measure AND e.note IS NULL

@@ -16,7 +16,14 @@
 -- column ci_high: Upper end of it; for `random` the highest of any draw.
 -- column n: Evaluation rows.
 -- column draws: Random orders that `random` is the mean of.
-WITH by_row AS (
+-- column ablation: What stood in place of removed heads: `zero`, or `mean` contexts.
+WITH ablated AS (
+    SELECT run_id, any_value(coalesce(ablation, 'zero')) AS ablation
+    FROM masked_answers
+    WHERE job = 'pruned_accuracy'
+    GROUP BY run_id
+),
+by_row AS (
     SELECT
         v.*,
         v.value - none.value AS gained,
@@ -76,8 +83,10 @@ SELECT
     if(m.criterion = 'random', min(m.faithfulness), any_value(m.faithfulness - student(m.n - 1) * s.error)) AS ci_low,
     if(m.criterion = 'random', max(m.faithfulness), any_value(m.faithfulness + student(m.n - 1) * s.error)) AS ci_high,
     any_value(m.n) AS n,
-    count(*) AS draws
+    count(*) AS draws,
+    any_value(b.ablation) AS ablation
 FROM means AS m
+LEFT JOIN ablated AS b USING (run_id)
 JOIN spread AS s USING (run_id, criterion, draw, measure, step)
 JOIN selected_runs AS r USING (run_id)
 GROUP BY m.run_id, m.criterion, m.measure, m.step

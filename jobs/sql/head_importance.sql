@@ -1,14 +1,13 @@
 -- name: head_importance
--- description: Importance of every head by seven criteria (paper, section 4.1): its mean over examples, with an interval
+-- description: Importance of every head by every criterion (paper, section 4.1): its mean over examples, with an interval
 --   over examples.
 -- grain: run_id, criterion, layer, head
 -- materialized: table
 -- depends: head_values, head_replicates
 -- audits: importance_is_complete
 -- param seed: integer = 0; Seed of every random choice.
--- column criterion: `attattr`, `taylor`, `taylor_normalised`, `taylor_released`, `accuracy_difference`, `attention` or
---   `random` (a control).
--- column importance: Mean of head_values.value, of the last two Taylor criteria over the L2 norm of these means in the
+-- column criterion: A criterion of head_values, or `random` (a control).
+-- column importance: Mean of head_values.value, of `taylor_normalised` and `taylor_released` over the L2 norm of these means in the
 --   layer; for `random` a number in [0, 1).
 -- column n: Examples averaged over; 0 for `random`.
 -- column ci_low: Lower end of the 95 % interval over examples: of the bootstrap-t interval and Student's, whichever is

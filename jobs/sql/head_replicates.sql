@@ -9,11 +9,11 @@
 -- param replicates: integer from 1 to 30000 = 400; Bootstrap replicates.
 -- param cells: integer from 1 = 500; Cells that examples are drawn in.
 -- param seed: integer = 0; Seed of every random choice.
--- column criterion: `attattr`, `taylor`, `taylor_normalised`, `taylor_released`, `attention` or `accuracy_difference`.
+-- column criterion: A criterion of head_values.
 -- column replicate: Number of the replicate, from 0.
--- column importance: Mean of head_values.value over the replicate's examples; of the last two Taylor criteria over the L2
+-- column importance: Mean of head_values.value over the replicate's examples; of `taylor_normalised` and `taylor_released` over the L2
 --   norm of these means in the layer.
--- column error: Standard error of the mean as the replicate's examples tell it; null for these two, and where
+-- column error: Standard error of the mean as the replicate's examples tell it; null for `taylor_normalised` and `taylor_released`, and where
 --   one cell alone is drawn, once.
 WITH cells AS (
     SELECT

@@ -2,13 +2,15 @@
 -- description: Per example and head, the value whose mean over examples is the head's importance by a criterion.
 -- grain: run_id, criterion, example_id, layer, head
 -- materialized: view
--- depends: head_scores, predictions, masked_answers, head_ablation
+-- depends: head_scores, predictions, masked_answers, head_ablation, path_scores, path_attribution
 -- column criterion: `attattr` (largest attribution), `attattr_positive_sum` and `attattr_absolute_sum` (sums of the
 --   matrix's positive entries, and of all without their signs), `taylor` (the paper's printed formula), `taylor_normalised` (the same
 --   values, whose means are divided by the L2 norm of their layer's where they become importances), `taylor_released` (of
 --   the authors' script, normalised in the same way; not of runs of earlier releases, which lack it), `attention` (mean
 --   over query rows of the row's largest weight), `accuracy_difference` (1 if removing the head turns a correct answer
 --   wrong, -1 if a wrong one right) or `probability_difference` (what removing it takes from the gold probability).
+--   Of a sample of the ranking rows (path_attribution): `attattr_uniform`, `attattr_mean` (the head's sum, as it has no
+--   matrix), `attattr_head` and `attattr_idg`.
 -- column value: The value. Attribution and the first two Taylor scores are of the gold class; of the predicted one in a run
 --   that attributes it alone. `taylor_released` is of no class.
 WITH scored AS (
@@ -28,6 +30,8 @@ UNION ALL
 SELECT run_id, 'attattr_positive_sum', example_id, layer, head, attr_positive_sum::DOUBLE FROM scored
 UNION ALL
 SELECT run_id, 'attattr_absolute_sum', example_id, layer, head, 2 * attr_positive_sum::DOUBLE - attr_sum FROM scored
+UNION ALL
+SELECT run_id, criterion, example_id, layer, head, coalesce(attr_max, attr_sum)::DOUBLE FROM path_scores
 UNION ALL
 SELECT run_id, unnest(['taylor', 'taylor_normalised']), example_id, layer, head, taylor::DOUBLE FROM scored
 UNION ALL

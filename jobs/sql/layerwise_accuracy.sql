@@ -3,9 +3,10 @@
 --   largest or smallest attribution in this very example, for every k; and the same by rivals of attribution.
 -- grain: run_id, example_id, criterion, direction, step
 -- materialized: masked_answers
--- depends: splits, head_scores
+-- depends: splits, head_scores, mean_rows
 -- target: gold
 -- audits: clean_mask_is_prediction, masks_are_answered
+-- param ablation: zero|mean = zero; What stands in place of a removed head's context: zero, or its mean over `mean_rows`.
 -- column criterion: Of the gold class: `attattr` (largest attribution), `attattr_positive_sum` (sum of the positive ones),
 --   `grad_attn` (gradient times attention, a single backward pass; not of runs of earlier releases). Of the predicted class,
 --   where the run attributes it: `attattr_predicted`, `grad_attn_predicted`. Of none: `attention` (confidence).
@@ -81,10 +82,12 @@ removed AS (
     GROUP BY ALL
 )
 SELECT
-    run_id,
+    r.run_id,
     criterion,
     direction,
     k AS step,
     [example_id] AS example_ids,
+    m.mean_over,
     list_transform(list_filter(heads, lambda one: one.place < k), lambda one: one.number) AS heads
-FROM (SELECT *, unnest(range(n_heads + 1)) AS k FROM removed)
+FROM (SELECT *, unnest(range(n_heads + 1)) AS k FROM removed) AS r
+LEFT JOIN mean_rows AS m ON m.run_id = r.run_id AND $ablation = 'mean' AND k = 0 AND criterion = 'attattr'

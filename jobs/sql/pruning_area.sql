@@ -18,7 +18,14 @@
 -- column over_attattr_low: Lower end of its 95 % interval over examples (paired by example; Student); null for `attattr`.
 -- column over_attattr_high: Upper end of it.
 -- column draws: Random orders that `random` is the mean of.
-WITH per_example AS (
+-- column ablation: What stood in place of removed heads: `zero`, or `mean` contexts.
+WITH ablated AS (
+    SELECT run_id, any_value(coalesce(ablation, 'zero')) AS ablation
+    FROM masked_answers
+    WHERE job = 'pruned_accuracy'
+    GROUP BY run_id
+),
+per_example AS (
     SELECT
         m.run_id,
         m.criterion,
@@ -113,5 +120,7 @@ SELECT
     if(is_control, NULL, over_attattr) AS over_attattr,
     if(is_control OR criterion = 'attattr', NULL, over_attattr - over_attattr_half) AS over_attattr_low,
     if(is_control OR criterion = 'attattr', NULL, over_attattr + over_attattr_half) AS over_attattr_high,
-    draws
+    draws,
+    ablation
 FROM compared
+JOIN ablated USING (run_id)

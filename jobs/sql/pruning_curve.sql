@@ -18,7 +18,14 @@
 -- column prob_gold: Mean probability of the gold label.
 -- column majority: Accuracy of always answering the most frequent class of the evaluation rows.
 -- column draws: Random orders that went in; 1 for every other criterion.
-WITH by_class AS (
+-- column ablation: What stood in place of removed heads: `zero`, or `mean` contexts.
+WITH ablated AS (
+    SELECT run_id, any_value(coalesce(ablation, 'zero')) AS ablation
+    FROM masked_answers
+    WHERE job = 'pruned_accuracy'
+    GROUP BY run_id
+),
+by_class AS (
     SELECT
         m.run_id,
         m.criterion,
@@ -61,7 +68,9 @@ SELECT
     exact_sum(a.balanced_accuracy) / count(*) AS balanced_accuracy,
     exact_sum(a.prob_gold) / count(*) AS prob_gold,
     any_value(a.majority) AS majority,
-    count(*) AS draws
+    count(*) AS draws,
+    any_value(b.ablation) AS ablation
 FROM by_draw AS a
+JOIN ablated AS b USING (run_id)
 JOIN selected_runs AS r USING (run_id)
 GROUP BY a.run_id, a.criterion, a.step

@@ -5,10 +5,9 @@
 -- depends: head_values, splits
 -- audits: pruning_order_is_permutation
 -- param seed: integer = 0; Seed of every random choice.
--- column criterion: `attattr`, `taylor`, `taylor_normalised`, `taylor_released`, `accuracy_difference`, `attention` or
---   `random` (the first of its draws).
+-- column criterion: A criterion of head_values, or `random` (the first of its draws).
 -- column rank: Place in the order, 0 = pruned first; equal importances go by layer and head.
--- column importance: Importance on the ranking rows (of the last two Taylor criteria over the L2 norm of its layer's).
+-- column importance: Importance on the ranking rows (of `taylor_normalised` and `taylor_released` over the L2 norm of its layer's).
 -- column ties: Heads with exactly this importance, this one included.
 WITH measured AS (
     SELECT v.run_id, v.criterion, v.layer, v.head, exact_sum(v.value) / count(*) AS importance

@@ -2,7 +2,7 @@
 -- description: How far every pass is, and how fast it went.
 -- grain: pass_id
 -- column run: Name of the run (runs.name).
--- column kind: `attribute`, `masked_answers` or `attacked_answers`.
+-- column kind: `attribute`, `masked_answers`, `attacked_answers` or `path_scores`.
 -- column job: Job that requested the pass; null for `attribute`.
 -- column status: `running`, or `sealed` once every example is committed or quarantined.
 -- column committed: Examples committed.

@@ -3,7 +3,7 @@
 -- grain: pass_id, example_id
 -- column run: Name of the run (runs.name).
 -- column error: Name of the error.
--- column pass: Kind of the pass: `attribute`, `masked_answers` or `attacked_answers`.
+-- column pass: Kind of the pass: `attribute`, `masked_answers`, `attacked_answers` or `path_scores`.
 SELECT
     q.pass_id,
     q.run_id,

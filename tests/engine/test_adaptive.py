@@ -367,9 +367,9 @@ def test_what_is_not_a_number_gets_no_further_nodes(monkeypatch: pytest.MonkeyPa
     """Such an example is quarantined; the others of its batch are as without it."""
     broken, undisturbed = 0, steep_results("adaptive")
 
-    def replay(trace: Trace, layer: int, items: Items, alphas: torch.Tensor, batch_tokens: int) -> Replayed:
+    def replay(trace: Trace, layer: int, items: Items, *others: Any) -> Replayed:
         nonlocal broken
-        found = path.replay(trace, layer, items, alphas, batch_tokens)
+        found = path.replay(trace, layer, items, *others)
         broken += int((items.rows == 0).sum())
         return Replayed(*(one.masked_fill(_of_row_0(items, one), torch.nan) for one in found))
 

@@ -13,6 +13,7 @@ from attattr_batch.data.encoding import encode
 from attattr_batch.data.sources import load_dataset_for
 from attattr_batch.engine.families import Batch, collate, encoder_for
 from attattr_batch.engine.masking import masked_logits
+from attattr_batch.engine.means import mean_contexts
 from attattr_batch.engine.model_source import ModelSource
 from attattr_batch.engine.models import load_model, load_tokenizer
 from attattr_batch.spec import DataSettings
@@ -56,6 +57,20 @@ def test_equals_multiplied_attention(kind: str, generic: bool) -> None:
     assert (found[0] - clean[0]).abs().max() < 1e-5
 
 
+@pytest.mark.parametrize(("kind", "generic"), PATHS)
+def test_means_stand_in_for_removed_heads(kind: str, generic: bool) -> None:
+    model, batch, rows, masks = case(kind)
+    encoder = encoder_for(model, generic=generic)
+    means = mean_contexts(encoder, tiny.examples((7, 11), seed=3, segments=tiny.takes_segments(kind)), 4096)
+    inputs = {name: tensor[rows] for name, tensor in batch.model_inputs().items()}
+    expected = naive.mean_masked_logits(model, inputs, (~masks).double(), means)
+    found = masked_logits(encoder, batch, rows, masks, 30, means)
+    assert (found - expected).abs().max() < (1e-5 if kind == "modernbert" else 1e-9)
+    zeroed = masked_logits(encoder, batch, rows, masks, 30)
+    assert (found - zeroed).abs().max() > 1e-2
+    assert torch.equal(found[0], zeroed[0])
+
+
 @pytest.mark.parametrize("generic", [False, True])
 def test_a_layer_in_which_no_pair_begins_is_passed_over(generic: bool) -> None:
     """transformers cannot run a batch without rows."""
@@ -72,9 +87,9 @@ def test_alike_pairs_are_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     computed = []
     original = type(trace).without_heads
 
-    def counting(self: Any, first: int, some: torch.Tensor, head_mask: torch.Tensor) -> torch.Tensor:
+    def counting(self: Any, first: int, some: torch.Tensor, *others: Any) -> torch.Tensor:
         computed.append((first, len(some)))
-        return original(self, first, some, head_mask)
+        return original(self, first, some, *others)
 
     monkeypatch.setattr(type(trace), "without_heads", counting)
     once = masked_logits(encoder, batch, rows, masks, 1000)

@@ -83,12 +83,56 @@ def masked_logits(model: Any, inputs: dict[str, Tensor], head_mask: Tensor) -> T
     return logits
 
 
+def mean_masked_logits(model: Any, inputs: dict[str, Tensor], head_mask: Tensor, means: Tensor) -> Tensor:
+    """The same with `means` [layer, width] in the place of the context of each head that is removed."""
+
+    def context(layer: int, clean: Tensor) -> Tensor:
+        kept = head_mask[:, layer].repeat_interleave(clean.shape[2] // head_mask.shape[2], 1)[:, None]
+        return clean * kept + means[layer] * (1 - kept)
+
+    with torch.no_grad(), replaced(model, lambda _, clean: clean, context):
+        logits: Tensor = model(**inputs).logits
+    return logits
+
+
+def contexts(model: Any, inputs: dict[str, Tensor]) -> list[Tensor]:
+    """Each layer's context vectors [row, token, width]."""
+    seen = []
+
+    def record(_: int, clean: Tensor) -> Tensor:
+        seen.append(clean)
+        return clean
+
+    with torch.no_grad(), replaced(model, lambda _, clean: clean, record):
+        model(**inputs)
+    return seen
+
+
+@contextmanager
+def replaced(model: Any, attention: Substitute, context: Substitute) -> Iterator[None]:
+    """Has attention matrices replaced, and then the context vectors that come of them."""
+    if model.config.model_type != "deberta-v2":
+        with _attention(model, attention, context):
+            yield
+        return
+    hooks = [
+        block.attention.self.register_forward_hook(
+            lambda _, __, output, layer=layer: (context(layer, output[0]), *output[1:])
+        )
+        for layer, block in enumerate(model.deberta.encoder.layer)
+    ]
+    with _attention(model, attention):
+        yield
+    for hook in hooks:
+        hook.remove()
+
+
 def _at(layer: int, replacement: Tensor) -> Substitute:
     return lambda at, clean: replacement if at == layer else clean
 
 
 @contextmanager
-def _attention(model: Any, use: Substitute) -> Iterator[None]:
+def _attention(model: Any, use: Substitute, use_context: Substitute | None = None) -> Iterator[None]:
     if model.config.model_type == "deberta-v2":
         with _in_place_of_dropout(model, use):
             yield
@@ -101,8 +145,12 @@ def _attention(model: Any, use: Substitute) -> Iterator[None]:
         scores = query @ key.transpose(2, 3) * query.shape[-1] ** -0.5
         if mask is not None:
             scores = scores + mask
-        weights = use(next(layers), scores.softmax(-1))
-        return (weights @ value).transpose(1, 2).contiguous(), weights
+        layer = next(layers)
+        weights = use(layer, scores.softmax(-1))
+        heads = (weights @ value).transpose(1, 2).contiguous()
+        if use_context is not None:
+            heads = use_context(layer, heads.flatten(2)).view_as(heads)
+        return heads, weights
 
     AttentionInterface.register("naive", attend)
     AttentionMaskInterface.register("naive", eager_mask)

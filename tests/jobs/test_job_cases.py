@@ -70,7 +70,9 @@ def test_every_audit_of_a_job_has_an_offence() -> None:
     assert about_jobs <= set(AUDITS)
     named = {name for job in CATALOGUE.jobs.values() for name in job.audits}
     # The others are about the store's own tables: tests/store/test_store_audits.py.
-    assert named - set(AUDITS) == {"clean_mask_is_prediction", "masks_are_answered", "attacks_have_controls"}
+    of_paths = {"path_scores_are_answered", "path_scores_are_complete", "path_scores_start_clean"}
+    of_masks = {"clean_mask_is_prediction", "masks_are_answered", "head_paths_match_ablation"}
+    assert named - set(AUDITS) == of_paths | of_masks | {"attacks_have_controls"}
     assert all(audit["offences"] for audit in AUDITS.values())
 
 

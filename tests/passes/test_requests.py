@@ -8,8 +8,9 @@ import pyarrow as pa
 import pytest
 
 from attattr_batch.data.insertion import INSERTION_VERSION, Trigger
+from attattr_batch.engine.variants import PATHS_VERSION
 from attattr_batch.errors import UserError
-from attattr_batch.passes.requests import attack_request, mask_request
+from attattr_batch.passes.requests import attack_request, mask_request, path_request
 
 MASK = {"criterion": "m", "draw": 3, "example_ids": [4, 7], "heads": [0, 5]}
 PLACES = {"tokens": [8, 9], "segments": [0, 1], "ratios": [0.5, 1.0]}
@@ -51,6 +52,58 @@ def test_keys_of_requests_are_those_of_the_release() -> None:
     """A key that moves has every stored answer computed again; one that stays serves wrong ones."""
     assert mask_request(table(MASK), 2, 3).key.startswith("b7a5f3ab9cde")
     assert attack_request(table(ATTACK)).key.startswith("20b4895e6cb9")
+
+
+PATH = {"criterion": "attattr_mean", "example_ids": [4, 7], "mean_over": [1, 2]}
+
+
+def test_a_path_is_a_criterion_and_may_need_means() -> None:
+    rows = pa.Table.from_pylist([PATH, {"criterion": "attattr_head", "example_ids": [7]}])
+    request = path_request(rows)
+    assert request.items == ("attattr_head", "attattr_mean")
+    assert request.items_of == {7: (0, 1), 4: (1,)}
+    assert request.mean_over == (1, 2)
+    assert request.key == path_request(rows.take([1, 0])).key
+    assert request.key != path_request(table(PATH)).key
+    assert path_request(table(PATH, mean_over=[1, 3])).key != path_request(table(PATH)).key
+
+
+def test_paths_serve_for_the_rule_they_were_laid_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    means = {"mean_over": [1]}
+    keys = [path_request(table(PATH)).key, mask_request(table(MASK, **means), 2, 3).key]
+    monkeypatch.setattr("attattr_batch.passes.requests.PATHS_VERSION", PATHS_VERSION + 1)
+    assert path_request(table(PATH)).key != keys[0]
+    assert mask_request(table(MASK, **means), 2, 3).key != keys[1]
+
+
+def test_one_row_of_a_request_names_the_means_for_all() -> None:
+    rows = pa.Table.from_pylist([{**MASK, "mean_over": None}, {**MASK, "draw": 4, "mean_over": [5, 6]}])
+    request = mask_request(rows, 2, 3)
+    assert request.mean_over == (5, 6)
+    assert request.key != mask_request(rows.drop_columns("mean_over"), 2, 3).key
+    nothing = rows.set_column(rows.column_names.index("mean_over"), "mean_over", pa.nulls(2))
+    assert mask_request(nothing, 2, 3).key == mask_request(rows.drop_columns("mean_over"), 2, 3).key
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"criterion": "attattr_maen"}, r"criterion of other paths\D*attattr_maen"),
+        ({"mean_over": None}, "needs examples to take means over"),
+        ({"mean_over": list(range(257))}, r"too many examples\n.*257\n.*at most 256"),
+        ({"mean_over": ["first"]}, r"wrong type\n.*mean_over"),
+        ({"example_ids": [4, 4]}, "twice for one example"),
+    ],
+)
+def test_paths_that_are_none(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        path_request(table(PATH, **changes))
+
+
+def test_means_over_different_examples_are_refused() -> None:
+    rows = pa.Table.from_pylist([PATH, {**PATH, "criterion": "attattr_idg", "mean_over": [3]}])
+    with pytest.raises(UserError, match="over different examples"):
+        path_request(rows)
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,19 @@ PRUNED = MASKS.format(
     masks="FROM (VALUES ('taylor', 0), ('random', 0), ('random', 1)) AS c(criterion, draw),"
     " range(11) AS a(step)",
 )
+# Answers of a pass that attributes along other paths, of the same examples.
+PATHS = (
+    "INSERT INTO path_scores BY NAME SELECT run_id, 'path_attribution' AS job, example_id, criterion, layer,"
+    " head, if(criterion = 'attattr_mean', NULL, 0.2) AS attr_max,"
+    " if(criterion = 'attattr_mean', NULL, 0.3) AS attr_positive_sum,"
+    " if(criterion = 'attattr_head', 0, 0.1) AS attr_sum, prob_gold AS f_full,"
+    " if(criterion = 'attattr_head', prob_gold, prob_gold - 0.3) AS f_zero,"
+    " if(criterion = 'attattr_idg', NULL, 0) AS completeness_error, 0 AS path_error, 5 AS nodes,"
+    " true AS certified FROM predictions CROSS JOIN range(2) AS a(layer) CROSS JOIN range(3) AS b(head)"
+    " CROSS JOIN (SELECT unnest(['uniform', 'mean', 'head', 'idg']) AS variant),"
+    " LATERAL (SELECT 'attattr_' || variant AS criterion) WHERE run_id = 1 AND example_id < 2; "
+)
+OF_HEADS = "criterion = 'attattr_head'"
 # What the ledger says of those of head_ablation.
 REQUESTED = (
     "INSERT INTO passes SELECT * REPLACE (9 AS pass_id, 'masked_answers' AS kind,"
@@ -90,6 +103,7 @@ OFFENCES: dict[str, list[tuple[str, int]]] = {
         (REQUESTED + ABLATED + "DELETE FROM masked_answers WHERE example_id = 1", 1),
         # Another job's answers are not those requested.
         (REQUESTED + ABLATED + "UPDATE masked_answers SET job = 'pruned_accuracy' WHERE ZERO", 2),
+        (PATHS, 2),
         (ATTACKED.format(kept="true"), 6),
     ],
     "masks_are_answered": [
@@ -134,6 +148,8 @@ OFFENCES: dict[str, list[tuple[str, int]]] = {
         (ABLATED + REMOVED + PRUNED, 0),
         (ABLATED + "INSERT INTO masked_answers FROM masked_answers WHERE ZERO", 7),
         (ATTACKED.format(kept="true") + "; INSERT INTO attacked_answers FROM attacked_answers", 18),
+        (PATHS, 0),
+        (PATHS + "UPDATE path_scores SET head = 0 WHERE ZERO AND layer = 1 AND head = 1", 4),
         # The same numbers under `both` and `gold` would be two answers for gold.
         (
             "INSERT INTO target_scores_dedup SELECT * REPLACE ('gold' AS target) FROM"
@@ -157,6 +173,9 @@ OFFENCES: dict[str, list[tuple[str, int]]] = {
         ("UPDATE layer_edges_dedup SET attr = 'nan' WHERE example_id = 3", 4),
         (MASKED.format(job="head_ablation", mask="1 AS layer, 0 AS head", shift="'nan'::FLOAT"), 1),
         (ATTACKED.format(kept="true") + "; UPDATE attacked_answers SET prob_gold = 'inf' WHERE ZERO", 3),
+        (PATHS, 0),
+        (PATHS + "UPDATE path_scores SET path_error = 'nan' WHERE ZERO AND head = 1", 8),
+        (PATHS + "UPDATE path_scores SET attr_max = 'inf' WHERE ZERO AND attr_max IS NOT NULL", 18),
     ],
     "probabilities": [
         ("UPDATE predictions SET probabilities = [0.3, 0.8] WHERE ONE", 1),
@@ -174,6 +193,7 @@ OFFENCES: dict[str, list[tuple[str, int]]] = {
         ("UPDATE head_scores_dedup SET layer = 2 WHERE ZERO", 3),
         ("UPDATE edges_dedup SET head = 3 WHERE run_id = 1 AND head = 0", 2),
         ("UPDATE layer_edges_dedup SET layer = -1 WHERE run_id = 1 AND layer = 0", 1),
+        (PATHS + "UPDATE path_scores SET head = 3 WHERE ZERO AND layer = 1", 1),
     ],
     "kept_mass": [
         ("UPDATE head_scores_dedup SET kept_mass = 1.01 WHERE ZERO", 6),
@@ -200,6 +220,50 @@ OFFENCES: dict[str, list[tuple[str, int]]] = {
         (MASKED.format(job="pruned_accuracy", mask="'taylor' AS criterion, 10 AS step", shift="0.01"), 0),
         (MASKED.format(job="layerwise_accuracy", mask="'attattr' AS criterion, 10 AS step", shift="0.01"), 0),
         (MASKED.format(job="pruned_accuracy", mask="'taylor' AS criterion, 0 AS step", shift="0.0005"), 0),
+    ],
+    "path_scores_are_answered": [
+        (PATHS, 0),
+        (PATHS + "DELETE FROM path_scores WHERE ZERO AND layer = 1 AND head = 2 AND " + OF_HEADS, 1),
+        (PATHS + "DELETE FROM path_scores WHERE ZERO AND " + OF_HEADS, 1),
+        (PATHS + "DELETE FROM path_scores WHERE " + OF_HEADS, 0),
+        (PATHS + "DELETE FROM path_scores WHERE head = 1", 2),
+        (PATHS + "UPDATE path_scores SET head = 0 WHERE ZERO AND layer = 1 AND head = 1", 1),
+    ],
+    "path_scores_are_complete": [
+        (PATHS, 0),
+        (PATHS + "UPDATE path_scores SET attr_sum = 0.2 WHERE ZERO AND head = 1 AND " + OF_HEADS, 2),
+        (
+            PATHS + "UPDATE path_scores SET attr_sum = 0.2"
+            " WHERE ZERO AND layer = 1 AND head = 1 AND criterion = 'attattr_mean'",
+            3,
+        ),
+        (PATHS + "UPDATE path_scores SET attr_sum = 0.2 WHERE criterion = 'attattr_idg'", 0),
+        (PATHS + "UPDATE path_scores SET path_error = 0.002 WHERE ZERO AND head = 1", 8),
+        (PATHS + "UPDATE path_scores SET path_error = 0.002, certified = false WHERE ZERO", 0),
+        (
+            PATHS
+            + "UPDATE path_scores SET attr_sum = 0.002, completeness_error = 0.002 WHERE ZERO AND "
+            + OF_HEADS,
+            6,
+        ),
+        (PATHS + "UPDATE path_scores SET completeness_error = NULL WHERE ZERO AND " + OF_HEADS, 6),
+        (PATHS + "UPDATE path_scores SET attr_max = 0 WHERE ZERO", 6),
+        (PATHS + "UPDATE path_scores SET criterion = 'attattr' WHERE ZERO AND " + OF_HEADS, 6),
+    ],
+    "path_scores_start_clean": [
+        (PATHS, 0),
+        (PATHS + "UPDATE path_scores SET f_full = f_full + 0.01 WHERE ZERO", 8),
+        (PATHS + "UPDATE path_scores SET f_zero = f_zero + 0.01 WHERE ZERO AND head = 1", 6),
+    ],
+    "head_paths_match_ablation": [
+        (PATHS + ABLATED, 0),
+        (PATHS + ABLATED + "UPDATE path_scores SET f_zero = f_zero + 0.01 WHERE ZERO AND head = 1", 2),
+        (PATHS + ABLATED + "UPDATE masked_answers SET prob_gold = 0 WHERE layer = 1 AND head = 2", 2),
+        (
+            PATHS + ABLATED + "UPDATE masked_answers SET prob_gold = 0, ablation = 'mean'"
+            " WHERE layer = 1 AND head = 2",
+            0,
+        ),
     ],
     "f_full_is_probability": [
         ("UPDATE layer_scores_dedup SET f_full = f_full + 0.01 WHERE example_id = 3", 4),

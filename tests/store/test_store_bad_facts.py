@@ -158,6 +158,6 @@ def test_an_ordered_pass_answers_every_example(store: Store) -> None:
 
 def test_every_table_of_facts_is_checked_here() -> None:
     """A new table of facts must be added to these tests; answers that jobs order have tests of their own."""
-    ordered = {"masked_answers", "attacked_answers"}
+    ordered = {"masked_answers", "attacked_answers", "path_scores"}
     assert {query_name(table) for table in tables_written_by("chunk").values()} - ordered == set(facts([0]))
     assert record()["targets"] == "both"

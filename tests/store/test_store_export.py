@@ -27,7 +27,7 @@ FILES = [
     ),
     *("head_scores.parquet", "job_builds.parquet", "layer_edges.parquet", "layer_scores.parquet"),
     "ledger.parquet",
-    *("masked_answers.parquet", "passes.parquet"),
+    *("masked_answers.parquet", "passes.parquet", "path_scores.parquet"),
     *("predictions.parquet", "quarantine.parquet", "run.json", "target_scores.parquet", "tokens.parquet"),
     "vocabulary.parquet",
 ]

@@ -114,7 +114,13 @@ def test_an_older_file_is_migrated_by_the_next_writer(tmp_path: Path, newer_prog
 
 
 # What turns a store of today back into one of schema 0004, and one of those into one of 0002.
+TO_0007 = (
+    "DROP TABLE path_scores",
+    "ALTER TABLE masked_answers DROP COLUMN ablation",
+    f"UPDATE {migrate.VERSION_TABLE} SET version_num = '0007'",
+)
 TO_0006 = (
+    *TO_0007,
     "DROP TABLE attention_peaks",
     "ALTER TABLE head_scores_dedup DROP COLUMN grad_attn",
     "ALTER TABLE tokens DROP COLUMN word",
@@ -243,10 +249,10 @@ def test_stored_answers_say_in_columns_what_was_asked(tmp_path: Path) -> None:
     )
     assert run_command_line(["migrate", "--db", str(store.path)]) == 0
     assert rows(store, "FROM masked_answers ORDER BY ALL") == sorted(
-        (1, job, number, *mask, 1, 0.25) for number, ((job, _), mask) in enumerate(MASKED)
+        (1, job, number, *mask, 1, 0.25, None, None) for number, ((job, _), mask) in enumerate(MASKED)
     )
     assert rows(store, "FROM attacked_answers ORDER BY ALL") == sorted(
-        (1, job, number, *attack, 0, None, True) for number, ((job, _), attack) in enumerate(ATTACKED)
+        (1, job, number, *attack, 0, None, True, None) for number, ((job, _), attack) in enumerate(ATTACKED)
     )
     kinds = [(1, "attribute"), (2, "masked_answers"), (3, "attacked_answers")]
     assert rows(store, "SELECT pass_id, kind FROM passes ORDER BY ALL") == kinds

@@ -116,15 +116,33 @@ class Trace(ABC):
 
     @abstractmethod
     def without_heads(
-        self, first: int, rows: Int[Tensor, " replay"], head_mask: Bool[Tensor, "replay layer head"]
+        self,
+        first: int,
+        rows: Int[Tensor, " replay"],
+        head_mask: Bool[Tensor, "replay layer head"],
+        means: Float[Tensor, "layer width"] | None = None,
     ) -> Float[Tensor, "replay label"]:
-        """Runs the model with heads removed: their attention probabilities, and so their contexts, are zero.
+        """Runs the model with heads removed: their context vectors are zero, or the mean ones.
 
         Args:
             first: Lowest layer in which any replay removes a head; below it the clean forward pass is reused.
             rows: For every replay, its batch row.
             head_mask: For every replay, False for the heads to remove.
+            means: What stands at every query in place of a removed head's context; None for zero.
         """
+
+
+def remaining_context(
+    context: Float[Tensor, "replay reach width"],
+    head_mask: Bool[Tensor, "replay head"],
+    mean: Float[Tensor, " width"] | None,
+) -> Float[Tensor, "replay reach width"]:
+    """The context vectors of a layer without the heads whose mask is False."""
+    kept = head_mask[:, None, :, None]
+    heads = context.unflatten(-1, (head_mask.shape[1], -1))
+    if mean is None:
+        return (heads * kept).flatten(2)
+    return torch.where(kept, heads, mean.to(heads).unflatten(0, (head_mask.shape[1], -1))).flatten(2)
 
 
 class Encoder(ABC):

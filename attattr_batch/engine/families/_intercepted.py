@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from attattr_batch.engine.families._base import Batch, Encoder, Trace
+from attattr_batch.engine.families._base import Batch, Encoder, Trace, remaining_context
 from attattr_batch.errors import UserError
 
 _INTERFACE = "attattr_intercepted"
@@ -123,11 +123,14 @@ class _InterceptedTrace(Trace):
         return self._run(rows, replace)
 
     def without_heads(
-        self, first: int, rows: Int[Tensor, " replay"], head_mask: Bool[Tensor, "replay layer head"]
+        self,
+        first: int,
+        rows: Int[Tensor, " replay"],
+        head_mask: Bool[Tensor, "replay layer head"],
+        means: Tensor | None = None,
     ) -> Tensor:
         def remove(at: int, clean: Tensor, attention: Tensor, value: Tensor) -> Tensor:
-            heads = clean.unflatten(-1, (self._encoder.n_heads, -1))
-            return (heads * head_mask[:, None, at, :, None]).flatten(2)
+            return remaining_context(clean, head_mask[:, at], None if means is None else means[at])
 
         return self._run(rows, remove)
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import PreTrainedModel
 
-from attattr_batch.engine.families._base import Batch, Encoder, Trace
+from attattr_batch.engine.families._base import Batch, Encoder, Trace, remaining_context
 
 
 class LayeredEncoder(Encoder):
@@ -127,14 +127,19 @@ class _LayeredTrace(Trace):
             return encoder.classify(hidden.to(self.logits.dtype))
 
     def without_heads(
-        self, first: int, rows: Int[Tensor, " replay"], head_mask: Bool[Tensor, "replay layer head"]
+        self,
+        first: int,
+        rows: Int[Tensor, " replay"],
+        head_mask: Bool[Tensor, "replay layer head"],
+        means: Tensor | None = None,
     ) -> Tensor:
         encoder = self._encoder
         mask = None if self._mask is None else self._mask[rows]
         hidden = self._inputs[first][rows]
         for layer in range(first, encoder.n_layers):
-            heads = encoder.context(layer, hidden, mask).unflatten(-1, (encoder.n_heads, encoder.head_width))
-            context = (heads * head_mask[:, None, layer, :, None]).flatten(2)
+            context = encoder.context(layer, hidden, mask)
+            mean = None if means is None else means[layer]
+            context = remaining_context(context, head_mask[:, layer], mean)
             hidden = encoder.after_attention(layer, hidden[:, : encoder.reach(layer)], context)
         return encoder.classify(hidden)
 

@@ -151,6 +151,12 @@ masked_answers = facts(
     *shared("predicted"),
     *shared("prob_gold", nullable=True),
     *shared("logits", nullable=True),
+    c.optional(
+        "ablation",
+        c.TEXT,
+        "What stood in place of a removed head's context: `zero`, or `mean` (over some rows of the dataset)."
+        " Null in answers of an earlier release: zero.",
+    ),
     more_key="criterion direction draw step layer head",
 )
 
@@ -166,4 +172,47 @@ attacked_answers = facts(
     *shared("logits", nullable=True),
     c.column("truncated", Boolean(), "Whether the length limit cut a trigger token off."),
     more_key="pattern control draw",
+)
+
+path_scores = facts(
+    "path_scores",
+    "Per example and head: attribution of the gold class along other paths than the paper's, from other"
+    " baselines or with other weights, as requested by jobs. Always integrated adaptively, to a tolerance of"
+    " 1e-3.",
+    "run_id job example_id",
+    c.column(
+        "criterion",
+        c.TEXT,
+        "`attattr_uniform` (from uniform attention over real tokens), `attattr_mean` (from the mean context"
+        " of each head), `attattr_head` (each head scaled alone) or `attattr_idg` (weighed by dF/dalpha).",
+    ),
+    *shared("layer head"),
+    c.optional(
+        "attr_max",
+        c.FLOAT,
+        "Largest (signed) entry of Attr, special tokens and diagonal included; null for `attattr_mean`, which"
+        " has one number a head.",
+    ),
+    c.optional("attr_positive_sum", c.FLOAT, "Sum of the positive entries of Attr; null for `attattr_mean`."),
+    c.column("attr_sum", c.FLOAT, "Sum of all entries of Attr."),
+    c.column("f_full", c.FLOAT, "F(A): probability of the gold class with attention intact."),
+    c.column(
+        "f_zero",
+        c.FLOAT,
+        "F at the baseline: of the whole layer, for `attattr_head` with this head alone removed.",
+    ),
+    c.optional(
+        "completeness_error",
+        c.FLOAT,
+        "Sum of Attr over all heads of the layer, for `attattr_head` of this head alone, minus (f_full -"
+        " f_zero); null for `attattr_idg`, which promises no completeness.",
+    ),
+    c.column(
+        "path_error",
+        c.FLOAT,
+        "Largest |completeness error| of the integrals of dF/dalpha from 0 to each node.",
+    ),
+    c.column("nodes", c.SMALL, "Nodes of the rule or mesh that was accepted."),
+    c.column("certified", Boolean(), "Whether it met all that the adaptive rule asks for."),
+    more_key="criterion layer head",
 )

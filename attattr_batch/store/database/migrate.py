@@ -28,7 +28,7 @@ from attattr_batch.store.database.opening import identity
 from attattr_batch.store.database.sqlfile import SqlFile, literal, load_folder
 from attattr_batch.store.database.tables import job_runs, meta, metadata
 
-SCHEMA_VERSION = "0007"
+SCHEMA_VERSION = "0008"
 """Newest migration in schema/versions; what this program reads and writes."""
 
 VERSION_TABLE = "attattr_schema"

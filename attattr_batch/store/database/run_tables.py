@@ -52,7 +52,7 @@ passes = table(
     "Model work over a run's examples, done by workers and committed chunk by chunk.",
     c.column("pass_id", c.ID, "Number of the pass; never used twice in one file.", primary_key=True),
     *shared("run_id"),
-    c.column("kind", c.TEXT, "`attribute`, `masked_answers` or `attacked_answers`."),
+    c.column("kind", c.TEXT, "`attribute`, `masked_answers`, `attacked_answers` or `path_scores`."),
     c.column("pass_key", c.TEXT, "Identity of the pass within its run: SHA-256 (hex) over its settings."),
     c.column("settings", c.TEXT, "Settings of the pass (JSON): the job that requests it."),
     c.column("n_wanted", c.ID, "Examples that the pass has to handle."),

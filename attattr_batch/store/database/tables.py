@@ -24,6 +24,7 @@ from attattr_batch.store.database.columns import arrow_type
 from attattr_batch.store.database.columns import metadata as metadata
 from attattr_batch.store.database.fact_tables import attacked_answers as attacked_answers
 from attattr_batch.store.database.fact_tables import masked_answers as masked_answers
+from attattr_batch.store.database.fact_tables import path_scores as path_scores
 from attattr_batch.store.database.run_tables import examples as examples
 from attattr_batch.store.database.run_tables import job_builds as job_builds
 from attattr_batch.store.database.run_tables import job_runs as job_runs

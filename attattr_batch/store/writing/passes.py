@@ -22,7 +22,7 @@ from attattr_batch.store.database.tables import arrow_schema, ledger, metadata, 
 from attattr_batch.store.writing.builds import forget_build_keys
 from attattr_batch.store.writing.runs import RUNNING, SEALED, next_id
 
-PassKind = Literal["attribute", "masked_answers", "attacked_answers"]
+PassKind = Literal["attribute", "masked_answers", "attacked_answers", "path_scores"]
 
 _QUARANTINE = """
 INSERT OR REPLACE INTO quarantine BY NAME
