@@ -130,8 +130,10 @@ class Statistics:
         }
 
     def _peaks(self) -> dict[str, Tensor]:
-        """The head of each row that has the largest weight between different tokens of the texts: its layer
-        (as its place among those added), its number, and its two largest such weights [row, rank]."""
+        """The head of each row that has the largest weight between different tokens of the texts.
+
+        Its layer (as its place among those added), its number, and its two largest such weights [row, rank].
+        """
         weights, strongest, heads = (torch.stack(one) for one in zip(*self._attended, strict=True))
         layers = strongest.argmax(0)
         places = layers, self._each

@@ -12,7 +12,7 @@
 -- column n: Examples averaged over; 0 for `random`.
 -- column ci_low: Lower end of the 95 % interval over examples: of the bootstrap-t interval and Student's, whichever is
 --   lower. Of the accuracy difference Agresti and Min's interval, which has a width also where no answer changed; of the
---   last two Taylor criteria Student's with the replicates' spread. Null for `random`, and for a mean of one example.
+--   criteria normalised by layer Student's with the replicates' spread. Null for `random`, and for a mean of one example.
 --   Simulated: it holds the mean in 93 to 97 % of samples of 20 to 200 normal, exponential or skewed values (lognormal,
 --   sigma 1); of very skewed ones (sigma 1.5) in 88 % of samples of 20, 91 % of 100, 94 % of 200.
 -- column ci_high: Upper end of it.

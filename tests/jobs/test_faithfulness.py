@@ -1,4 +1,4 @@
-"""The faithfulness board against an independent computation, what it refuses, and what its intervals are worth."""
+"""The faithfulness board against an independent computation, and what its intervals are worth."""
 
 from __future__ import annotations
 
@@ -90,7 +90,8 @@ class Made:
             "predictions",
             {"run_id": of_run, "example_id": rows, "gold": self.gold, "predicted": self.predicted},
         )
-        split = {"run_id": of_run, "example_id": rows, "purpose": ["pruning"] * n, "part": ["evaluation"] * n}
+        split: dict[str, Any] = {"run_id": of_run, "example_id": rows, "purpose": ["pruning"] * n}
+        split |= {"part": ["evaluation"] * n}
         insert(connection, "splits", split)
         ranks = np.argsort(np.argsort(self.importance, axis=1, kind="stable"), axis=1)
         for name, values, rank in zip(names, self.importance, ranks, strict=False):

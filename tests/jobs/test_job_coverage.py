@@ -99,7 +99,7 @@ def test_areas_over_random_count_the_spread_of_random_orders(worksheet: Workshee
 
 @pytest.mark.slow
 def test_areas_and_their_differences_hold_the_truth(worksheet: Worksheet) -> None:
-    """Two classes, one of them rare and harder; `taylor` keeps more answers than `attattr`, on the same rows."""
+    """Two classes, one rare and harder; `taylor` keeps more answers than `attattr`, on the same rows."""
     chance, repeats, n = np.random.default_rng(4), 1000, 120
     gold = (chance.random((repeats, n)) < 0.3).astype(int)
     easy = np.where(gold, 0.5, 0.8) + chance.uniform(-0.2, 0.2, gold.shape)

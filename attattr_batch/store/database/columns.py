@@ -41,7 +41,8 @@ _SHARED: dict[str, tuple[TypeEngine[Any], str]] = {
     "prob_gold": (FLOAT, "Probability of the gold label; null if unlabelled."),
     "logits": (
         sa.ARRAY(FLOAT),
-        "Class score (logit) of every label, in the dataset's id order; null in answers of an earlier release.",
+        "Class score (logit) of every label, in the dataset's id order; null in answers of an earlier"
+        " release.",
     ),
 }
 

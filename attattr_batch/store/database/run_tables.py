@@ -108,8 +108,8 @@ tokens = table(
     c.optional(
         "word",
         c.SMALL,
-        "Word of its text that the token is a piece of, from 0, as the tokenizer splits texts into words; null"
-        " for special tokens and in runs of an earlier release.",
+        "Word of its text that the token is a piece of, from 0, as the tokenizer splits texts into words;"
+        " null for special tokens and in runs of an earlier release.",
     ),
     key="run_id example_id position",
     written_by="register",
