@@ -24,12 +24,23 @@ JOB_TABLES = {
     "pruning_curve": """
         SELECT run_id, criterion, tenth / 10 AS fraction, tenth * 14 AS n_pruned,
             5000 - 300 * tenth AS correct, 9815 AS n, correct / n AS accuracy,
-            accuracy - 0.01e0 AS ci_low, accuracy + 0.01e0 AS ci_high, 1 AS draws
+            accuracy - 0.01e0 AS ci_low, accuracy + 0.01e0 AS ci_high, accuracy AS balanced_accuracy,
+            accuracy AS prob_gold, 0.35e0 AS majority, 1 AS draws
         FROM (SELECT DISTINCT run_id, criterion FROM head_importance), range(10) AS tenths(tenth)""",
     "pruning_area": """
-        SELECT run_id, criterion, 0.5e0 AS area, 0.4e0 AS ci_low, 0.6e0 AS ci_high,
+        SELECT run_id, criterion, 'accuracy' AS measure, 0.5e0 AS area, 0.4e0 AS ci_low, 0.6e0 AS ci_high,
             0.1e0 AS over_random, 0.0e0 AS over_random_low, 0.2e0 AS over_random_high, 20 AS draws
         FROM (SELECT DISTINCT run_id, criterion FROM head_importance)""",
+    "faithfulness": """
+        SELECT run_id, criterion, 'prob_gold' AS measure, 0.5e0 AS cpr, 0.4e0 AS cpr_low, 0.6e0 AS cpr_high,
+            0.1e0 AS cpr_over_random, 0.5e0 AS cmd, 0.4e0 AS cmd_low, 0.6e0 AS cmd_high,
+            -0.1e0 AS cmd_over_random, 0.7e0 AS rank_agreement, 500 AS n, 'zero' AS ablation
+        FROM (SELECT DISTINCT run_id, criterion FROM head_importance)""",
+    "top_heads": """
+        SELECT run_id, criterion, size AS sample_size, size = 500 AS is_own, 0.8e0 AS jaccard,
+            0.6e0 AS jaccard_low, 1e0 AS jaccard_high, 0.2e0 AS same, 5 AS consensus
+        FROM (SELECT DISTINCT run_id, criterion FROM head_importance),
+            (VALUES (20), (100), (500), (2000)) AS sizes(size)""",
     "effectiveness": """
         SELECT run_id, criterion, direction, k, 9000 - 500 * k AS correct, 9815 AS n, correct / n AS accuracy,
             accuracy - 0.01e0 AS ci_low, accuracy + 0.01e0 AS ci_high

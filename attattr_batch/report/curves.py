@@ -25,11 +25,12 @@ def pruning_curves(rows: pa.Table) -> Chart:
 
     Args:
         rows: Columns `run`, `criterion`, `fraction`, `n_pruned`, `accuracy`, `correct`, `n`,
-            `ci_low`, `ci_high`.
+            `ci_low`, `ci_high`, `balanced_accuracy`, `prob_gold`, `majority`.
     """
     axis = alt.Axis(format="%", tickCount=6)
     x = alt.X("fraction:Q", title="heads pruned, least important first", axis=axis)
-    return _accuracy_curves(rows, x, "run")
+    majority = alt.Chart().mark_line(color=GREY, strokeDash=[1, 3]).encode(x=x, y="majority:Q")
+    return _accuracy_curves(rows, x, "run", majority)
 
 
 def effectiveness_curves(rows: pa.Table) -> Chart:
@@ -43,8 +44,8 @@ def effectiveness_curves(rows: pa.Table) -> Chart:
     return _accuracy_curves(rows, x, "panel")
 
 
-def _accuracy_curves(rows: pa.Table, x: alt.X, by: str) -> Chart:
-    """Accuracy by criterion with bands for the intervals."""
+def _accuracy_curves(rows: pa.Table, x: alt.X, by: str, *behind: alt.Chart) -> Chart:
+    """Accuracy by criterion with bands for the intervals, over what is drawn behind."""
     rows = by_criterion(rows)
     y = alt.Y("accuracy:Q", title="accuracy", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="%"))
     base = alt.Chart().encode(x=x, color=criterion_colour(rows))
@@ -59,7 +60,7 @@ def _accuracy_curves(rows: pa.Table, x: alt.X, by: str) -> Chart:
     points = base.mark_circle(opacity=1).encode(
         y=y, size=alt.condition(ours, alt.value(75), alt.value(24)), tooltip=tooltip(rows)
     )
-    return panels(rows, [bands, lines, points], by, width=_WIDTH, height=190)
+    return panels(rows, [*behind, bands, lines, points], by, width=_WIDTH, height=190)
 
 
 def pruning_areas(rows: pa.Table) -> Chart:
@@ -75,7 +76,7 @@ def pruning_areas(rows: pa.Table) -> Chart:
     bars = base.mark_rule(strokeWidth=2).encode(x="ci_low:Q", x2="ci_high:Q")
     x = alt.X("area:Q", title="area under the pruning curve", scale=alt.Scale(domain=[0, 1]))
     dots = base.mark_circle(size=70, opacity=1).encode(x=x, tooltip=tooltip(rows))
-    return panels(rows, [bars, dots], width=_WIDTH, height=120)
+    return panels(rows, [bars, dots], width=_WIDTH, height=240)
 
 
 def accuracy_drift(rows: pa.Table) -> Chart:

@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 from attattr_batch.analysis.catalogue import load_catalogue
 from attattr_batch.analysis.questions import ask, question
 from attattr_batch.errors import UserError, unknown_name
+from attattr_batch.report.board import faithfulness_board, stability_curves
 from attattr_batch.report.curves import (
     accuracy_drift,
     effectiveness_curves,
@@ -59,6 +60,8 @@ FIGURES = {
         Figure("scatter", "Heads of one run against another", universality_scatter, of_pairs=True),
         Figure("pruning", "Pruning heads", pruning_curves),
         Figure("area", "Area under the pruning curves", pruning_areas),
+        Figure("faithfulness", "Faithfulness board", faithfulness_board),
+        Figure("stability", "Stability of the top heads", stability_curves),
         Figure("effectiveness", "Effectiveness analysis", effectiveness_curves),
         Figure("distance", "Interaction distance", distance_map),
         Figure("triggers", "Trigger patterns", trigger_effects),

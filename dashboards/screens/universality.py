@@ -1,4 +1,4 @@
-"""How alike the importance of heads is between runs."""
+"""How alike the importance of heads is between runs, and between samples of one run's examples."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import streamlit as st
 from reading import built_criteria, choose_pair, messages, show_figure
 
 runs = st.session_state["chosen"]
-show_figure("universality", [run["run_id"] for run in runs])
+for name in ("stability", "universality"):
+    show_figure(name, [run["run_id"] for run in runs])
 if len(runs) < 2:
     st.info("A scatter needs two runs.")
     st.stop()

@@ -120,11 +120,14 @@ def test_a_criterion_that_is_new_to_head_importance_is_on_its_pages(
         execute(built_store, f"INSERT INTO {table} {ours.format(table)}")
     known = [
         "attattr",
+        "attattr_positive_sum",
+        "attattr_absolute_sum",
         "taylor",
         "taylor_normalised",
         "taylor_released",
         "attention",
         "accuracy_difference",
+        "probability_difference",
         "ours",
     ]
     for page, figure in (("heads", "importance"), ("universality", "importance_a")):

@@ -111,11 +111,17 @@ def test_universality_equals_scipy_on_the_exported_importances(store: Store) -> 
     found = {row[:3]: row[3:] for row in rows_of(store.path, query)}
     criteria = (
         "attattr",
+        "attattr_positive_sum",
+        "attattr_absolute_sum",
+        "attattr_uniform",
+        "attattr_mean",
+        "attattr_idg",
         "taylor",
         "taylor_normalised",
         "taylor_released",
         "attention",
         "accuracy_difference",
+        "probability_difference",
     )
     assert len(found) == 4 * 4 * len(criteria)
     for a, b, criterion in itertools.product(range(1, 5), range(1, 5), criteria):
