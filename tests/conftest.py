@@ -117,7 +117,7 @@ def _build(db: Path) -> None:
     for task in ("sst2", "mrpc"):
         run = ["run", "--task", task, "--model", "bundled", "--data-dir", "bundled", "--limit", "12"]
         assert run_command_line([*run, "--name", task, "--db", str(db), "--quiet"]) == 0
-    small = "replicates=5 patterns=2 victims=3 control_draws=1 report_victims=3 report_draws=1"
+    small = "replicates=5 patterns=2 victims=3 control_draws=1 report_victims=3 report_draws=1 min_rows=2"
     params = [argument for one in small.split() for argument in ("--param", one)]
     assert run_command_line(["jobs", "run", "--db", str(db), "--quiet", *params]) == 0
 

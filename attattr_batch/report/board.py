@@ -15,7 +15,7 @@ def faithfulness_board(rows: pa.Table) -> Chart:
 
     Args:
         rows: Columns `run`, `panel` (title: run and area), `criterion`, `value`, `ci_low`, `ci_high`,
-            `over_random`, `rank_agreement`, `n`, `ablation`.
+            `over_random`, `rank_agreement`, `n`, `ablation`, `note`.
     """
     rows = by_criterion(rows)
     rows = rows.take(sorted(range(len(rows)), key=lambda place: _panel_place(rows, place)))
@@ -49,5 +49,7 @@ def stability_curves(rows: pa.Table) -> Chart:
     bands = bands.transform_filter("datum.criterion == 'attattr'")  # those of all would hide each other
     lines = base.mark_line().encode(y=alt.Y("jaccard:Q", title=title))
     sizes = alt.condition("datum.is_own", alt.value(110), alt.value(24))
-    points = base.mark_circle(opacity=1).encode(y="jaccard:Q", size=sizes, tooltip=tooltip(rows))
+    points = base.mark_circle(opacity=1).encode(
+        y=alt.Y("jaccard:Q", title=title), size=sizes, tooltip=tooltip(rows)
+    )
     return panels(rows, [bands, lines, points], width=_WIDTH, height=190)

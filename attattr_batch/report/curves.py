@@ -29,7 +29,11 @@ def pruning_curves(rows: pa.Table) -> Chart:
     """
     axis = alt.Axis(format="%", tickCount=6)
     x = alt.X("fraction:Q", title="heads pruned, least important first", axis=axis)
-    majority = alt.Chart().mark_line(color=GREY, strokeDash=[1, 3]).encode(x=x, y="majority:Q")
+    majority = (
+        alt.Chart()
+        .mark_line(color=GREY, strokeDash=[1, 3])
+        .encode(x=x, y=alt.Y("majority:Q", title="accuracy"))
+    )
     return _accuracy_curves(rows, x, "run", majority)
 
 

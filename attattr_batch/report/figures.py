@@ -113,6 +113,10 @@ def figure_rows(
     rows = ask(connection, f"figures/{figure.name}", runs=list(run_ids))
     if rows.num_rows == 0:
         raise _nothing_to_draw(connection, figure, run_ids, path)
+    if "note" in rows.column_names and not rows["note"].null_count:
+        got = "; ".join(sorted(set(rows["note"].to_pylist())))
+        hint = f"attattr jobs show {figure.query.depends[0]}"
+        raise UserError(f"figure {figure.name!r} has no numbers to show for these runs", got=got, hint=hint)
     if figure.of_pairs:
         criteria = sorted(set(rows["criterion"].to_pylist()))
         if criterion not in criteria:

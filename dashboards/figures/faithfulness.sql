@@ -23,9 +23,10 @@ SELECT
     a.over_random,
     f.rank_agreement,
     f.n,
-    f.ablation
+    f.ablation,
+    f.note
 FROM areas AS a
 JOIN faithfulness AS f ON f.run_id = a.run_id AND f.criterion = a.criterion AND f.measure = 'prob_gold'
 JOIN runs AS r ON r.run_id = a.run_id
-WHERE list_contains($runs, a.run_id) AND a.value IS NOT NULL
+WHERE list_contains($runs, a.run_id)
 ORDER BY a.run_id, a.area DESC, a.criterion

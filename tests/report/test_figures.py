@@ -194,6 +194,16 @@ def test_what_cannot_be_drawn_is_said_plainly(tmp_path: Path, capsys: pytest.Cap
     assert not picture.exists()
 
 
+def test_a_board_without_numbers_says_why(built_store: Store) -> None:
+    execute(
+        built_store, "UPDATE faithfulness SET note = 'fewer evaluation rows than 30', cpr = NULL, cmd = NULL"
+    )
+    with pytest.raises(
+        UserError, match="(?s)no numbers to show.*fewer evaluation rows than 30.*jobs show faith"
+    ):
+        drawn(built_store, "faithfulness")
+
+
 def test_an_empty_store_has_nothing_to_draw(tmp_path: Path) -> None:
     with new_store(tmp_path).read() as connection, pytest.raises(UserError, match="no run yet"):
         chosen_runs(connection, ())
