@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from helpers.fabricate import add_run, execute, filled_store, rows
 from helpers.folders import build, write_job
+from helpers.older_stores import TO_0006
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -207,6 +208,7 @@ def test_builds_of_an_earlier_release_keep_their_values_and_are_made_once_more(
     execute(
         store,
         'UPDATE job_runs SET runs = \'["first", "second", "gone"]\'',
+        *TO_0006,
         "ALTER TABLE job_runs ADD COLUMN query_key VARCHAR",
         "DROP TABLE job_builds",
         "ALTER TABLE runs DROP COLUMN seals",
