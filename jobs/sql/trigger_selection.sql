@@ -8,6 +8,8 @@
 -- param patterns: integer from 1 = 20; Patterns tried for each class they argue for, the strongest with different tokens.
 -- param victims: integer from 1 = 60; Selection rows of each gold class that are attacked, at most.
 -- param control_draws: integer from 1 = 2; Random controls of each pattern. They only rank the patterns: what is reported of them comes from other rows and other draws (trigger_report).
+-- param controls: matched|uniform = matched; Words that random tokens are drawn from: those that occur about as often in the run's texts as the token they replace, or all.
+-- param nearest: integer from 1 = 50; With `matched`, how many words, those nearest to the token by rank of count.
 -- param seed: integer = 0; Seed of every random choice.
 -- column pattern: Pattern (trigger_patterns.pattern).
 -- column control: Whether random tokens stand in the places of the pattern's.
@@ -32,9 +34,9 @@ SELECT
     draw IS NOT NULL AS control,
     draw,
     list_filter(example_ids, lambda one: one <> pattern) AS example_ids,
-    attack_tokens(token_ids, words, draw, concat_ws('/', 'control', $seed, pattern_seed(run_id, pattern), draw)) AS tokens,
+    attack_tokens(token_ids, words, nearest, draw, concat_ws('/', 'control', $seed, pattern_seed(run_id, pattern), draw)) AS tokens,
     segments,
     ratios
 FROM attacks
 JOIN attacked_rows('splits', 'selection', $victims, $seed) USING (run_id)
-JOIN text_words() USING (run_id)
+JOIN text_words($controls, $nearest) USING (run_id)

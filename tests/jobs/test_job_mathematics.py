@@ -113,6 +113,55 @@ def test_universality_equals_scipy(worksheet: Worksheet) -> None:
             assert row["pearson"] == row["spearman"] == row["ci_low"] == row["ci_high"] == 1
 
 
+def drawn_by_hand(words: list[int], tokens: list[int], nearest: int, key: str) -> list[int]:
+    """For each token a word of those nearest to it in the list, found by stepping outwards, the next first."""
+    drawn = []
+    for place, token in enumerate(tokens, 1):
+        below = [word for word in words[: words.index(token)] if word not in tokens]
+        above = [word for word in words[words.index(token) :] if word not in tokens]
+        taken: list[int] = []
+        up = True
+        while len(taken) < nearest and (below or above):
+            if above and (up or not below):
+                taken.append(above.pop(0))
+            else:
+                taken.insert(0, below.pop())
+            up = not up
+        digest = hashlib.md5(f"{key}/{place}".encode()).digest()
+        drawn.append(taken[int(int.from_bytes(digest[8:], "little") / 2**64 * len(taken))])
+    return drawn
+
+
+@settings(max_examples=40, derandomize=True)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    n_words=st.integers(5, 80),
+    n_tokens=st.integers(1, 4),
+    nearest=st.sampled_from([1, 2, 5, 50]),
+)
+def test_random_tokens_occur_about_as_often_as_those_they_replace(
+    worksheet: Worksheet, seed: int, n_words: int, n_tokens: int, nearest: int
+) -> None:
+    chance = np.random.default_rng(seed)
+    counts = dict(enumerate((1 + chance.pareto(1, n_words)).astype(int).clip(1, 60).tolist(), 100))
+    pattern = chance.choice(list(counts), n_tokens, replace=False).tolist()
+    rows = [
+        {"run_id": 1, "example_id": 0, "token_id": word, "segment": 0}
+        for word, count in counts.items()
+        for _ in range(count)
+    ]
+    words = sorted(counts, key=lambda word: (counts[word], word))
+    query = "SELECT other_words($pattern, words, nearest, $key) FROM text_words($controls, $nearest)"
+    with worksheet.filled({}) as connection:
+        insert(connection, tokens=rows)
+        for draw in range(5):
+            values = {"pattern": pattern, "key": f"k/{draw}", "nearest": nearest, "controls": "matched"}
+            found = raw(connection).execute(query, values).fetchall()
+            assert found == [(drawn_by_hand(words, pattern, nearest, f"k/{draw}"),)]
+            found = raw(connection).execute(query, {**values, "controls": "uniform"}).fetchall()
+            assert found == [(drawn_by_hand(sorted(words), pattern, n_words, f"k/{draw}"),)]
+
+
 def matrices(seed: int, n_layers: int, n_tokens: int, sparse: float) -> NDArray[np.float64]:
     """Random attributions [layer, query, key]: multiples of 1/64, exact in every number format; many ties."""
     chance = np.random.default_rng(seed)
