@@ -5,7 +5,7 @@
 -- materialized: attacked_answers
 -- depends: trigger_patterns, splits
 -- audits: attacks_have_controls
--- param patterns: integer from 1 = 20; Patterns tried for each class they argue for, the strongest with different tokens.
+-- param patterns: integer from 1 = 20; Patterns of each source tried for each class they argue for, the strongest with different tokens.
 -- param victims: integer from 1 = 60; Selection rows of each gold class that are attacked, at most.
 -- param control_draws: integer from 1 = 2; Random controls of each pattern. They only rank the patterns: what is reported of them comes from other rows and other draws (trigger_report).
 -- param controls: matched|uniform = matched; Words that random tokens are drawn from: those that occur about as often in the run's texts as the token they replace, or all.
@@ -18,12 +18,12 @@ WITH distinct_tokens AS (
     SELECT *
     FROM trigger_patterns
     SEMI JOIN selected_runs USING (run_id)
-    QUALIFY row_number() OVER (PARTITION BY run_id, predicted, tokens ORDER BY value_1 + value_2 DESC, pattern) = 1
+    QUALIFY row_number() OVER (PARTITION BY run_id, source, predicted, tokens ORDER BY value_1 + value_2 DESC, pattern) = 1
 ),
 strongest AS (
     SELECT *
     FROM distinct_tokens
-    QUALIFY row_number() OVER (PARTITION BY run_id, predicted ORDER BY value_1 + value_2 DESC, pattern) <= $patterns
+    QUALIFY row_number() OVER (PARTITION BY run_id, source, predicted ORDER BY value_1 + value_2 DESC, pattern) <= $patterns
 ),
 attacks AS (
     SELECT *, unnest([NULL::BIGINT] || range($control_draws)) AS draw FROM strongest
@@ -33,7 +33,7 @@ SELECT
     pattern,
     draw IS NOT NULL AS control,
     draw,
-    list_filter(example_ids, lambda one: one <> pattern) AS example_ids,
+    list_filter(example_ids, lambda one: one <> example_id) AS example_ids,
     attack_tokens(token_ids, words, nearest, draw, concat_ws('/', 'control', $seed, pattern_seed(run_id, pattern), draw)) AS tokens,
     segments,
     ratios

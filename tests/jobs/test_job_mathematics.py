@@ -114,7 +114,7 @@ def test_universality_equals_scipy(worksheet: Worksheet) -> None:
 
 
 def drawn_by_hand(words: list[int], tokens: list[int], nearest: int, key: str) -> list[int]:
-    """For each token a word of those nearest to it in the list, found by stepping outwards, the next first."""
+    """For each token a word of those nearest to it in the list: steps outwards, the next word first."""
     drawn = []
     for place, token in enumerate(tokens, 1):
         below = [word for word in words[: words.index(token)] if word not in tokens]
