@@ -55,6 +55,22 @@ CREATE OR REPLACE TEMP MACRO within_one(r) AS CASE WHEN r > 1 THEN 1 WHEN r < -1
 -- paper's authors): of the means over examples, so never of one example's values.
 CREATE OR REPLACE TEMP MACRO is_by_layer(criterion) AS criterion IN ('taylor_normalised', 'taylor_released');
 
+-- The words of the texts of every run, if that is what is counted: the position of each of their pieces, that of
+-- their first piece, and the word as its pieces joined without the tokenizer's marks (`##` before a piece that goes on; a
+-- sign for the space before a word). No rows of runs that do not know their words.
+CREATE OR REPLACE TEMP MACRO word_pieces(units) AS TABLE
+    SELECT
+        t.run_id,
+        t.example_id,
+        t.position,
+        min(t.position) OVER of_word AS word_pos,
+        string_agg(regexp_replace(v.token, '^(##|Ġ|▁)(.+)$', '\2'), '' ORDER BY t.position) OVER of_word AS word
+    FROM tokens AS t
+    JOIN runs AS r USING (run_id)
+    LEFT JOIN vocabulary AS v ON v.tokenizer_key = r.tokenizer_key AND v.token_id = t.token_id
+    WHERE units = 'words' AND t.word IS NOT NULL
+    WINDOW of_word AS (PARTITION BY t.run_id, t.example_id, t.segment, t.word);
+
 -- Words that are none of the tokens, in their order.
 CREATE OR REPLACE TEMP MACRO words_without(words, token_ids) AS
     list_filter(words, lambda word: NOT list_contains(token_ids, word));
