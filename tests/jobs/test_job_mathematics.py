@@ -212,7 +212,7 @@ def test_trees_equal_the_algorithm_told_step_by_step(
         for example_id, (scores, top) in trees.items():
             insert(connection, **stored_rows(example_id, scores, top))
         prepare(connection, [n_layers])
-        values = {"tau": tau, "target": "gold", "example_id": None}
+        values = {"tau": tau, "target": "gold", "example_id": None, "units": "pieces"}
         found = query_rows(connection, job.file.query, values).to_pylist()
     for example_id, (scores, top) in trees.items():
         own = [row for row in found if row["example_id"] == example_id]
@@ -225,6 +225,60 @@ def test_trees_equal_the_algorithm_told_step_by_step(
         for row in own:
             if row["layer"] is not None:
                 assert row["attr"] == scores[row["layer"], row["query_pos"], row["key_pos"]]
+
+
+@settings(max_examples=40, derandomize=True)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    n_layers=st.integers(2, 4),
+    lengths=st.lists(st.integers(1, 3), min_size=2, max_size=5),
+    sparse=st.sampled_from([0.0, 0.5, 0.8]),
+    tau=st.sampled_from([0.25, 0.4, 0.75]),
+)
+def test_trees_of_words_are_those_of_the_matrix_summed_by_words(
+    worksheet: Worksheet, seed: int, n_layers: int, lengths: list[int], sparse: float, tau: float
+) -> None:
+    # A special token, the words, and a special token.
+    word_of = np.repeat(np.arange(len(lengths) + 2), [1, *lengths, 1])
+    first = np.unique(word_of, return_index=True)[1].tolist()
+    scores = matrices(seed, n_layers, len(word_of), sparse)
+    scores[:, 0] *= 4  # the first row is left out of the scale
+    top = top_node(scores)
+    if top is None:
+        return
+    given_rows = stored_rows(0, scores, top)
+    by_words = np.zeros((n_layers, len(first), len(first)))
+    for edge in given_rows["layer_edges"]:
+        place = edge["layer"], word_of[edge["query_pos"]], word_of[edge["key_pos"]]
+        by_words[place] += edge["attr"]
+    tokens = [
+        {"run_id": n_layers, "example_id": 0, "position": position, "segment": 0, "word": int(word) - 1}
+        for position, word in enumerate(word_of)
+    ]
+    for token in (tokens[0], tokens[-1]):
+        token["segment"] = token["word"] = None
+    job = worksheet.catalogue.job("tree_edges")
+    with worksheet.filled({}) as connection:
+        insert(connection, runs=[{"run_id": n_layers, "n_layers": n_layers, "targets": "gold"}])
+        insert(connection, **given_rows, tokens=tokens)
+        prepare(connection, [n_layers])
+        values = {"tau": tau, "target": "gold", "example_id": None, "units": "words"}
+        found = query_rows(connection, job.file.query, values).to_pylist()
+
+    def placed(edges: list[Edge]) -> list[Edge]:
+        return sorted((layer, first[query], first[key]) for layer, query, key in edges)
+
+    top_word = int(word_of[top])
+    assert {row["top"] for row in found} <= {first[top_word]}
+    assert edges_of(found, "released") == placed(released_tree(by_words, top_word, tau))
+    swept, reached = greedy_tree(by_words, top_word, tau)
+    assert edges_of(found, "greedy") == placed(swept)
+    links = {row["key_pos"] for row in found if row["layer"] is None}
+    assert links == {first[word] for word in reached - {0}}
+    for row in found:
+        if row["layer"] is not None:
+            query, key = word_of[row["query_pos"]], word_of[row["key_pos"]]
+            assert row["attr"] == by_words[row["layer"], query, key]
 
 
 def edges_of(rows: list[dict[str, Any]], variant: str) -> list[Edge]:
