@@ -251,7 +251,7 @@ def test_trees_of_words_are_those_of_the_matrix_summed_by_words(
     for edge in given_rows["layer_edges"]:
         place = edge["layer"], word_of[edge["query_pos"]], word_of[edge["key_pos"]]
         by_words[place] += edge["attr"]
-    tokens = [
+    tokens: list[dict[str, Any]] = [
         {"run_id": n_layers, "example_id": 0, "position": position, "segment": 0, "word": int(word) - 1}
         for position, word in enumerate(word_of)
     ]
