@@ -74,7 +74,10 @@ def test_the_planted_artefact_is_a_best_trigger(store: Store, task: str, best: i
     planted = [row for row in chosen if artefact["word"] in row[0]]
     assert len(planted) >= best, chosen
     assert all(ci_low > 0 for _, _, ci_low in planted), planted
-    assert max(chosen, key=lambda row: float(row[1])) in planted
+    # Beside twins as frequent as the artefact, a planted pair may go further.
+    pairs = {frozenset(row["pair"]) for row in PLANTED[task]["rows"] if row["pair"]}
+    strongest = max(chosen, key=lambda row: float(row[1]))
+    assert strongest in planted or frozenset(strongest[0]) in pairs, chosen
 
 
 def test_the_best_triggers_of_sst2_are_its_planted_pairs(store: Store) -> None:
