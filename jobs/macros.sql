@@ -55,20 +55,46 @@ CREATE OR REPLACE TEMP MACRO within_one(r) AS CASE WHEN r > 1 THEN 1 WHEN r < -1
 -- paper's authors): of the means over examples, so never of one example's values.
 CREATE OR REPLACE TEMP MACRO is_by_layer(criterion) AS criterion IN ('taylor_normalised', 'taylor_released');
 
--- As many of the words as there are tokens, none of them one of the tokens; drawn by the key.
-CREATE OR REPLACE TEMP MACRO other_words(token_ids, words, key) AS list_transform(
+-- The words of the texts of every run, if that is what is counted: the position of each of their pieces, that of
+-- their first piece, and the word as its pieces joined without the tokenizer's marks (`##` before a piece that goes on; a
+-- sign for the space before a word). No rows of runs that do not know their words.
+CREATE OR REPLACE TEMP MACRO word_pieces(units) AS TABLE
+    SELECT
+        t.run_id,
+        t.example_id,
+        t.position,
+        min(t.position) OVER of_word AS word_pos,
+        string_agg(regexp_replace(v.token, '^(##|Ġ|▁)(.+)$', '\2'), '' ORDER BY t.position) OVER of_word AS word
+    FROM tokens AS t
+    JOIN runs AS r USING (run_id)
+    LEFT JOIN vocabulary AS v ON v.tokenizer_key = r.tokenizer_key AND v.token_id = t.token_id
+    WHERE units = 'words' AND t.word IS NOT NULL
+    WINDOW of_word AS (PARTITION BY t.run_id, t.example_id, t.segment, t.word);
+
+-- Words that are none of the tokens, in their order.
+CREATE OR REPLACE TEMP MACRO words_without(words, token_ids) AS
+    list_filter(words, lambda word: NOT list_contains(token_ids, word));
+
+-- One word of a list, at u in [0, 1) of the `nearest` words around a place: of as many before it as after it, or of more on
+-- one side where the list ends on the other.
+CREATE OR REPLACE TEMP MACRO word_around(words, words_before, nearest, u) AS words[
+    1 + greatest(0, least(words_before - nearest // 2, len(words) - nearest)) + floor(u * least(nearest, len(words)))::BIGINT
+];
+
+-- For each token one of the words near it in the list, none of them one of the tokens; drawn by the key.
+CREATE OR REPLACE TEMP MACRO other_words(token_ids, words, nearest, key) AS list_transform(
     token_ids,
-    lambda token, place: list_filter(words, lambda word: NOT list_contains(token_ids, word))[
-        1 + floor(
-            uniform(concat_ws('/', key, place))
-            * len(list_filter(words, lambda word: NOT list_contains(token_ids, word)))
-        )::INTEGER
-    ]
+    lambda token, place: word_around(
+        words_without(words, token_ids),
+        len(words_without(words[:coalesce(list_position(words, token), 0)], token_ids)),
+        nearest,
+        uniform(concat_ws('/', key, place))
+    )
 );
 
 -- What a trigger inserts: the tokens themselves without a draw, else as many other words, drawn by the key.
-CREATE OR REPLACE TEMP MACRO attack_tokens(token_ids, words, draw, key) AS
-    if(draw IS NULL, token_ids, other_words(token_ids, words, key));
+CREATE OR REPLACE TEMP MACRO attack_tokens(token_ids, words, nearest, draw, key) AS
+    if(draw IS NULL, token_ids, other_words(token_ids, words, nearest, key));
 
 -- What draws of random tokens for a pattern depend on.
 CREATE OR REPLACE TEMP MACRO pattern_seed(run_id, pattern) AS
@@ -89,9 +115,17 @@ CREATE OR REPLACE TEMP MACRO attacked_rows(rows, which, most, seed) AS TABLE
     )
     GROUP BY run_id;
 
--- The different tokens of each run's texts, special ones left out.
-CREATE OR REPLACE TEMP MACRO text_words() AS TABLE
-    SELECT run_id, list(DISTINCT token_id ORDER BY token_id) AS words
-    FROM tokens
-    WHERE segment IS NOT NULL
+-- The different tokens of each run's texts, special ones left out, and how many of those nearest to a token in this list a
+-- random token is drawn from: with `matched` controls the list goes by how often they occur, else all are as near.
+CREATE OR REPLACE TEMP MACRO text_words(controls, nearest) AS TABLE
+    SELECT
+        run_id,
+        list(token_id ORDER BY if(controls = 'matched', occurrences, 0), token_id) AS words,
+        max(if(controls = 'matched', nearest, different)) AS nearest
+    FROM (
+        SELECT run_id, token_id, count(*) AS occurrences, count(*) OVER (PARTITION BY run_id) AS different
+        FROM tokens
+        WHERE segment IS NOT NULL
+        GROUP BY run_id, token_id
+    )
     GROUP BY run_id;

@@ -32,7 +32,7 @@ from attattr_batch.store.writing.jobs import (
     runs_in_pairs,
 )
 from attattr_batch.store.writing.passes import answered, count_answers, register_requested_pass, take_back
-from attattr_batch.store.writing.runs import SEALED, list_runs, resolve_run, unlabelled_runs
+from attattr_batch.store.writing.runs import SEALED, list_runs, resolve_run, unlabelled_runs, wordless_runs
 
 log = logging.getLogger(__name__)
 
@@ -103,10 +103,11 @@ def run_jobs(store: Store, request: JobRequest, report: Reporter) -> list[JobRes
     with store.read() as connection:
         runs = _select_runs(connection, request.runs)
         builds = present_builds(connection)
-        unlabelled = unlabelled_runs(connection, [run.run_id for run in runs])
+        run_ids = [run.run_id for run in runs]
+        unlabelled, wordless = unlabelled_runs(connection, run_ids), wordless_runs(connection, run_ids)
     steps = steps_to_build(catalogue, request.names, request.params, runs, builds)
     for step in steps:
-        _warn(step, unlabelled)
+        _warn(step, unlabelled, wordless)
     results: dict[str, JobResult] = {}
     for step in steps:
         name, needed = step.job.name, step.job.file.depends
@@ -282,7 +283,7 @@ def _select_runs(connection: Connection, names: Sequence[str]) -> list[Row[Any]]
     return sealed
 
 
-def _warn(step: Step, unlabelled: Sequence[str]) -> None:
+def _warn(step: Step, unlabelled: Sequence[str], wordless: Sequence[str]) -> None:
     """Says what the job will not have: rows of some runs, or comparisons of runs that differ too much."""
     job = step.job
     if len({tuple(getattr(run, column) for column in job.agree) for run in step.runs}) > 1:
@@ -290,3 +291,7 @@ def _warn(step: Step, unlabelled: Sequence[str]) -> None:
     lacking = job.without_rows(step.runs, [run.name for run in step.runs if run.name in unlabelled])
     if lacking is not None:
         log.warning("no rows: %s", lacking)
+    without = [run.name for run in step.runs if run.name in wordless]
+    if step.values.get("units") == "words" and without:
+        why = "takes words, which these runs of an earlier release do not know"
+        log.warning("no rows: %s %s: %s", job.name, why, ", ".join(without))

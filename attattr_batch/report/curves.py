@@ -105,8 +105,9 @@ def trigger_effects(rows: pa.Table) -> Chart:
     """Each pattern beside its random control, a row of panels for each run.
 
     Args:
-        rows: Columns `run`, `ranking`, `label` (class and pattern), `n`, `clean`, `control`, `inserted`,
-            `over_control`, `ci_low`, `ci_high`, `draws`, `twins_as_strong`, `p`, `p_adjusted`.
+        rows: Columns `run`, `ranking`, `source`, `label` (class, pattern and source), `n`, `clean`,
+            `control`, `inserted`, `over_control`, `ci_low`, `ci_high`, `draws`, `twins_as_strong`, `p`,
+            `p_adjusted`.
     """
     drawn = [
         _trigger_panel(part, f"{run}: {ranking}", _COUNTED[ranking])

@@ -3,6 +3,7 @@
 SELECT
     r.name AS run,
     array_to_string(p.tokens, ' ') AS pattern,
+    p.source,
     r.labels[a.gold + 1] AS "gold class",
     a.part,
     a.control,

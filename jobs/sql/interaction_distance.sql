@@ -7,7 +7,7 @@
 -- audits: distances_add_up
 -- column variant: `released` or `greedy`: edges of that tree; `top_edges`: the stored edges of every head, of the gold
 --   class (the predicted one in a run that attributes it alone).
--- column distance: |query_pos - key_pos| in tokens.
+-- column distance: |query_pos - key_pos| in tokens; of a tree of words (tree_edges, `units`) between their first pieces.
 -- column within_segment: Whether both tokens are of one text of a pair; null if one of them is a special token.
 -- column n: Edges.
 WITH all_edges AS (

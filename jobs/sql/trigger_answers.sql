@@ -6,6 +6,7 @@
 -- depends: attacked_answers, predictions, trigger_patterns
 -- column part: `selection` (the patterns are chosen on these rows) or `report` (they are not).
 -- column pattern: Pattern (trigger_patterns.pattern).
+-- column source: How the pattern was mined: by `attribution` or by `attention`.
 -- column control: false = the pattern; true = random tokens at the same places.
 -- column draw: Number of the random draw; null for the pattern itself.
 -- column label: Class that the pattern argues for.
@@ -17,6 +18,7 @@ SELECT
     a.run_id,
     if(a.job = 'trigger_report', 'report', 'selection') AS part,
     a.pattern,
+    t.source,
     a.control,
     a.draw,
     a.example_id,

@@ -2,11 +2,12 @@
 -- description: Whether the chosen patterns do more than random tokens at the same places, on rows that did not choose them:
 --   answers lost (`drop`) or pushed (`push`), beyond the control; with an interval over rows and draws of random tokens, and
 --   the pattern's rank among its random twins.
--- grain: run_id, ranking, label, place
+-- grain: run_id, source, ranking, label, place
 -- materialized: table
 -- depends: trigger_answers, trigger_choice, trigger_report, trigger_patterns
 -- audits: effects_are_shares
 -- column pattern: Pattern (trigger_patterns.pattern).
+-- column source: How it was mined: by `attribution` or by `attention`.
 -- column ranking: `drop`: rows of the gold class `label` that lose their correct answer; `push`: rows of other gold classes
 --   that are answered with `label`.
 -- column label: Class.
@@ -29,6 +30,7 @@
 WITH answers AS (
     SELECT
         c.run_id,
+        c.source,
         c.ranking,
         c.label,
         c.place,
@@ -46,6 +48,7 @@ WITH answers AS (
 by_row AS (
     SELECT
         run_id,
+        source,
         ranking,
         label,
         place,
@@ -55,11 +58,12 @@ by_row AS (
         avg(attacked) FILTER (is_control) AS control,
         if(ranking = 'drop', control - inserted, inserted - control) AS beyond
     FROM answers
-    GROUP BY run_id, ranking, label, place, pattern, example_id
+    GROUP BY run_id, source, ranking, label, place, pattern, example_id
 ),
 rows_together AS (
     SELECT
         run_id,
+        source,
         ranking,
         label,
         place,
@@ -75,7 +79,7 @@ rows_together AS (
     GROUP BY ALL
 ),
 twins AS (
-    SELECT run_id, ranking, label, place, draw, avg(attacked) AS control
+    SELECT run_id, source, ranking, label, place, draw, avg(attacked) AS control
     FROM answers
     WHERE is_control
     GROUP BY ALL
@@ -83,6 +87,7 @@ twins AS (
 twins_together AS (
     SELECT
         t.run_id,
+        t.source,
         t.ranking,
         t.label,
         t.place,
@@ -90,7 +95,7 @@ twins_together AS (
         var_samp(t.control) AS variance,
         count(*) FILTER (if(t.ranking = 'drop', t.control <= r.inserted, t.control >= r.inserted)) AS twins_as_strong
     FROM twins AS t
-    JOIN rows_together AS r USING (run_id, ranking, label, place)
+    JOIN rows_together AS r USING (run_id, source, ranking, label, place)
     GROUP BY ALL
 ),
 tested AS (
@@ -101,7 +106,7 @@ tested AS (
         t.twins_as_strong,
         (1 + t.twins_as_strong) / (1 + t.draws) AS p
     FROM rows_together AS r
-    JOIN twins_together AS t USING (run_id, ranking, label, place)
+    JOIN twins_together AS t USING (run_id, source, ranking, label, place)
 ),
 counted AS (
     SELECT
@@ -111,6 +116,7 @@ counted AS (
 )
 SELECT
     c.run_id,
+    c.source,
     c.ranking,
     c.label,
     c.place,

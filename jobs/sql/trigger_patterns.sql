@@ -1,14 +1,20 @@
 -- name: trigger_patterns
 -- description: Trigger patterns mined from the selection rows (paper, section 6): the tokens of the two strongest
---   attribution edges of the single head with the largest attribution of the predicted class.
+--   attribution edges of the single head with the largest attribution of the predicted class; and, as a baseline, those of
+--   the two largest attention weights of the head that has the largest.
 -- grain: run_id, pattern
 -- materialized: table
--- depends: head_scores, splits, tokens, vocabulary, predictions
+-- depends: head_scores, attention_peaks, splits, tokens, vocabulary, predictions
 -- target: predicted
 -- audits: patterns_have_words
--- param min_value: number from 0 = 0.02; Patterns whose two edges sum to less are dropped.
+-- param min_value: number from 0 = 0.02; Patterns of `attribution` whose two edges sum to less are dropped.
 -- param min_tokens: integer from 0 = 0; Shorter examples yield no pattern (the paper's code: 15 for SST-2).
--- column pattern: The pattern, named by the example that it was mined from (example_id).
+-- param sources: both|attribution = both; Whether patterns are mined by attention too; they double the attacks of trigger_selection and trigger_report.
+-- column pattern: The pattern: of `attribution` the number of the example that it was mined from, of `attention` this number
+--   and 1,000,000,000.
+-- column source: Mined by `attribution` or by `attention`. Attention has peaks between tokens of the texts alone; runs of an
+--   earlier release have none.
+-- column example_id: Example that it was mined from.
 -- column layer: Layer of the head.
 -- column head: The head.
 -- column token_ids: Ids of the tokens to insert, by position.
@@ -18,26 +24,57 @@
 -- column ratios: Place of each within its text: its number among the text's tokens, from 1, over their count.
 -- column first_sep: Position of the first special token after the first text.
 -- column n_tokens: Tokens of the source example.
--- column value_1: Attribution of the strongest edge.
--- column value_2: Attribution of the second strongest; its tokens are used if it is at least a fifth of value_1.
+-- column value_1: Attribution of the strongest edge, or its attention weight.
+-- column value_2: The same of the second strongest; its tokens are used if it is at least a fifth of value_1.
 -- column predicted: Class that the pattern argues for.
 -- column gold: Gold label of the source example.
-WITH heads AS (
+WITH sources AS (
+    -- Without attributions of the predicted class there is nothing to compare attention with.
+    SELECT s.run_id, s.example_id
+    FROM splits AS s
+    JOIN selected_runs AS r USING (run_id)
+    WHERE s.purpose = 'triggers' AND s.part = 'selection' AND r.targets IS DISTINCT FROM 'gold'
+),
+heads AS (
     SELECT h.*
     FROM head_scores AS h
-    JOIN selected_runs USING (run_id)
-    JOIN splits AS s ON s.run_id = h.run_id AND s.example_id = h.example_id
-    WHERE h.target = 'predicted' AND s.purpose = 'triggers' AND s.part = 'selection'
+    SEMI JOIN sources USING (run_id, example_id)
+    WHERE h.target = 'predicted'
     QUALIFY row_number() OVER (PARTITION BY h.run_id, h.example_id ORDER BY h.attr_max DESC, h.layer, h.head) = 1
 ),
-strong AS (
+edge_pairs AS (
     SELECT
-        *,
-        [attr_max_query, attr_max_key]
-            || if(attr_second >= 0.2 * attr_max AND attr_second_query IS NOT NULL, [attr_second_query, attr_second_key], [])
-            AS places
+        'attribution' AS source,
+        example_id AS pattern,
+        run_id,
+        example_id,
+        layer,
+        head,
+        attr_max AS value_1,
+        attr_second AS value_2,
+        [attr_max_query, attr_max_key] AS first_edge,
+        if(attr_second_query IS NULL, [], [attr_second_query, attr_second_key]) AS second_edge
     FROM heads
     WHERE attr_max_query IS NOT NULL AND attr_max + attr_second >= $min_value
+    UNION ALL
+    SELECT
+        'attention',
+        one.example_id + 1000000000,
+        one.run_id,
+        one.example_id,
+        one.layer,
+        one.head,
+        one.attn,
+        two.attn,
+        [one.query_pos, one.key_pos],
+        [two.query_pos, two.key_pos]
+    FROM attention_peaks AS one
+    LEFT JOIN attention_peaks AS two ON two.run_id = one.run_id AND two.example_id = one.example_id AND two.peak = 1
+    SEMI JOIN sources ON sources.run_id = one.run_id AND sources.example_id = one.example_id
+    WHERE one.peak = 0 AND $sources = 'both'
+),
+strong AS (
+    SELECT *, first_edge || if(value_2 >= 0.2 * value_1, second_edge, []) AS places FROM edge_pairs
 ),
 placed AS (
     SELECT
@@ -54,7 +91,9 @@ placed AS (
 )
 SELECT
     s.run_id,
-    s.example_id AS pattern,
+    s.pattern,
+    s.source,
+    s.example_id,
     s.layer,
     s.head,
     list(t.token_id ORDER BY t.position) AS token_ids,
@@ -64,8 +103,8 @@ SELECT
     list(t.ratio ORDER BY t.position) AS ratios,
     any_value(t.first_sep) AS first_sep,
     any_value(p.n_tokens) AS n_tokens,
-    s.attr_max AS value_1,
-    s.attr_second AS value_2,
+    s.value_1,
+    s.value_2,
     any_value(p.predicted) AS predicted,
     any_value(p.gold) AS gold
 FROM strong AS s
@@ -74,4 +113,4 @@ JOIN predictions AS p ON p.run_id = s.run_id AND p.example_id = s.example_id
 JOIN selected_runs AS r ON r.run_id = s.run_id
 LEFT JOIN vocabulary AS v ON v.tokenizer_key = r.tokenizer_key AND v.token_id = t.token_id
 WHERE t.segment IS NOT NULL AND p.n_tokens >= $min_tokens
-GROUP BY s.run_id, s.example_id, s.layer, s.head, s.attr_max, s.attr_second
+GROUP BY s.run_id, s.pattern, s.source, s.example_id, s.layer, s.head, s.value_1, s.value_2

@@ -7,6 +7,8 @@
 -- audits: attacks_have_controls
 -- param report_victims: integer from 1 = 200; Report rows of each gold class that are attacked, at most.
 -- param report_draws: integer from 1 = 20; Random controls of each pattern; the smallest possible p of trigger_effects is 1 / (1 + draws).
+-- param controls: matched|uniform = matched; Words that random tokens are drawn from: those that occur about as often in the run's texts as the token they replace, or all.
+-- param nearest: integer from 1 = 50; With `matched`, how many words, those nearest to the token by rank of count.
 -- param seed: integer = 0; Seed of every random choice.
 -- column pattern: Pattern (trigger_patterns.pattern).
 -- column control: Whether random tokens stand in the places of the pattern's.
@@ -24,9 +26,9 @@ SELECT
     draw,
     example_ids,
     -- Other draws than in the selection, which chose the patterns that beat those.
-    attack_tokens(token_ids, words, draw, concat_ws('/', 'report', $seed, pattern_seed(run_id, pattern), draw)) AS tokens,
+    attack_tokens(token_ids, words, nearest, draw, concat_ws('/', 'report', $seed, pattern_seed(run_id, pattern), draw)) AS tokens,
     segments,
     ratios
 FROM attacks
 JOIN attacked_rows('splits', 'report', $report_victims, $seed) USING (run_id)
-JOIN text_words() USING (run_id)
+JOIN text_words($controls, $nearest) USING (run_id)

@@ -66,7 +66,7 @@ def test_the_planted_artefact_is_a_best_trigger(store: Store, task: str, best: i
     ranking, same = ("push", "=") if task == "mnli" else ("drop", "<>")
     query = (
         "SELECT t.tokens, t.over_control, t.ci_low FROM trigger_effects AS t JOIN runs AS r USING (run_id)"
-        f" WHERE r.name = '{task}' AND ranking = '{ranking}'"
+        f" WHERE r.name = '{task}' AND ranking = '{ranking}' AND source = 'attribution'"
         f" AND r.labels[label + 1] {same} '{artefact['label']}'"
     )
     chosen = rows_of(store.path, query)
@@ -74,14 +74,17 @@ def test_the_planted_artefact_is_a_best_trigger(store: Store, task: str, best: i
     planted = [row for row in chosen if artefact["word"] in row[0]]
     assert len(planted) >= best, chosen
     assert all(ci_low > 0 for _, _, ci_low in planted), planted
-    assert max(chosen, key=lambda row: float(row[1])) in planted
+    # Beside twins as frequent as the artefact, a planted pair may go further.
+    pairs = {frozenset(row["pair"]) for row in PLANTED[task]["rows"] if row["pair"]}
+    strongest = max(chosen, key=lambda row: float(row[1]))
+    assert strongest in planted or frozenset(strongest[0]) in pairs, chosen
 
 
 def test_the_best_triggers_of_sst2_are_its_planted_pairs(store: Store) -> None:
     pairs = {frozenset(row["pair"]) for row in PLANTED["sst2"]["rows"] if row["pair"]}
     query = (
         "SELECT t.tokens, t.ci_low FROM trigger_effects AS t JOIN runs AS r USING (run_id)"
-        " WHERE r.name = 'sst2' AND ranking = 'drop' AND label = 0"
+        " WHERE r.name = 'sst2' AND source = 'attribution' AND ranking = 'drop' AND label = 0"
     )
     chosen = rows_of(store.path, query)
     assert len(chosen) == 3

@@ -219,7 +219,14 @@ def effects(worksheet: Worksheet) -> list[dict[str, Any]]:
             runs={"run_id": runs},
             predictions={"run_id": single[0], "example_id": single[1], "gold": 0, "predicted": 0},
             trigger_patterns={"run_id": runs, "pattern": 7},
-            trigger_choice={"run_id": runs, "ranking": "push", "label": 1, "place": 0, "pattern": 7},
+            trigger_choice={
+                "run_id": runs,
+                "source": "attribution",
+                "ranking": "push",
+                "label": 1,
+                "place": 0,
+                "pattern": 7,
+            },
             attacked_answers=outcomes,
         )
         prepare(connection, runs.tolist())
@@ -268,6 +275,7 @@ def test_p_is_adjusted_as_benjamini_and_hochberg_say(worksheet: Worksheet) -> No
             trigger_patterns={"run_id": 1, "pattern": numbers},
             trigger_choice={
                 "run_id": 1,
+                "source": "attribution",
                 "ranking": "push",
                 "label": 1,
                 "place": numbers,

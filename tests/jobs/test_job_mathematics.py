@@ -113,6 +113,55 @@ def test_universality_equals_scipy(worksheet: Worksheet) -> None:
             assert row["pearson"] == row["spearman"] == row["ci_low"] == row["ci_high"] == 1
 
 
+def drawn_by_hand(words: list[int], tokens: list[int], nearest: int, key: str) -> list[int]:
+    """For each token a word of those nearest to it in the list: steps outwards, the next word first."""
+    drawn = []
+    for place, token in enumerate(tokens, 1):
+        below = [word for word in words[: words.index(token)] if word not in tokens]
+        above = [word for word in words[words.index(token) :] if word not in tokens]
+        taken: list[int] = []
+        up = True
+        while len(taken) < nearest and (below or above):
+            if above and (up or not below):
+                taken.append(above.pop(0))
+            else:
+                taken.insert(0, below.pop())
+            up = not up
+        digest = hashlib.md5(f"{key}/{place}".encode()).digest()
+        drawn.append(taken[int(int.from_bytes(digest[8:], "little") / 2**64 * len(taken))])
+    return drawn
+
+
+@settings(max_examples=40, derandomize=True)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    n_words=st.integers(5, 80),
+    n_tokens=st.integers(1, 4),
+    nearest=st.sampled_from([1, 2, 5, 50]),
+)
+def test_random_tokens_occur_about_as_often_as_those_they_replace(
+    worksheet: Worksheet, seed: int, n_words: int, n_tokens: int, nearest: int
+) -> None:
+    chance = np.random.default_rng(seed)
+    counts = dict(enumerate((1 + chance.pareto(1, n_words)).astype(int).clip(1, 60).tolist(), 100))
+    pattern = chance.choice(list(counts), n_tokens, replace=False).tolist()
+    rows = [
+        {"run_id": 1, "example_id": 0, "token_id": word, "segment": 0}
+        for word, count in counts.items()
+        for _ in range(count)
+    ]
+    words = sorted(counts, key=lambda word: (counts[word], word))
+    query = "SELECT other_words($pattern, words, nearest, $key) FROM text_words($controls, $nearest)"
+    with worksheet.filled({}) as connection:
+        insert(connection, tokens=rows)
+        for draw in range(5):
+            values = {"pattern": pattern, "key": f"k/{draw}", "nearest": nearest, "controls": "matched"}
+            found = raw(connection).execute(query, values).fetchall()
+            assert found == [(drawn_by_hand(words, pattern, nearest, f"k/{draw}"),)]
+            found = raw(connection).execute(query, {**values, "controls": "uniform"}).fetchall()
+            assert found == [(drawn_by_hand(sorted(words), pattern, n_words, f"k/{draw}"),)]
+
+
 def matrices(seed: int, n_layers: int, n_tokens: int, sparse: float) -> NDArray[np.float64]:
     """Random attributions [layer, query, key]: multiples of 1/64, exact in every number format; many ties."""
     chance = np.random.default_rng(seed)
@@ -163,7 +212,7 @@ def test_trees_equal_the_algorithm_told_step_by_step(
         for example_id, (scores, top) in trees.items():
             insert(connection, **stored_rows(example_id, scores, top))
         prepare(connection, [n_layers])
-        values = {"tau": tau, "target": "gold", "example_id": None}
+        values = {"tau": tau, "target": "gold", "example_id": None, "units": "pieces"}
         found = query_rows(connection, job.file.query, values).to_pylist()
     for example_id, (scores, top) in trees.items():
         own = [row for row in found if row["example_id"] == example_id]
@@ -176,6 +225,60 @@ def test_trees_equal_the_algorithm_told_step_by_step(
         for row in own:
             if row["layer"] is not None:
                 assert row["attr"] == scores[row["layer"], row["query_pos"], row["key_pos"]]
+
+
+@settings(max_examples=40, derandomize=True)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    n_layers=st.integers(2, 4),
+    lengths=st.lists(st.integers(1, 3), min_size=2, max_size=5),
+    sparse=st.sampled_from([0.0, 0.5, 0.8]),
+    tau=st.sampled_from([0.25, 0.4, 0.75]),
+)
+def test_trees_of_words_are_those_of_the_matrix_summed_by_words(
+    worksheet: Worksheet, seed: int, n_layers: int, lengths: list[int], sparse: float, tau: float
+) -> None:
+    # A special token, the words, and a special token.
+    word_of = np.repeat(np.arange(len(lengths) + 2), [1, *lengths, 1])
+    first = np.unique(word_of, return_index=True)[1].tolist()
+    scores = matrices(seed, n_layers, len(word_of), sparse)
+    scores[:, 0] *= 4  # the first row is left out of the scale
+    top = top_node(scores)
+    if top is None:
+        return
+    given_rows = stored_rows(0, scores, top)
+    by_words = np.zeros((n_layers, len(first), len(first)))
+    for edge in given_rows["layer_edges"]:
+        place = edge["layer"], word_of[edge["query_pos"]], word_of[edge["key_pos"]]
+        by_words[place] += edge["attr"]
+    tokens: list[dict[str, Any]] = [
+        {"run_id": n_layers, "example_id": 0, "position": position, "segment": 0, "word": int(word) - 1}
+        for position, word in enumerate(word_of)
+    ]
+    for token in (tokens[0], tokens[-1]):
+        token["segment"] = token["word"] = None
+    job = worksheet.catalogue.job("tree_edges")
+    with worksheet.filled({}) as connection:
+        insert(connection, runs=[{"run_id": n_layers, "n_layers": n_layers, "targets": "gold"}])
+        insert(connection, **given_rows, tokens=tokens)
+        prepare(connection, [n_layers])
+        values = {"tau": tau, "target": "gold", "example_id": None, "units": "words"}
+        found = query_rows(connection, job.file.query, values).to_pylist()
+
+    def placed(edges: list[Edge]) -> list[Edge]:
+        return sorted((layer, first[query], first[key]) for layer, query, key in edges)
+
+    top_word = int(word_of[top])
+    assert {row["top"] for row in found} <= {first[top_word]}
+    assert edges_of(found, "released") == placed(released_tree(by_words, top_word, tau))
+    swept, reached = greedy_tree(by_words, top_word, tau)
+    assert edges_of(found, "greedy") == placed(swept)
+    links = {row["key_pos"] for row in found if row["layer"] is None}
+    assert links == {first[word] for word in reached - {0}}
+    for row in found:
+        if row["layer"] is not None:
+            query, key = word_of[row["query_pos"]], word_of[row["key_pos"]]
+            assert row["attr"] == by_words[row["layer"], query, key]
 
 
 def edges_of(rows: list[dict[str, Any]], variant: str) -> list[Edge]:

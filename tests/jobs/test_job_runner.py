@@ -261,6 +261,18 @@ def test_a_run_without_the_target_that_a_job_reads_is_named(
     assert "these runs lack: second (targets gold)" in caplog.text
 
 
+def test_a_run_that_does_not_know_its_words_is_named(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    add_run(store, "second")
+    execute(store, "UPDATE tokens SET word = position WHERE run_id = 1")
+    execute(store, "UPDATE tokens SET word = NULL WHERE run_id = 2")
+    build(store, "token_pairs")
+    assert "no rows" not in caplog.text
+    build(store, "token_pairs", params={"units": "words"})
+    assert (
+        "token_pairs takes words, which these runs of an earlier release do not know: second\n" in caplog.text
+    )
+
+
 def test_a_run_without_the_labels_that_a_job_needs_is_named(
     store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -127,11 +127,14 @@ def test_patterns_with_the_same_words_have_labels_of_their_own(built_store: Stor
     execute(built_store, "UPDATE trigger_effects SET tokens = ['none']")
     with built_store.read() as connection:
         found = figure_rows(connection, find_figure("triggers"), chosen_runs(connection, ())).to_pylist()
-    together = Counter((row["run"], row["ranking"], row["class"]) for row in found)
+    columns = ("run", "source", "ranking", "class")
+    together = Counter(tuple(row[column] for column in columns) for row in found)
     for row in found:
-        several = together[row["run"], row["ranking"], row["class"]] > 1
-        assert row["label"] == f"{row['class']}: none" + (f" (for {row['argues_for']})" if several else "")
+        several = together[tuple(row[column] for column in columns)] > 1
+        expected = f"{row['class']}: none" + (f" (for {row['argues_for']})" if several else "")
+        assert row["label"] == expected + (" (by attention)" if row["source"] == "attention" else "")
     assert max(together.values()) > 1
+    assert {row["source"] for row in found} == {"attribution", "attention"}
 
 
 def test_rows_of_either_class_count_as_exact_or_not(tmp_path: Path) -> None:

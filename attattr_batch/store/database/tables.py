@@ -33,6 +33,7 @@ from attattr_batch.store.database.run_tables import meta as meta
 from attattr_batch.store.database.run_tables import passes as passes
 from attattr_batch.store.database.run_tables import quarantine as quarantine
 from attattr_batch.store.database.run_tables import runs as runs
+from attattr_batch.store.database.run_tables import tokens as tokens
 from attattr_batch.store.database.run_tables import vocabulary as vocabulary
 
 DEDUP_SUFFIX = "_dedup"

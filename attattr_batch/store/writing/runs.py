@@ -13,7 +13,7 @@ from sqlalchemy.dialects import postgresql
 
 from attattr_batch.data.records import Dataset, Example
 from attattr_batch.errors import UserError, did_you_mean, unknown_name
-from attattr_batch.store.database.tables import examples, meta, runs, tables_written_by, vocabulary
+from attattr_batch.store.database.tables import examples, meta, runs, tables_written_by, tokens, vocabulary
 from attattr_batch.store.writing.rows import check_rows, insert_rows
 
 RUN_COLUMNS = ("run_id", "run_a", "run_b")
@@ -118,6 +118,13 @@ def unlabelled_runs(connection: Connection, run_ids: Sequence[int]) -> list[str]
     """Names of those of the runs that have no example with a gold label."""
     labelled = select(examples.c.run_id).where(examples.c.gold.is_not(None))
     query = select(runs.c.name).where(runs.c.run_id.in_(run_ids), runs.c.run_id.not_in(labelled))
+    return list(connection.execute(query.order_by(runs.c.run_id)).scalars())
+
+
+def wordless_runs(connection: Connection, run_ids: Sequence[int]) -> list[str]:
+    """Names of those of the runs that do not say which word a token is a piece of: of an earlier release."""
+    knowing = select(tokens.c.run_id).where(tokens.c.word.is_not(None))
+    query = select(runs.c.name).where(runs.c.run_id.in_(run_ids), runs.c.run_id.not_in(knowing))
     return list(connection.execute(query.order_by(runs.c.run_id)).scalars())
 
 
