@@ -96,7 +96,8 @@ class Made:
         ranks = np.argsort(np.argsort(self.importance, axis=1, kind="stable"), axis=1)
         for name, values, rank in zip(names, self.importance, ranks, strict=False):
             ties = (values[:, None] == values).sum(1)
-            columns = {"criterion": [name] * HEADS, "rank": rank, "importance": values, "ties": ties}
+            columns: dict[str, Any] = {"criterion": [name] * HEADS, "rank": rank}
+            columns |= {"importance": values, "ties": ties}
             columns |= {"run_id": [run_id] * HEADS, "layer": [0] * HEADS, "head": range(HEADS)}
             insert(connection, "pruning_order", {key: list(value) for key, value in columns.items()})
         head, row = np.indices(self.effect.shape).reshape(2, -1)
