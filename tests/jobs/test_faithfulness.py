@@ -101,7 +101,11 @@ class Made:
             columns |= {"run_id": [run_id] * HEADS, "layer": [0] * HEADS, "head": range(HEADS)}
             insert(connection, "pruning_order", {key: list(value) for key, value in columns.items()})
         head, row = np.indices(self.effect.shape).reshape(2, -1)
-        effects = {"run_id": np.full(len(row), run_id), "example_id": row, "layer": np.zeros(len(row), int)}
+        effects: dict[str, Any] = {
+            "run_id": np.full(len(row), run_id),
+            "example_id": row,
+            "layer": np.zeros(len(row), int),
+        }
         effects |= {"criterion": ["probability_difference"] * len(row), "head": head}
         insert(connection, "head_values", effects | {"value": self.effect.ravel()})
 
