@@ -72,7 +72,7 @@ def make(store: Store, n_runs: int, n_examples: int) -> None:
         fill(store, Facts(edges=run == 0), n_examples, CHUNK, f"run-{run}")
     with store.write() as connection:
         connection.exec_driver_sql(
-            "INSERT INTO tokens SELECT 1, example, place, (example * 31 + place * 7919) % ?, 0"
+            "INSERT INTO tokens SELECT 1, example, place, (example * 31 + place * 7919) % ?, 0, place"
             " FROM range(?) AS examples(example), range(?) AS places(place)",
             (VOCABULARY, n_examples, N_TOKENS),
         )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
 
 from attattr_batch.analysis.catalogue import load_catalogue
 from attattr_batch.analysis.questions import ask, question
@@ -110,6 +110,12 @@ def figure_rows(
             got=f"no table {missing} in the store",
             hint=f"attattr jobs run {missing}{_at(path)}",
         )
+    if older := [name for name in figure.query.depends if _lacks_columns(connection, name)]:
+        raise UserError(
+            f"figure {figure.name!r} needs what a job makes anew",
+            got=f"{' '.join(older)}, as an earlier release made it",
+            hint=f"attattr jobs run {' '.join(older)}{_at(path)}",
+        )
     rows = ask(connection, f"figures/{figure.name}", runs=list(run_ids))
     if rows.num_rows == 0:
         raise _nothing_to_draw(connection, figure, run_ids, path)
@@ -123,6 +129,15 @@ def figure_rows(
             raise unknown_name("criterion", criterion, criteria)
         rows = rows.filter(pc.field("criterion") == criterion)
     return rows
+
+
+def _lacks_columns(connection: Connection, name: str) -> bool:
+    """Whether a job's table was made before the job had all its columns."""
+    job = load_catalogue().jobs.get(name)
+    if job is None or job.is_pass:
+        return False
+    query = text("SELECT column_name FROM duckdb_columns() WHERE table_name = :name")
+    return not set(job.file.columns) <= set(connection.execute(query, {"name": name}).scalars())
 
 
 def _nothing_to_draw(

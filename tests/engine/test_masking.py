@@ -61,7 +61,9 @@ def test_equals_multiplied_attention(kind: str, generic: bool) -> None:
 def test_means_stand_in_for_removed_heads(kind: str, generic: bool) -> None:
     model, batch, rows, masks = case(kind)
     encoder = encoder_for(model, generic=generic)
-    means = mean_contexts(encoder, tiny.examples((7, 11), seed=3, segments=tiny.takes_segments(kind)), 4096)
+    # So little padding that each query sees a key: in float64, which nobody runs, ModernBERT's own eager
+    # attention gives NaN otherwise, because it takes the softmax in float32.
+    means = mean_contexts(encoder, tiny.examples((7, 8), seed=3, segments=tiny.takes_segments(kind)), 4096)
     inputs = {name: tensor[rows] for name, tensor in batch.model_inputs().items()}
     expected = naive.mean_masked_logits(model, inputs, (~masks).double(), means)
     found = masked_logits(encoder, batch, rows, masks, 30, means)

@@ -36,7 +36,10 @@ from attattr_batch.store.writing.jobs import prepare, query_rows
 from attattr_batch.store.writing.runs import resolve_run
 
 N_ROWS = 60
-ANSWERS = "SELECT * EXCLUDE run_id FROM masked_answers ORDER BY ALL"
+ANSWERS = (
+    "SELECT * EXCLUDE (run_id, prob_gold, logits, ablation), prob_gold FROM masked_answers"
+    " ORDER BY job, example_id, criterion, direction, draw, step, layer, head"
+)
 FEW = {"draws": "3"}
 """Random orders of the control: fewer than a user has, so that tests take less."""
 REQUEST = "SELECT 1 AS run_id, '{}' AS criterion, [0, 5] AS example_ids, {} AS heads"
@@ -84,11 +87,11 @@ def test_the_pruning_experiment_twice_gives_the_same_and_computes_once(store: St
     assert {one.status for one in results.values()} == {"built"}, results
     n_masks = {
         "head_ablation": N_ROWS * 5,
-        "layerwise_accuracy": N_ROWS * 12,
-        "pruned_accuracy": 30 * 11 * 9,
+        "layerwise_accuracy": N_ROWS * 36,  # six criteria, two directions, k = 0 to 2
+        "pruned_accuracy": 30 * 11 * 15,  # twelve criteria and three random orders
     }
     assert {job: results[job].rows for job in n_masks} == n_masks
-    tables = [name for name in results if name not in n_masks and name != "head_values"]
+    tables = [name for name in results if name not in (*n_masks, "path_attribution", "head_values")]
     first = {name: rows_of(store.path, f"FROM {name} ORDER BY ALL") for name in tables}
     ledger = rows_of(store.path, "FROM ledger ORDER BY ALL")
 

@@ -207,6 +207,12 @@ def test_a_board_without_numbers_says_why(built_store: Store) -> None:
         drawn(built_store, "faithfulness")
 
 
+def test_a_table_of_an_earlier_release_is_to_be_made_anew(built_store: Store) -> None:
+    execute(built_store, "ALTER TABLE pruning_area DROP COLUMN measure")
+    with pytest.raises(UserError, match="(?s)pruning_area, as an earlier release.*jobs run pruning_area"):
+        drawn(built_store, "area")
+
+
 def test_an_empty_store_has_nothing_to_draw(tmp_path: Path) -> None:
     with new_store(tmp_path).read() as connection, pytest.raises(UserError, match="no run yet"):
         chosen_runs(connection, ())
