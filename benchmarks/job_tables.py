@@ -47,11 +47,13 @@ JOB_TABLES = {
         FROM runs, (VALUES ('attattr'), ('attention')) AS c(criterion),
             (VALUES ('largest_first'), ('smallest_first')) AS d(direction), range(12) AS removed(k)""",
     "trigger_patterns": """
-        SELECT run_id, example AS pattern, 'attribution' AS source, example AS example_id, 3 AS layer, 5 AS head, ['w1', 'w2'] AS tokens, [4, 9] AS positions,
+        SELECT run_id, example AS pattern, 'attribution' AS source, example AS example_id,
+            3 AS layer, 5 AS head, ['w1', 'w2'] AS tokens, [4, 9] AS positions,
             0.3e0 AS value_1, 0.2e0 AS value_2, example % 3 AS predicted, example % 3 AS gold
         FROM runs, range(100) AS examples(example)""",
     "trigger_attacks": """
-        SELECT run_id, pattern, source, label AS gold, control, 'report' AS part, 1000 AS n, 900 AS clean_correct,
+        SELECT run_id, pattern, source, label AS gold, control, 'report' AS part, 1000 AS n,
+            900 AS clean_correct,
             if(control, 890, 300) AS correct, if(control, 50, 600) AS pushed,
             0.2e0 AS accuracy_low, 0.9e0 AS accuracy_high, 0.1e0 AS push_low, 0.7e0 AS push_high
         FROM trigger_patterns, range(3) AS labels(label), (VALUES (true), (false)) AS c(control)

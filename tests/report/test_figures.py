@@ -221,7 +221,7 @@ def test_an_empty_store_has_nothing_to_draw(tmp_path: Path) -> None:
 def test_a_figure_of_a_target_that_no_run_has_says_so(tmp_path: Path) -> None:
     store = new_store(tmp_path)
     register(store, 2, "one-sided", targets="predicted")
-    columns = "criterion k accuracy correct n ci_low ci_high".replace(" ", ", 0 AS ")
+    columns = "criterion k accuracy correct n ci_low ci_high ablation".replace(" ", ", 0 AS ")
     execute(
         store,
         f"CREATE TABLE effectiveness AS SELECT 1 AS run_id, '' AS direction, 0 AS {columns} WHERE false",
