@@ -37,8 +37,9 @@ VERSION_TABLE = "attattr_schema"
 _HASH_KEY, _NAMES_KEY = "views_and_comments", "views"
 """Keys in `meta`: the hash of the views and comments that the file was last given, and the views' names."""
 
-# Files whose views are known to be this release's: listing them takes 25 ms on a freshly opened file.
-_compared: set[tuple[int, int]] = set()
+# Files whose views are known to be this release's: listing them takes 25 ms on a freshly opened file. With
+# their paths, because a new file may get the inode of one that was deleted.
+_compared: set[tuple[Path, tuple[int, int]]] = set()
 
 _TABLES = "SELECT table_name FROM duckdb_tables() WHERE database_name = current_database()"
 _VIEWS = (
@@ -154,7 +155,7 @@ def _differs(connection: Connection, path: Path) -> bool:
     if _meta(connection, _HASH_KEY) != _wanted_hash():
         return True
     known = identity(path)
-    if known in _compared:
+    if known is not None and (path, known) in _compared:
         return False
     # Whoever writes the views into a file can write the hash too, so the views themselves are compared.
     if missing := sorted(metadata.tables.keys() - set(connection.execute(text(_TABLES)).scalars())):
@@ -163,7 +164,7 @@ def _differs(connection: Connection, path: Path) -> bool:
     if not _stored_definitions(data_folder("schema") / "views").items() <= _views(connection).items():
         return True
     if known is not None:
-        _compared.add(known)
+        _compared.add((path, known))
     return False
 
 
