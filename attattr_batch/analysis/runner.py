@@ -31,7 +31,13 @@ from attattr_batch.store.writing.jobs import (
     replace_view,
     runs_in_pairs,
 )
-from attattr_batch.store.writing.passes import answered, count_answers, register_requested_pass, take_back
+from attattr_batch.store.writing.passes import (
+    answered,
+    count_answers,
+    register_requested_pass,
+    seal_pass,
+    take_back,
+)
 from attattr_batch.store.writing.runs import SEALED, list_runs, resolve_run, unlabelled_runs, wordless_runs
 
 log = logging.getLogger(__name__)
@@ -104,8 +110,12 @@ def run_jobs(store: Store, request: JobRequest, report: Reporter) -> list[JobRes
         runs = _select_runs(connection, request.runs)
         builds = present_builds(connection)
         run_ids = [run.run_id for run in runs]
-        unlabelled, wordless = unlabelled_runs(connection, run_ids), wordless_runs(connection, run_ids)
+        unlabelled = unlabelled_runs(connection, run_ids)
     steps = steps_to_build(catalogue, request.names, request.params, runs, builds)
+    wordless: list[str] = []
+    if any(step.values.get("units") == "words" for step in steps):  # looks at every token of the store
+        with store.read() as connection:
+            wordless = wordless_runs(connection, run_ids)
     for step in steps:
         _warn(step, unlabelled, wordless)
     results: dict[str, JobResult] = {}
@@ -171,6 +181,8 @@ class _Builder:
             request = read_request(job.materialized, rows, run)
             with self.store.read() as connection:
                 count = answered(connection, run.run_id, job.pass_kind, job.name, request.key)
+            if count is None and not request.items:  # nothing is asked, so no model is needed
+                count = self._answer_nothing(run, request)
             if count is None or (count and self.request.retry_errors):
                 try:
                     count = self._compute(run, request)
@@ -183,6 +195,14 @@ class _Builder:
             hint = f"build for the others alone: {' '.join(others)}" if others else None
             raise UserError("\n".join(map(str, gone.values())), hint=hint)
         return quarantined
+
+    def _answer_nothing(self, run: Row[Any], request: Request) -> int:
+        """Puts an empty request in the place of the job's earlier one; returns 0, what is quarantined."""
+        with self.store.write() as connection:
+            kind, name = self.step.job.pass_kind, self.step.job.name
+            pass_id = register_requested_pass(connection, run.run_id, kind, name, request.key, 0)
+        seal_pass(self.store, pass_id)
+        return 0
 
     def _compute(self, run: Row[Any], request: Request) -> int:
         """Has the answers to a request computed; returns how many examples are quarantined."""

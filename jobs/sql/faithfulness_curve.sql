@@ -26,24 +26,11 @@ WITH ablated AS (
 by_row AS (
     SELECT
         v.*,
-        v.value - none.value AS gained,
-        whole.value - none.value AS whole
+        v.value - any_value(v.value) FILTER (v.step = 10) OVER same AS gained,
+        any_value(v.value) FILTER (v.step = 0) OVER same - any_value(v.value) FILTER (v.step = 10) OVER same AS whole
     FROM pruned_values AS v
     JOIN selected_runs USING (run_id)
-    JOIN pruned_values AS none
-        ON none.run_id = v.run_id
-        AND none.criterion = v.criterion
-        AND none.draw = v.draw
-        AND none.example_id = v.example_id
-        AND none.measure = v.measure
-        AND none.step = 10
-    JOIN pruned_values AS whole
-        ON whole.run_id = v.run_id
-        AND whole.criterion = v.criterion
-        AND whole.draw = v.draw
-        AND whole.example_id = v.example_id
-        AND whole.measure = v.measure
-        AND whole.step = 0
+    WINDOW same AS (PARTITION BY v.run_id, v.criterion, v.draw, v.measure, v.example_id)
 ),
 means AS (
     SELECT

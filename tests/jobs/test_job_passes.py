@@ -351,6 +351,19 @@ def test_a_model_that_has_changed_or_gone(filled: Filled, store: Store, change: 
     assert rows_of(store.path, "SELECT count(*) FROM masked_answers") == [(0,)]
 
 
+def test_a_request_for_nothing_needs_no_model(filled: Filled, store: Store) -> None:
+    build(store, "path_attribution", params={"sample": "4", "variants": "idg"})
+    assert rows_of(store.path, "SELECT count(*) > 0 FROM path_scores") == [(True,)]
+    aside = filled.model.with_name("aside")
+    shutil.move(filled.model, aside)
+    try:
+        result = build(store, "path_attribution", params={"sample": "4", "variants": "none"})
+    finally:
+        shutil.move(aside, filled.model)
+    assert result["path_attribution"].status == "built", result["path_attribution"].error
+    assert rows_of(store.path, "SELECT count(*) FROM path_scores") == [(0,)]
+
+
 def test_what_is_answered_needs_no_model_and_a_run_without_one_stops_no_other(
     filled: Filled, store: Store, tmp_path: Path
 ) -> None:
