@@ -85,6 +85,11 @@ class Job:
         return cast(PassKind, self.materialized)
 
     @property
+    def optional(self) -> list[str]:
+        """Names of the parameters whose value `none` asks nothing of the model, if it requests a pass."""
+        return [name for name, one in self.parameters.items() if self.is_pass and one.allows_none]
+
+    @property
     def table(self) -> str:
         """Name of the table or view that holds what it makes."""
         return self.materialized if self.is_pass else self.name

@@ -52,6 +52,11 @@ class Parameter:
         return " ".join(parts)
 
     @property
+    def allows_none(self) -> bool:
+        """Whether the word `none` is one of its values."""
+        return "none" in self.type.split("|")
+
+    @property
     def default_text(self) -> str:
         """The default, as `read` takes it."""
         return value_text(self.default)

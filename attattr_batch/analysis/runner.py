@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shlex
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,11 +12,11 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection, Row
 
+from attattr_batch.analysis.answering import Machines, answer_requests
 from attattr_batch.analysis.audits import audit_of, offending_rows
 from attattr_batch.analysis.catalogue import Catalogue, load_catalogue
 from attattr_batch.analysis.steps import Step, steps_to_build
-from attattr_batch.errors import AttattrError, ModelGoneError, UserError
-from attattr_batch.passes.requests import Request, read_request
+from attattr_batch.errors import AttattrError, UserError
 from attattr_batch.runtime.driver import Reporter
 from attattr_batch.spec import MachineSettings
 from attattr_batch.store.database.connection import Store
@@ -31,13 +30,7 @@ from attattr_batch.store.writing.jobs import (
     replace_view,
     runs_in_pairs,
 )
-from attattr_batch.store.writing.passes import (
-    answered,
-    count_answers,
-    register_requested_pass,
-    seal_pass,
-    take_back,
-)
+from attattr_batch.store.writing.passes import count_answers, take_back
 from attattr_batch.store.writing.runs import SEALED, list_runs, resolve_run, unlabelled_runs, wordless_runs
 
 log = logging.getLogger(__name__)
@@ -169,56 +162,14 @@ class _Builder:
         return JobResult(job.name, "built", rows, time.monotonic() - clock, quarantined=quarantined)
 
     def _answer(self) -> int:
-        """Has the answers computed that a job requests; returns how many examples were quarantined."""
-        job = self.step.job
-        with self.store.read() as connection, explained(job.name):
+        """Has the answers computed that the job requests; returns how many examples were quarantined."""
+        with self.store.read() as connection, explained(self.step.job.name):
             prepare(connection, self.step.run_ids)
-            rows = query_rows(connection, job.file.query, self.step.values)
+            rows = query_rows(connection, self.step.job.file.query, self.step.values)
             self.keys = self._build_keys(connection)
-        quarantined = 0
-        gone: dict[str, ModelGoneError] = {}
-        for run in self.step.runs:
-            request = read_request(job.materialized, rows, run)
-            with self.store.read() as connection:
-                count = answered(connection, run.run_id, job.pass_kind, job.name, request.key)
-            if count is None and not request.items:  # nothing is asked, so no model is needed
-                count = self._answer_nothing(run, request)
-            if count is None or (count and self.request.retry_errors):
-                try:
-                    count = self._compute(run, request)
-                except ModelGoneError as error:
-                    gone[run.name] = error
-                    continue
-            quarantined += count
-        if gone:  # the others have answered
-            others = [f"--run {shlex.quote(run.name)}" for run in self.step.runs if run.name not in gone]
-            hint = f"build for the others alone: {' '.join(others)}" if others else None
-            raise UserError("\n".join(map(str, gone.values())), hint=hint)
-        return quarantined
-
-    def _answer_nothing(self, run: Row[Any], request: Request) -> int:
-        """Puts an empty request in the place of the job's earlier one; returns 0, what is quarantined."""
-        with self.store.write() as connection:
-            kind, name = self.step.job.pass_kind, self.step.job.name
-            pass_id = register_requested_pass(connection, run.run_id, kind, name, request.key, 0)
-        seal_pass(self.store, pass_id)
-        return 0
-
-    def _compute(self, run: Row[Any], request: Request) -> int:
-        """Has the answers to a request computed; returns how many examples are quarantined."""
-        # These import torch, which takes seconds; answers that are there already need none.
-        from attattr_batch.passes.reopening import plan_request
-        from attattr_batch.runtime.execution import ExecutionSettings, complete_pass
-
-        job, machine = self.step.job, self.request.machines.get(run.run_id, self.request.machine)
-        with self.store.read() as connection:
-            plan = plan_request(connection, run, machine, job.pass_kind, job.name, request)
-        with self.store.write() as connection:
-            pass_id = register_requested_pass(
-                connection, run.run_id, job.pass_kind, job.name, request.key, len(plan.examples)
-            )
-        how = ExecutionSettings(machine, self.report, self.request.retry_errors)
-        return complete_pass(self.store, pass_id, f"{job.name}, {run.name}", plan, how).quarantined
+        wanted = self.request
+        machine = Machines(wanted.machine, wanted.machines, wanted.retry_errors)
+        return answer_requests(self.store, self.step, rows, machine, self.report)
 
     def _make(self, connection: Connection) -> int | None:
         """Makes the table or view; returns its rows, or the answers of a pass, which are there already."""

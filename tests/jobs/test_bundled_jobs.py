@@ -37,6 +37,7 @@ PARAMS = {
     "report_victims": "40",
     "report_draws": "10",
     "draws": "2",
+    "path_rows": "20",
 }
 
 

@@ -357,9 +357,11 @@ def test_a_request_for_nothing_needs_no_model(filled: Filled, store: Store) -> N
     aside = filled.model.with_name("aside")
     shutil.move(filled.model, aside)
     try:
+        failed = build(store, "path_attribution", params={"sample": "4"})["path_attribution"]
         result = build(store, "path_attribution", params={"sample": "4", "variants": "none"})
     finally:
         shutil.move(aside, filled.model)
+    assert "next:    go without these answers: --param variants=none" in str(failed.error)
     assert result["path_attribution"].status == "built", result["path_attribution"].error
     assert rows_of(store.path, "SELECT count(*) FROM path_scores") == [(0,)]
 
