@@ -25,6 +25,9 @@ RowTarget = Literal["gold", "predicted"]
 Variant = Literal["released", "greedy"]
 """How an attribution tree grows: as in the authors' code, or by the same sweep started in the last layer."""
 
+Units = Literal["pieces", "words"]
+"""The nodes of an attribution tree: tokens, or whole words."""
+
 ExportFormat = Literal["parquet", "datasets"]
 """How the tables of a run are exported."""
 

@@ -14,7 +14,7 @@ from attattr_batch.analysis.diff import diff_runs
 from attattr_batch.analysis.parameters import value_text
 from attattr_batch.analysis.runner import JobRequest, JobResult, run_jobs
 from attattr_batch.analysis.trees import Tree, attribution_tree
-from attattr_batch.choices import RowTarget, Theme, Variant
+from attattr_batch.choices import RowTarget, Theme, Units, Variant
 from attattr_batch.errors import StoreError, UserError, unknown_name
 from attattr_batch.markup import escape, html_table
 from attattr_batch.report.figures import chosen_runs, figure_rows, find_figure
@@ -167,9 +167,12 @@ class Results:
         variant: Variant = "released",
         tau: float = 0.4,
         target: RowTarget = "gold",
+        units: Units = "pieces",
     ) -> Tree:
         """Grows the attribution tree of one example; see `analysis.trees.attribution_tree`."""
-        return attribution_tree(self._store, run, example_id, variant=variant, tau=tau, target=target)
+        return attribution_tree(
+            self._store, run, example_id, variant=variant, tau=tau, target=target, units=units
+        )
 
     def plot(
         self,

@@ -103,6 +103,21 @@ def test_a_tree_without_edges_that_may_lack_some_says_so(store: Store, tmp_path:
         assert (tree.edges, tree.capped) == ((), capped)
 
 
+def test_a_tree_of_words(store: Store, tmp_path: Path) -> None:
+    store.checkpoint()
+    copy = Store(shutil.copy(store.path, tmp_path / "copy.duckdb"))
+    execute(copy, "UPDATE tokens SET word = NULL")
+    with pytest.raises(UserError, match="(?s)does not know its words.*run first.*--units pieces"):
+        attribution_tree(copy, "first", 0, units="words")
+    execute(copy, "UPDATE tokens SET word = if(position = 1, 0, 1) WHERE run_id = 1 AND segment IS NOT NULL")
+    tree = attribution_tree(copy, "first", 0, units="words")
+    # The tokens 2 and 3 are one word, the top node: of its edges, 4 has .4 and 1 has .19, under .4 of .5.
+    assert (tree.tokens, tree.top) == (("[CLS]", "a", "filmgood", "", "[SEP]"), 2)
+    (edge,) = tree.edges
+    assert (edge.layer, edge.query_pos, edge.key_pos, edge.attr) == (0, 2, 4, pytest.approx(0.4))
+    assert "filmgood" in json.dumps(tree_chart(tree).to_dict())
+
+
 def test_threshold(store: Store) -> None:
     tree = attribution_tree(store, "first", 0, tau=0.3)
     assert [(edge.query_pos, edge.key_pos) for edge in tree.edges] == [(3, 1), (3, 2)]
@@ -148,6 +163,7 @@ def test_no_tree_of_a_class_that_is_not_attributed(tmp_path: Path) -> None:
     [
         ({"variant": "paper"}, "(?s)unknown variant.*paper.*greedy, released"),
         ({"target": "both"}, "(?s)unknown target.*both.*gold, predicted"),
+        ({"units": "tokens"}, "(?s)unknown units.*tokens.*pieces, words"),
     ],
 )
 def test_a_tree_of_an_unknown_variant_or_class_is_refused(

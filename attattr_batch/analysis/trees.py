@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import get_args
 
 from sqlalchemy import Connection
@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from attattr_batch.analysis.catalogue import load_catalogue
 from attattr_batch.analysis.examples import AttributedExample, find_example
 from attattr_batch.analysis.questions import ask
-from attattr_batch.choices import RowTarget, Variant
+from attattr_batch.choices import RowTarget, Units, Variant
 from attattr_batch.errors import UserError, unknown_name
 from attattr_batch.markup import escape, html_table
 from attattr_batch.store.database.connection import Store
@@ -48,12 +48,14 @@ class Tree:
         tau: Threshold, as a share of each layer's largest entry.
         n_layers: Layers of the model.
         top: Position of the top node.
-        tokens: Every token of the example.
+        tokens: Every token of the example. Of words, a word stands at the position of its first piece, and
+            nothing at those of its others.
         gold: Name of the gold label, or None.
         predicted: Name of the predicted label.
         edges: The edges, from the top downwards.
         capped: Whether edges may be missing: a layer has more above the threshold than the run's `edge_cap`
             let it store.
+        units: Whether its nodes are tokens (`pieces`) or `words`.
     """
 
     run: str
@@ -68,6 +70,7 @@ class Tree:
     predicted: str
     edges: tuple[TreeEdge, ...]
     capped: bool = False
+    units: Units = "pieces"
 
     def to_json(self) -> str:
         """The tree as a JSON document, with the fields of this class."""
@@ -96,6 +99,7 @@ def attribution_tree(
     variant: Variant = "released",
     tau: float = 0.4,
     target: RowTarget = "gold",
+    units: Units = "pieces",
 ) -> Tree:
     """Grows the tree of one example from the stored edges.
 
@@ -106,12 +110,14 @@ def attribution_tree(
         variant: As in the authors' code (`released`), or by the same sweep from the last layer on (`greedy`).
         tau: Threshold; not below the run's `edge_floor`, under which no edges are stored.
         target: Class whose attribution is drawn; of a run that attributes `predicted` alone, that.
+        units: Nodes: tokens (`pieces`), or `words`, whose edges are the sums over their pieces.
 
     Raises:
-        UserError: no such run, example, variant or target, the example is not attributed, or tau is out of
-            range.
+        UserError: no such run, example, variant, target or units, the example is not attributed, tau is out
+            of range, or words are asked of a run of an earlier release, which does not know them.
     """
-    for kind, given, known in (("variant", variant, Variant), ("target", target, RowTarget)):
+    closed = (("variant", variant, Variant), ("target", target, RowTarget), ("units", units, Units))
+    for kind, given, known in closed:
         if given not in get_args(known):
             raise unknown_name(kind, given, get_args(known))
     with store.read() as connection:
@@ -120,11 +126,13 @@ def attribution_tree(
         if not floor <= tau <= 1:
             raise UserError("tau is out of range", got=tau, allowed=f"{floor} (the run's edge_floor) to 1")
         example = find_example(connection, found, example_id, target)
+        if units == "words":
+            example = _in_words(connection, example)
         if example.tree_top is None:
             raise UserError(
                 "the example has no tree: no token has positive attribution", got=f"example {example_id}"
             )
-        edges, capped = _edges(connection, example, variant, tau)
+        edges, capped = _edges(connection, example, variant, tau, units)
     return Tree(
         run=found.name,
         example_id=example_id,
@@ -138,15 +146,31 @@ def attribution_tree(
         predicted=example.predicted,
         edges=edges,
         capped=capped,
+        units=units,
     )
 
 
+def _in_words(connection: Connection, example: AttributedExample) -> AttributedExample:
+    """The example with words in place of tokens, at the positions of their first pieces."""
+    words = ask(connection, "example_words", run_id=example.run.run_id, example_id=example.example_id)
+    if not all(words["known"].to_pylist()):
+        raise UserError(
+            "this run of an earlier release does not know its words",
+            got=f"run {example.run.name}",
+            hint="`--units pieces`, or attribute the rows again: `attattr run` under another name",
+        )
+    tokens, top = tuple(words["word"].to_pylist()), example.tree_top
+    while top and not tokens[top]:
+        top -= 1
+    return replace(example, tokens=tokens, tree_top=top)
+
+
 def _edges(
-    connection: Connection, example: AttributedExample, variant: Variant, tau: float
+    connection: Connection, example: AttributedExample, variant: Variant, tau: float, units: Units
 ) -> tuple[tuple[TreeEdge, ...], bool]:
     """Edges as the job grows them, from the top downwards; and whether some may be missing."""
     job = load_catalogue().job("tree_edges")
-    keys = {"example_id": example.example_id, "target": example.target, "tau": tau}
+    keys = {"example_id": example.example_id, "target": example.target, "tau": tau, "units": units}
     prepare(connection, [example.run.run_id])
     with explained(job.name):
         rows = query_rows(connection, job.file.query, job.defaults | keys).to_pylist()

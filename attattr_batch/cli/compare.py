@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from attattr_batch.choices import RowFormat, RowTarget, Variant
+from attattr_batch.choices import RowFormat, RowTarget, Units, Variant
 from attattr_batch.cli.logs import say, say_unfinished
 from attattr_batch.cli.output import DEFAULT_DB, DbOption, FormatOption, RunArgument, open_store, print_rows
 from attattr_batch.files import write_file
@@ -25,6 +25,7 @@ def tree(
     ] = "released",
     tau: Annotated[float, typer.Option(help="Threshold, as a share of each layer's largest entry.")] = 0.4,
     target: Annotated[RowTarget, typer.Option(help="Class whose attribution is drawn.")] = "gold",
+    units: Annotated[Units, typer.Option(help="Nodes: tokens, or whole words.")] = "pieces",
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Picture (.svg, .png) or data (.json).")
     ] = None,
@@ -36,10 +37,13 @@ def tree(
     Examples:
         attattr tree sst2 0
         attattr tree sst2 0 --variant greedy -o tree.svg
+        attattr tree sst2 0 --units words
     """
     from attattr_batch.analysis.trees import attribution_tree
 
-    grown = attribution_tree(open_store(db), run, example, variant=variant, tau=tau, target=target)
+    grown = attribution_tree(
+        open_store(db), run, example, variant=variant, tau=tau, target=target, units=units
+    )
     if output is None:
         _print_tree(grown, form)
         return

@@ -16,8 +16,8 @@ def plot(
     kind: Annotated[
         str,
         typer.Argument(
-            help="heads, importance, universality, scatter, pruning, area, effectiveness, distance, triggers,"
-            " completeness or drift."
+            help="importance, heads, universality, scatter, pruning, area, faithfulness, stability,"
+            " effectiveness, distance, triggers, completeness or drift."
         ),
     ],
     output: Annotated[

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import chain, groupby
 
 from attattr_batch.data.encoding import cut
 from attattr_batch.data.records import EncodedExample
@@ -19,7 +20,8 @@ class Trigger:
         tokens: Token ids, in the order of insertion.
         segments: For each, the text it goes into: 0 or 1.
         ratios: For each, its place within that text, above 0 and at most 1. The third of ten tokens in the
-            text that it was mined from gives 0.3.
+            text that it was mined from gives 0.3. Tokens with one ratio that follow each other are pieces of
+            one word.
     """
 
     tokens: tuple[int, ...]
@@ -32,7 +34,8 @@ def insert_trigger(victim: EncodedExample, trigger: Trigger, max_length: int) ->
 
     The rule of the authors' code (`run_adver_evaluate.py`): a token goes before index round((tokens of the
     victim's text + all tokens that the trigger puts into it) x ratio), one further if that is the index of
-    the token before it in the same text. An index beyond the end means the end.
+    the token before it in the same text. An index beyond the end means the end. The pieces of a word count
+    as one token, and stay together.
 
     Args:
         victim: The example, not truncated.
@@ -53,13 +56,21 @@ def insert_trigger(victim: EncodedExample, trigger: Trigger, max_length: int) ->
     ]
     if any(not texts[side] for side in trigger.segments):
         raise ValueError("the example lacks the text that a trigger goes into")
-    lengths = [len(text) + trigger.segments.count(side) for side, text in enumerate(texts)]
+    words = [
+        (side, ratio, [(token, True) for token, *_ in pieces])
+        for (side, ratio), pieces in groupby(
+            zip(trigger.tokens, trigger.segments, trigger.ratios, strict=True), key=lambda one: one[1:]
+        )
+    ]
+    units = [[[one] for one in text] for text in texts]
+    lengths = [len(text) + sum(side == of for of, *_ in words) for side, text in enumerate(texts)]
     last = [-1, -1]
-    for token, side, ratio in zip(trigger.tokens, trigger.segments, trigger.ratios, strict=True):
+    for side, ratio, pieces in words:
         index = round(lengths[side] * ratio)
         index += index == last[side]
-        texts[side].insert(index, (token, True))
+        units[side].insert(index, pieces)
         last[side] = index
+    texts = [list(chain.from_iterable(one)) for one in units]
     whole: list[tuple[int, int, int | None]] = []
     for token, type_id, segment in zip(tokens, types, victim.segments, strict=True):
         if segment is None:

@@ -1,5 +1,6 @@
 """Help teaches; near misses are named."""
 
+import re
 from importlib.metadata import version
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from cli_reference import commands
 from helpers.calling import Cli
 
 from attattr_batch.cli.main import app
+from attattr_batch.report.figures import FIGURES
 from attattr_batch.spec import RUN_KEYS
 
 COMMANDS = dict(commands(typer.main.get_command(app), "attattr"))
@@ -28,6 +30,11 @@ def test_run_explains_every_key_of_a_spec(
     """The message about a wrong key sends people there."""
     said = Cli(capsys, tmp_path / "none.duckdb").bare("run", "--help").out
     assert f"\n  - {key}: " in said or f"\n  --{key.replace('_', '-')} <" in said
+
+
+def test_plot_names_every_figure() -> None:
+    (kind,) = (one for one in COMMANDS["attattr plot"].params if one.name == "kind")
+    assert re.findall(r"\w+", kind.help.replace(" or ", ", ")) == list(FIGURES)
 
 
 def test_the_version(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -112,7 +112,7 @@ def test_tokens_stand_where_the_authors_put_them(
     first: list[int], second: list[int], data: st.DataObject
 ) -> None:
     # A trigger's tokens are in the order of their positions: those of the first text first.
-    sides = [data.draw(st.lists(st.floats(0.01, 1.0), max_size=4)) for _ in range(2)]
+    sides = [data.draw(st.lists(st.floats(0.01, 1.0), max_size=4, unique=True)) for _ in range(2)]
     tokens = [[1000 * (1 + side) + number for number in range(len(one))] for side, one in enumerate(sides)]
     trigger = Trigger(
         (*tokens[0], *tokens[1]), (0,) * len(tokens[0]) + (1,) * len(tokens[1]), (*sides[0], *sides[1])
@@ -122,6 +122,27 @@ def test_tokens_stand_where_the_authors_put_them(
         found = [one for one, of in zip(attacked.input_ids, attacked.segments, strict=True) if of == side]
         assert found == by_the_authors_rule(words, tokens[side], sides[side])
     assert not cut
+
+
+@settings(max_examples=300)
+@given(
+    text=st.lists(st.integers(1, 50), min_size=1, max_size=20),
+    words=st.dictionaries(st.floats(0.01, 1.0), st.integers(1, 4), min_size=1, max_size=4),
+)
+def test_a_word_goes_where_a_token_would_and_its_pieces_stay_together(
+    text: list[int], words: dict[float, int]
+) -> None:
+    ratios = [ratio for ratio, count in words.items() for _ in range(count)]
+    tokens = [
+        1000 * (1 + place) + piece for place, count in enumerate(words.values()) for piece in range(count)
+    ]
+    trigger = Trigger(tuple(tokens), (0,) * len(tokens), tuple(ratios))
+    attacked, _ = insert_trigger(single(*text), trigger, 512)
+    expected = by_the_authors_rule(text, [1000 * (1 + place) for place in range(len(words))], list(words))
+    pieces = {1000 * (1 + place): count for place, count in enumerate(words.values())}
+    assert list(attacked.input_ids[1:-1]) == [
+        one + piece for one in expected for piece in range(pieces.get(one, 1))
+    ]
 
 
 @settings(max_examples=300)
