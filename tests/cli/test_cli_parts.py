@@ -147,3 +147,59 @@ def test_jobs_ask_the_model_about_a_part(toy: Toy) -> None:
     db = toy.part(0)
     toy("jobs", "run", "head_ablation", "--db", db)
     toy("verify", "--db", db)
+
+
+# Merging
+
+
+def test_parts_are_merged_into_the_whole_run(toy: Toy) -> None:
+    parts, whole = [toy.part(number) for number in range(PARTS)], toy.db("merged")
+    said = toy("merge", *parts, "--to", whole)
+    assert contains(said, "p1.duckdb, part 1/3: 3 examples merged", f"run sst2-toy (1): {N} of {N} examples")
+    assert "p1.duckdb, part 1/3: 0 examples merged, none is new" in toy("merge", parts[1], "--to", whole)
+    toy("verify", "--db", whole)
+    assert "complete, nothing to do" in toy.run("merged"), "it is the run without --part"
+    same = "SELECT run_key, name, config, n_examples, status, seals FROM runs"
+    assert rows_of(whole, same) == rows_of(toy.whole(), same)
+    for query in (
+        "SELECT * FROM examples ORDER BY ALL",
+        "SELECT * FROM tokens ORDER BY ALL",
+        "SELECT * FROM vocabulary ORDER BY ALL",
+        "SELECT example_id, predicted, n_tokens FROM predictions ORDER BY ALL",
+        "SELECT example_id, layer, head, target, round(attr_max, 4) FROM head_scores ORDER BY ALL",
+    ):
+        assert rows_of(whole, query) == rows_of(toy.db("whole"), query)
+    toy("jobs", "run", "head_ablation", "head_importance", "--db", whole)
+
+
+def test_a_run_computes_the_parts_that_are_missing(toy: Toy) -> None:
+    whole = toy.db("merged")
+    said = toy("merge", toy.part(0), toy.part(2), "--to", whole, code=1)
+    assert contains(said, "7 of 10 examples", "missing: part 1/3 (3 examples)", "without --part", str(whole))
+    assert "7 of 10 examples are committed" in toy("runs", "--db", whole) + toy(
+        "export", "sst2-toy", "--to", toy.folder / "out", "--db", whole
+    )
+    assert contains(toy.refuses("jobs", "run", "head_importance", "--db", whole), "no", "finished")
+    toy("verify", "--db", whole)
+    assert "resumed; 10 of 10 examples" in toy.run("merged")
+    toy("verify", "--db", whole)
+    texts = "SELECT example_id, text_a FROM examples ORDER BY ALL"
+    assert rows_of(whole, texts) == rows_of(toy.whole(), texts)
+    assert toy("merge", toy.part(1), "--to", whole).count("none is new") == 1
+
+
+def test_what_cannot_be_merged(toy: Toy) -> None:
+    first, whole = toy.part(0), toy.db("merged")
+    toy.run("other", "--part", "1/3", "--top-k", 2)
+    message = toy.refuses("merge", first, toy.db("other"), "--to", whole)
+    assert contains(message, "different runs", "differ in top_k", "next:")
+    foreign = toy.folder / "foreign.duckdb"
+    foreign.write_text("not a database\n" * 100)
+    assert "not a DuckDB database" in toy.refuses("merge", first, foreign, "--to", whole)
+    assert "there is no database yet" in toy.refuses("merge", first, toy.db("none"), "--to", whole)
+    assert "no part of one" in toy.refuses("merge", first, toy.whole(), "--to", whole)
+    assert not whole.exists()
+    before = first.read_bytes()
+    assert "into its own store" in toy.refuses("merge", first, "--to", first)
+    assert first.read_bytes() == before
+    assert "not a DuckDB database" in toy.refuses("merge", first, "--to", foreign)
