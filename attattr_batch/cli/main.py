@@ -98,7 +98,7 @@ def run_command_line(arguments: Sequence[str]) -> int:
         code = _show(error)
     if code == EXIT_INTERRUPTED:  # typer turns an interrupt into this code
         kept = "; what is committed is kept, and the same command goes on from there"
-        say(f"interrupted{kept if arguments[:1] in (['run'], ['jobs']) else ''}")
+        say(f"interrupted{kept if arguments[:1] in (['run'], ['jobs'], ['merge']) else ''}")
     return code
 
 
