@@ -49,9 +49,9 @@ released=(--limit 200 --quadrature left-riemann --nodes 20)
 run "$second" sst2-left20 sst2 "$models/SST-2" "${released[@]}"
 run "$second" mrpc-left20 mrpc "$models/MRPC" "${released[@]}"
 run "$second" mnli-left20 mnli "$models/MNLI" "${released[@]}"
-mean=("${fewer[@]}" --param variants=none --param ablation=mean)
-"$attattr" jobs run --db "$second" "${tasks[@]}" "${seeds[@]}" "${mean[@]}" universality_summary
-"$attattr" jobs run --db "$second" --run sst2-a --run mnli "${mean[@]}" faithfulness effectiveness
+mean=(--param draws=10 --param variants=none --param ablation=mean)
+"$attattr" jobs run --db "$second" "${tasks[@]}" "${seeds[@]}" "${mean[@]}" --param sample=30 universality_summary
+"$attattr" jobs run --db "$second" --run sst2-a "${mean[@]}" --param sample=100 faithfulness effectiveness
 
 for store in "$first" "$second" "$triggers"; do "$attattr" verify --db "$store"; done
 "$(dirname "$attattr")/python" tools/fill_results.py "$folder"
