@@ -41,7 +41,7 @@ board=(head_stability top_heads faithfulness pruning_area effectiveness token_pa
   --param variants=all "${board[@]}"
 "$attattr" jobs run --db "$first" --run mrpc-a --run rte-a "${fewer[@]}" --param path_rows=24 "${board[@]}"
 "$attattr" jobs run --db "$triggers" "${tasks[@]}" --param sample=200 --param patterns=5 --param victims=20 \
-  --param control_draws=1 --param report_victims=40 --param report_draws=19 trigger_effects
+  --param control_draws=1 --param top=1 --param report_victims=25 --param report_draws=19 trigger_effects
 
 # The second store: the released code's rule beside the certified one; seeds beside tasks; and what is removed
 # becomes its mean context, not zero.
