@@ -24,6 +24,15 @@ def content_key(value: Any) -> str:
     return hashlib.sha256(canonical_json(value).encode("utf-8", "surrogatepass")).hexdigest()
 
 
+def whole_identity(identity: dict[str, Any]) -> dict[str, Any]:
+    """Identity of the run that a part (`--part`) is a part of: all but the key `part`.
+
+    The key `part` of a part's identity holds which part it is (`part`, such as `1/3`), how many examples the
+    whole run has (`n_examples`), and the key of the part's own tokens (`tokens`).
+    """
+    return {key: value for key, value in identity.items() if key != "part"}
+
+
 def run_key(identity: dict[str, Any]) -> str:
     """Key of a run: the hash of its identity together with the identity version."""
     return content_key({"identity_version": IDENTITY_VERSION, **identity})

@@ -7,11 +7,12 @@ so too. The package gets them as the parts of a `RunSpec`, and hands each functi
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 
 from attattr_batch.choices import Device, DType, ExecutorName, Quadrature, Target
@@ -19,6 +20,18 @@ from attattr_batch.errors import UserError, did_you_mean
 
 BUNDLED = "bundled"
 """The name, for `model` and `data_dir` alike, of the mini-GLUE data and tiny models that ship with us."""
+
+
+_PART = re.compile(r"(0|[1-9][0-9]{0,5})/([1-9][0-9]{0,5})")
+
+
+def _check_part(part: str) -> str:
+    found = _PART.fullmatch(part)
+    if found is None or int(found[1]) >= int(found[2]):
+        raise ValueError(
+            f"{part!r} names no part; allowed is K/N with K from 0 to N-1, for example 0/3, 1/3 and 2/3"
+        )
+    return part
 
 
 class SpecModel(BaseModel):
@@ -56,6 +69,9 @@ class DataSettings(SpecModel):
     """Split of the data; `dev` finds `validation` too."""
     limit: Annotated[int, Field(ge=1)] | None = None
     """First N rows only."""
+    part: Annotated[str, AfterValidator(_check_part)] | None = None
+    """Every N-th of these rows only, written `K/N` with K counted from 0: `3/8` takes rows 3, 11, 19, ...
+    `attattr merge` puts the parts of a run into one store."""
 
     @model_validator(mode="after")
     def _check_combinations(self) -> Self:

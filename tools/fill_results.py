@@ -1,7 +1,7 @@
-"""Fills the tables of docs/results.md from two stores: `python tools/fill_results.py STORE SECOND [DOCUMENT]`.
+"""Fills the tables of docs/results.md: `python tools/fill_results.py FOLDER [DOCUMENT]`.
 
-A table stands between `<!-- sql: QUERY -->`, or `<!-- sql of the second store: QUERY -->`, and `<!-- end -->`; the
-query may go over several lines. tools/results.sh makes the stores.
+A table stands between `<!-- sql of STORE: QUERY -->` and `<!-- end -->`; the query, which may go over several
+lines, is put to FOLDER/STORE.duckdb. tools/results.sh makes the stores.
 """
 
 from __future__ import annotations
@@ -14,20 +14,19 @@ from typing import Any
 import attattr_batch
 
 _BLOCK = re.compile(
-    r"<!-- sql(?P<second> of the second store)?:\s*(?P<query>.*?)\s*-->\n.*?<!-- end -->", re.DOTALL
+    r"(?P<head><!-- sql of (?P<store>\w+):\s*(?P<query>.*?)\s*-->)\n.*?<!-- end -->", re.DOTALL
 )
 
 
-def main(store: str, second: str, document: str = "docs/results.md") -> None:
+def main(folder: str, document: str = "docs/results.md") -> None:
     """Rewrites the document with the stores' numbers."""
-    results, path = [attattr_batch.open(one) for one in (store, second)], Path(document)
+    path = Path(document)
 
     def fill(match: re.Match[str]) -> str:
-        rows = results[match["second"] is not None].sql(match["query"])
+        rows = attattr_batch.open(Path(folder) / f"{match['store']}.duckdb").sql(match["query"])
         lines = [f"| {' | '.join(rows.column_names)} |", "|" + "---|" * rows.num_columns]
         lines += [f"| {' | '.join(_cell(value) for value in row.values())} |" for row in rows.to_pylist()]
-        head = match[0].split("-->", 1)[0]
-        return f"{head}-->\n\n" + "\n".join(lines) + "\n\n<!-- end -->"
+        return f"{match['head']}\n\n" + "\n".join(lines) + "\n\n<!-- end -->"
 
     path.write_text(_BLOCK.sub(fill, path.read_text(encoding="utf-8")), encoding="utf-8")
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection, Row, func, select
 
 from attattr_batch.analysis.questions import ask
 from attattr_batch.errors import UserError
+from attattr_batch.store.database.tables import examples
 
 
 @dataclass(frozen=True)
@@ -50,10 +52,7 @@ def find_example(connection: Connection, run: Row[Any], example_id: int, target:
     Raises:
         UserError: no such example, or that class of it is not attributed.
     """
-    if not 0 <= example_id < run.n_examples:
-        raise UserError(
-            "no such example", got=example_id, allowed=f"0 to {run.n_examples - 1} in run {run.name}"
-        )
+    _check_exists(connection, run, example_id)
     target = "predicted" if run.targets == "predicted" else target
     key = {"run_id": run.run_id, "example_id": example_id}
     answers = ask(connection, "example_answer", **key, target=target).to_pylist()
@@ -72,6 +71,18 @@ def find_example(connection: Connection, run: Row[Any], example_id: int, target:
         predicted=run.labels[answer["predicted"]],
         tree_top=answer["tree_top"],
     )
+
+
+def _check_exists(connection: Connection, run: Row[Any], example_id: int) -> None:
+    ids = examples.c.example_id
+    query = select(func.min(ids), func.max(ids), func.count().filter(ids == example_id))
+    first, last, found = connection.execute(query.where(examples.c.run_id == run.run_id)).one()
+    if not found:
+        part = json.loads(run.identity).get("part")
+        of_part = f", which is part {part['part']}" if part else ""
+        raise UserError(
+            "no such example", got=example_id, allowed=f"{first} to {last} in run {run.name}{of_part}"
+        )
 
 
 def _not_attributed(run: Row[Any], example_id: int, target: str, *, labelled: bool) -> UserError:

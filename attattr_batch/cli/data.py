@@ -1,4 +1,4 @@
-"""`attattr export` and `snapshot`: taking results elsewhere."""
+"""`attattr export`, `snapshot` and `merge`: taking results elsewhere, and putting parts of a run together."""
 
 from __future__ import annotations
 
@@ -76,3 +76,44 @@ def snapshot(
 
     copy(open_store(db), path)
     say(f"wrote {path} ({path.stat().st_size / 2**20:.1f} MiB)")
+
+
+def merge(
+    parts: Annotated[list[Path], typer.Argument(help="Stores with a part each (`attattr run --part K/N`).")],
+    to: Annotated[Path, typer.Option(help="The store for the whole run; made if missing.")],
+) -> None:
+    """Put the parts of a run into one store, every example exactly once.
+
+    The result is the run that `attattr run` without --part makes. A part that is given twice, or merged
+    again later, changes nothing. Where parts are missing the run stays unfinished: merge them later, or give
+    the command of the run without --part, which computes what is missing. Tables of jobs are not merged:
+    build them for the whole run.
+
+    Exit code 1 says that examples are missing or quarantined.
+
+    Example:
+        attattr merge part-0.duckdb part-1.duckdb part-2.duckdb --to whole.duckdb
+    """
+    from attattr_batch.store.writing.merge import find_parts, merge_parts
+
+    for path in parts:
+        if path.exists() and to.exists() and path.samefile(to):
+            raise UserError("a part cannot be merged into its own store", got=path, hint="give another --to")
+    found = find_parts([open_store(path) for path in parts])
+    merged = merge_parts(found, open_store(to, create=True))
+    for part, newly in zip(found, merged.newly_committed, strict=True):
+        say(
+            f"{part.store.path}, part {part.name}: {newly} examples merged"
+            + ("" if newly else ", none is new")
+        )
+    say(f"run {merged.name} ({merged.run_id}): {merged.committed} of {merged.n_examples} examples in {to}")
+    if merged.missing:
+        missing = ", ".join(f"part {part} ({count} examples)" for part, count in merged.missing.items())
+        say(
+            f"missing: {missing}\n  next:    merge these too, or give the command of the run without --part:"
+            f" with --db {to} it computes them"
+        )
+    if merged.quarantined:
+        say(f"{merged.quarantined} examples quarantined: attattr status --db {to}")
+    if merged.missing or merged.quarantined:
+        raise typer.Exit(1)

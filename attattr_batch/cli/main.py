@@ -18,7 +18,7 @@ import typer
 from attattr_batch.cli import jobs, schedule
 from attattr_batch.cli.compare import diff, tree
 from attattr_batch.cli.dashboard import dashboard
-from attattr_batch.cli.data import export, snapshot
+from attattr_batch.cli.data import export, merge, snapshot
 from attattr_batch.cli.doctor import doctor
 from attattr_batch.cli.figures import plot, report
 from attattr_batch.cli.finetune import finetune
@@ -62,7 +62,7 @@ def options(
 app.add_typer(jobs.group)
 app.add_typer(schedule.group)
 add_commands(app, run, status, runs, rm, sql, verify, migrate, tree, diff, plot, report)
-add_commands(app, dashboard, export, snapshot, submit, finetune, doctor)
+add_commands(app, dashboard, export, snapshot, merge, submit, finetune, doctor)
 
 
 def main() -> None:
@@ -98,7 +98,7 @@ def run_command_line(arguments: Sequence[str]) -> int:
         code = _show(error)
     if code == EXIT_INTERRUPTED:  # typer turns an interrupt into this code
         kept = "; what is committed is kept, and the same command goes on from there"
-        say(f"interrupted{kept if arguments[:1] in (['run'], ['jobs']) else ''}")
+        say(f"interrupted{kept if arguments[:1] in (['run'], ['jobs'], ['merge']) else ''}")
     return code
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,11 @@ class Dataset:
 
     def __iter__(self) -> Iterator[Example]:
         return iter(self.examples)
+
+    def part(self, number: int, of: int) -> Dataset:
+        """Every `of`-th example, from example `number` on; examples keep their ids."""
+        chosen = tuple(example for example in self.examples if example.example_id % of == number)
+        return replace(self, examples=chosen)
 
     def fingerprint(self) -> str:
         """Hash of everything in the rows that a model run can depend on (ids, texts, gold, label names)."""

@@ -45,6 +45,7 @@ class RunInputs:
                 "tokenizer": self.source.hash_beside_weights(),
                 "dataset": [self.dataset.task, self.dataset.split, self.dataset.revision],
                 "rows": self.dataset.fingerprint(),
+                "part": self.spec.data.part,
                 "label_map": self.spec.label_map,
                 "method": self.spec.method.model_dump(mode="json"),
             }

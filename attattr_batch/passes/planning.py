@@ -17,6 +17,7 @@ from attattr_batch.data.records import Dataset, EncodedExample, tokens_key
 from attattr_batch.engine.devices import check_dtype, default_batch_tokens, device_for
 from attattr_batch.engine.families import check_family, layers_run
 from attattr_batch.engine.models import check_outputs, load_config, load_tokenizer, token_limit
+from attattr_batch.errors import UserError
 from attattr_batch.identity import content_key, run_key
 from attattr_batch.passes.attribute import AttributeWork
 from attattr_batch.passes.inputs import RunInputs, find_inputs
@@ -99,12 +100,14 @@ def plan_attribution(spec: RunSpec, inputs: RunInputs | None = None) -> Attribut
         method=method,
     )
     chunk_tokens, chunk_examples = chunk_limits(work, spec.machine, width, n_layers)
+    identity = _identity(work, dataset, match, tokens_key(examples), max_length)
+    if spec.data.part is not None:
+        dataset, examples, identity["part"] = _take_part(spec.data.part, dataset, examples)
     return AttributionPlan(
         spec=spec,
         dataset=dataset,
         examples=examples,
-        identity=_identity(work, dataset)
-        | {"tokens": tokens_key(examples), "max_length": max_length, "outputs": list(match.mapping)},
+        identity=identity,
         work=work,
         unfit=_unfit(dataset, examples, method.target),
         warnings=_warnings(spec, method.target, match, dataset),
@@ -129,7 +132,9 @@ def _device(spec: RunSpec) -> str:
     return device
 
 
-def _identity(work: AttributeWork, dataset: Dataset) -> dict[str, Any]:
+def _identity(
+    work: AttributeWork, dataset: Dataset, match: LabelMatch, tokens: str, max_length: int
+) -> dict[str, Any]:
     method = work.method
     return {
         "kind": "attribute",
@@ -140,7 +145,33 @@ def _identity(work: AttributeWork, dataset: Dataset) -> dict[str, Any]:
         "dataset_revision": dataset.revision,
         "tolerance": method.tolerance if method.quadrature == "adaptive" else None,
         **{name: getattr(method, name) for name in _DECIDING},
+        "tokens": tokens,
+        "max_length": max_length,
+        "outputs": list(match.mapping),
     }
+
+
+def _take_part(
+    part: str, whole: Dataset, encoded: Sequence[EncodedExample]
+) -> tuple[Dataset, list[EncodedExample], dict[str, Any]]:
+    """The rows of a part, their tokens, and what its identity says beyond the whole run's.
+
+    Labels, targets and hashes are those of all rows, so that the parts of a run agree in them.
+
+    Raises:
+        UserError: the part has no rows.
+    """
+    number, of = map(int, part.split("/"))
+    dataset = whole.part(number, of)
+    if not dataset.examples:
+        raise UserError(
+            "the part has no rows",
+            got=f"part {part} of {len(whole)} rows",
+            allowed=f"0/{of} to {len(whole) - 1}/{of}",
+            hint="leave this part out, or cut the rows into fewer parts",
+        )
+    examples = [example for example in encoded if example.example_id % of == number]
+    return dataset, examples, {"part": part, "n_examples": len(whole), "tokens": tokens_key(examples)}
 
 
 def _warnings(spec: RunSpec, target: Target, match: LabelMatch, dataset: Dataset) -> list[str]:

@@ -67,8 +67,8 @@ def plan_request(
     dataset = run_dataset(connection, run)
     max_length = min(spec.method.max_length, token_limit(config, tokenizer))
     examples = encode(dataset, tokenizer, max_length)
-    # Identities before version 4 do not say.
-    if identity.get("tokens") not in (None, tokens_key(examples)):
+    # Identities before version 4 do not say; that of a part (`--part`) also has the key of its own tokens.
+    if identity.get("part", identity).get("tokens") not in (None, tokens_key(examples)):
         raise _changed(run, "tokenizer", f"{source.folder} gives other tokens")
     _check_examples(examples, request, kind)
     device = device_for(machine)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import platform
 from dataclasses import dataclass, fields
-from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Row, text
@@ -20,10 +19,11 @@ from attattr_batch.store.database.tables import ledger
 from attattr_batch.store.writing.passes import count_examples, register_pass
 from attattr_batch.store.writing.runs import (
     INPUTS_KEY,
+    default_name,
     delete_run,
     find_finished_run,
     find_run,
-    list_runs,
+    free_name,
     register_run,
 )
 
@@ -212,10 +212,11 @@ def _record(connection: Connection, plan: AttributionPlan, inputs_key: str) -> d
 
 
 def _free_name(connection: Connection, plan: AttributionPlan) -> str:
-    """Returns `task-model`, followed by the start of the run key if that name is taken."""
-    name = f"{plan.dataset.task}-{PurePath(plan.spec.model).name}"
-    taken = {run.name for run in list_runs(connection)}
-    return f"{name}-{plan.run_key[:6]}" if name in taken else name
+    """Returns `task-model`, of a part with its number; if that is taken, with the start of the run key."""
+    part = plan.spec.data.part
+    of_part = f"-part-{part.replace('/', '-of-')}" if part else ""
+    name = default_name(plan.dataset.task, plan.spec.model) + of_part
+    return free_name(connection, name, plan.run_key)
 
 
 def _forget_unstarted(store: Store, run_id: int, pass_id: int) -> None:

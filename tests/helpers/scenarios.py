@@ -24,6 +24,8 @@ EXAMPLES = 24
 BUNDLED = ("--model", "bundled", "--data-dir", "bundled", "--limit", str(EXAMPLES), "--batch-tokens", "128")
 RUN = ("run", "--task", "sst2", *BUNDLED, "--name", "first", "--db", "{db}", "--quiet")
 OTHER_RUN = ("run", "--task", "mrpc", *BUNDLED, "--name", "second", "--db", "{db}", "--quiet")
+PARTS = 3
+MERGE = ("merge", *(f"{{stores}}/part-{number}.duckdb" for number in range(PARTS)), "--to", "{db}")
 JOBS = ("jobs", "run", "head_importance", "pruning_curve", "tree_edges", "--db", "{db}", "--quiet")
 SEED_1 = ("--param", "seed=1", "--param", "replicates=5", "--param", "draws=2")
 SEED_2 = ("--param", "seed=2", "--param", "replicates=6", "--param", "draws=2")
@@ -54,7 +56,8 @@ class Scenario:
     Attributes:
         name: What it is called in the table.
         base: The store it starts from: `nothing`, or a name in `Bench.stores`.
-        arguments: The command; `{db}` and `{folder}` stand for the trial's own.
+        arguments: The command; `{db}` and `{folder}` stand for the trial's own, and `{stores}` for the folder
+            of the prepared stores.
         places: Where it can be ended.
         newer: Whether it is run by the program with the next schema.
     """
@@ -108,6 +111,20 @@ SCENARIOS = (
             Place("commit", _COMMIT, 20),
             Place("seal the pass", "attattr_batch.runtime.execution:seal_pass"),
             Place("checkpoint", _CHECKPOINT, 2),
+        ),
+    ),
+    Scenario(
+        "merge of parts",
+        "blank",
+        MERGE,
+        (
+            Place("merge a part", "attattr_batch.store.writing.merge:_merge_part", PARTS),
+            Place("register the run", "attattr_batch.store.writing.merge:register_run", PARTS),
+            Place("claim examples", "attattr_batch.store.writing.merge:_claim", PARTS),
+            Place("copy facts", "attattr_batch.store.writing.merge:_copy_facts", 7 * PARTS),
+            Place("commit", _COMMIT, 8),
+            Place("checkpoint", _CHECKPOINT, PARTS),
+            Place("seal", "attattr_batch.store.writing.merge:seal_pass"),
         ),
     ),
     Scenario(
@@ -178,6 +195,9 @@ class Bench:
         self._run("done", RUN)
         shutil.copy(self.stores["done"], self.stores["built"])
         self._run("built", (*JOBS, *SEED_1))
+        for number in range(PARTS):
+            self.stores[f"part-{number}"] = folder / f"part-{number}.duckdb"
+            self._run(f"part-{number}", (*RUN, "--part", f"{number}/{PARTS}"))
         self._undisturbed: dict[str, tuple[Path, Ended]] = {}
 
     def _run(self, name: str, arguments: tuple[str, ...]) -> None:
@@ -195,7 +215,8 @@ class Bench:
 
     def arguments(self, one: Scenario, folder: Path) -> list[str]:
         """The command over the trial's store."""
-        return [word.format(db=folder / "store.duckdb", folder=folder) for word in one.arguments]
+        names = {"db": folder / "store.duckdb", "folder": folder, "stores": self.folder}
+        return [word.format(**names) for word in one.arguments]
 
     def conditions(self, one: Scenario, **more: object) -> Conditions:
         """The conditions of the scenario's commands."""

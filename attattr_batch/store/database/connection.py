@@ -184,8 +184,11 @@ def arrow_result(connection: Connection, sql: str, values: Sequence[Any] = ()) -
 
 
 @contextmanager
-def arrow_rows(connection: Connection, name: str, rows: pa.Table) -> Iterator[None]:
-    """Makes an Arrow table readable under `name` in SQL on this connection, without copying it."""
+def arrow_rows(connection: Connection, name: str, rows: pa.Table | pa.RecordBatchReader) -> Iterator[None]:
+    """Makes Arrow rows readable under `name` in SQL on this connection, without copying them.
+
+    Batches of a reader can be read once.
+    """
     duck = raw(connection)
     duck.register(name, rows)
     yield

@@ -159,6 +159,11 @@ def retry_quarantined(connection: Connection, pass_id: int, hopeless: Collection
     return len(released)
 
 
+def reopen_pass(connection: Connection, pass_id: int) -> None:
+    """Marks a pass, and its run, as running again: examples have come that were not committed before."""
+    _set_sealed(connection, [pass_id], None)
+
+
 def seal_pass(store: Store, pass_id: int) -> None:
     """Marks a finished pass (and, for the attribution pass, its run) as sealed, and checkpoints the file.
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import PurePath
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from sqlalchemy import Connection, Integer, Row, String, cast, func, insert, select, text
 from sqlalchemy.dialects import postgresql
 
@@ -47,6 +49,8 @@ ORDER BY ALL
 def register_run(connection: Connection, run: Mapping[str, Any], tables: Mapping[str, pa.Table]) -> int:
     """Stores a run and its data unless a run of the same identity is there, and returns the run's id.
 
+    A run of the same identity gets the examples that it lacks: one that was merged while parts were missing.
+
     Args:
         connection: From `Store.write()`.
         run: Values by column of `runs`, less the id, the status and the times, which are added here;
@@ -61,6 +65,8 @@ def register_run(connection: Connection, run: Mapping[str, Any], tables: Mapping
     """
     known = find_run(connection, run["run_key"])
     if known is not None:
+        if count_registered(connection, known.run_id) < known.n_examples:
+            add_examples(connection, known.run_id, tables)
         return int(known.run_id)
     _check_name(connection, run["name"])
     run_id = next_id(connection, "last_run_id")
@@ -80,6 +86,21 @@ def register_run(connection: Connection, run: Mapping[str, Any], tables: Mapping
             key = {"tokenizer_key": tokenizer_key} if is_vocabulary else {"run_id": run_id}
             insert_rows(connection, writable[name], check_rows(writable[name], rows, **key))
     return run_id
+
+
+def count_registered(connection: Connection, run_id: int) -> int:
+    """Examples of a run whose texts are in the store: all, unless it was merged while parts were missing."""
+    query = select(func.count()).select_from(examples).where(examples.c.run_id == run_id)
+    return int(connection.execute(query).scalar_one())
+
+
+def add_examples(connection: Connection, run_id: int, tables: Mapping[str, pa.Table]) -> None:
+    """Adds those rows of `examples` and `tokens` that are about examples which the run lacks."""
+    of_run = select(examples.c.example_id).where(examples.c.run_id == run_id)
+    known = pa.array(connection.execute(of_run).scalars().all(), pa.int32())
+    for table in (examples, tokens):
+        rows = check_rows(table, tables[table.name], run_id=run_id)
+        insert_rows(connection, table, rows.filter(pc.invert(pc.is_in(rows["example_id"], known))))
 
 
 def list_runs(connection: Connection) -> list[Row[Any]]:
@@ -166,6 +187,17 @@ def next_id(connection: Connection, counter: str) -> int:
     row = postgresql.insert(meta).values(key=counter, value="1")
     row = row.on_conflict_do_update(index_elements=["key"], set_={"value": raised})
     return int(connection.execute(row.returning(meta.c.value)).scalar_one())
+
+
+def default_name(task: str, model: str) -> str:
+    """Name of a run that is given none: `task-model`, of a model's folder or hub id the last part."""
+    return f"{task}-{PurePath(model).name}"
+
+
+def free_name(connection: Connection, name: str, run_key: str) -> str:
+    """The name, followed by the start of the run key if another run has the name."""
+    taken = {run.name for run in list_runs(connection)}
+    return f"{name}-{run_key[:6]}" if name in taken else name
 
 
 def _check_name(connection: Connection, name: str) -> None:
