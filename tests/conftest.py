@@ -112,14 +112,14 @@ def built_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _build(db: Path) -> None:
+    from helpers.calling import build_jobs
+
     from attattr_batch.cli.main import run_command_line
 
     for task in ("sst2", "mrpc"):
         run = ["run", "--task", task, "--model", "bundled", "--data-dir", "bundled", "--limit", "12"]
         assert run_command_line([*run, "--name", task, "--db", str(db), "--quiet"]) == 0
-    small = "replicates=5 patterns=2 victims=3 control_draws=1 report_victims=3 report_draws=1 min_rows=2"
-    params = [argument for one in small.split() for argument in ("--param", one)]
-    assert run_command_line(["jobs", "run", "--db", str(db), "--quiet", *params]) == 0
+    build_jobs(db)
 
 
 @pytest.fixture

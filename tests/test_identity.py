@@ -16,7 +16,7 @@ from attattr_batch.data.sources import load_dataset_for
 from attattr_batch.engine.model_source import ModelSource, find_model
 from attattr_batch.files import bundled_folder
 from attattr_batch.identity import IDENTITY_VERSION, canonical_json, content_key, run_key
-from attattr_batch.passes import planning as plan
+from attattr_batch.passes import inputs
 from attattr_batch.passes.planning import AttributionPlan, plan_attribution
 from attattr_batch.spec import RUN_KEYS, make_spec
 
@@ -82,8 +82,15 @@ def spec(tmp_path: Path) -> dict[str, Any]:
     return {"task": "sst2", "model": str(tmp_path / "model"), "data_dir": str(tmp_path), "device": "cpu"}
 
 
+_PLANNED: dict[str, str] = {}
+
+
 def planned(spec: dict[str, Any], **changes: Any) -> AttributionPlan:
-    return plan_attribution(make_spec({**spec, **changes}))
+    """The plan of a run; checks that what it was planned from tells it from every other run here."""
+    found = inputs.find_inputs(make_spec({**spec, **changes}))
+    plan = plan_attribution(found.spec, found)
+    assert _PLANNED.setdefault(found.key(), plan.run_key) == plan.run_key, "it would be taken for another run"
+    return plan
 
 
 def test_the_key_of_a_real_run() -> None:
@@ -197,12 +204,12 @@ def test_the_commit_of_a_model_and_of_a_dataset_make_the_run(monkeypatch: pytest
     folder = find_model("bundled", task="sst2").folder
     for hub_id, commit in (("org/one", "a"), ("org/one", "b"), ("org/two", "b")):
         source = ModelSource(hub_id, folder, hub_id, commit)
-        monkeypatch.setattr(plan, "find_model", lambda *_, found=source, **__: found)
+        monkeypatch.setattr(inputs, "find_model", lambda *_, found=source, **__: found)
         keys.add(planned(BUNDLED).run_key)
     assert len(keys) == 4
     for commit in ("c", "d"):
         rows = replace(load_dataset_for(make_spec(BUNDLED).data), revision=commit)
-        monkeypatch.setattr(plan, "load_dataset_for", lambda _, found=rows: found)
+        monkeypatch.setattr(inputs, "load_dataset_for", lambda _, found=rows: found)
         keys.add(planned(BUNDLED).run_key)
     assert len(keys) == 6
 

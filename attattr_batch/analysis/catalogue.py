@@ -19,7 +19,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 from sqlalchemy import Row
 
@@ -31,7 +31,9 @@ from attattr_batch.identity import content_key
 from attattr_batch.store.database.migrate import view_files
 from attattr_batch.store.database.sqlfile import SqlFile, check_folder, in_order, load_folder
 from attattr_batch.store.database.tables import metadata, query_name
-from attattr_batch.store.writing.passes import PassKind
+
+if TYPE_CHECKING:  # `attattr jobs list` needs neither pyarrow nor numpy
+    from attattr_batch.store.writing.passes import PassKind
 
 Materialized = Literal["table", "view", "masked_answers", "attacked_answers", "path_scores"]
 
@@ -82,7 +84,7 @@ class Job:
     @property
     def pass_kind(self) -> PassKind:
         """Kind of the pass that the job requests."""
-        return cast(PassKind, self.materialized)
+        return cast("PassKind", self.materialized)
 
     @property
     def optional(self) -> list[str]:

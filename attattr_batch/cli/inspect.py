@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from attattr_batch.cli.logs import say
-from attattr_batch.cli.output import DEFAULT_DB, DbOption, FormatOption, RunArgument, open_store, print_rows
-
-if TYPE_CHECKING:
-    from attattr_batch.store.reading.console import QueryResult
+from attattr_batch.cli.output import (
+    DEFAULT_DB,
+    DbOption,
+    FormatOption,
+    RunArgument,
+    open_store,
+    print_rows,
+    stored_rows,
+)
 
 _SHOWN_QUARANTINED = 50
 
@@ -19,8 +24,10 @@ _RUNS = """SELECT run_id, name, task, split, model, n_layers, n_heads, n_example
     status, created_at
 FROM runs ORDER BY run_id"""
 
-_QUARANTINED = """SELECT run, pass, example_id, error, message, attempts
-FROM quarantined ORDER BY pass_id, example_id"""
+_PASSES = "SELECT * EXCLUDE (pass_id, run_id) FROM progress ORDER BY pass_id"
+
+_QUARANTINED = f"""SELECT run, pass, example_id, error, message, attempts
+FROM quarantined ORDER BY pass_id, example_id LIMIT {_SHOWN_QUARANTINED + 1}"""
 
 
 def status(db: DbOption = DEFAULT_DB, form: FormatOption = "table") -> None:
@@ -31,15 +38,15 @@ def status(db: DbOption = DEFAULT_DB, form: FormatOption = "table") -> None:
     Example:
         attattr status --db results.duckdb
     """
-    passes = _query(db, "SELECT * EXCLUDE (pass_id, run_id) FROM progress ORDER BY pass_id")
-    print_rows(passes.columns, passes.rows, form)
+    passes, quarantined = stored_rows(db, _PASSES, _QUARANTINED)
+    print_rows(*passes, form)
     if form != "table":
         return
-    quarantined = _query(db, _QUARANTINED, _SHOWN_QUARANTINED)
-    if quarantined.rows:
+    columns, rows = quarantined
+    if rows:
         say("quarantined; `--retry-errors` of `run` and `jobs run` tries them again:")
-        print_rows(quarantined.columns, quarantined.rows, form)
-    if quarantined.truncated:
+        print_rows(columns, rows[:_SHOWN_QUARANTINED], form)
+    if len(rows) > _SHOWN_QUARANTINED:
         rest = f"attattr sql 'select * from quarantined' --db {db}"
         say(f"only the first {_SHOWN_QUARANTINED} are shown: {rest}")
 
@@ -50,8 +57,8 @@ def runs(db: DbOption = DEFAULT_DB, form: FormatOption = "table") -> None:
     Example:
         attattr runs --format json
     """
-    found = _query(db, _RUNS)
-    print_rows(found.columns, found.rows, form)
+    (found,) = stored_rows(db, _RUNS)
+    print_rows(*found, form)
 
 
 def rm(
@@ -103,8 +110,10 @@ def sql(
     Example:
         attattr sql "select * from head_summary where target = 'gold' order by attr_max desc limit 10"
     """
+    from attattr_batch.store.reading import console
+
     text = typer.get_text_stream("stdin").read() if query == "-" else query
-    result = _query(db, text, limit or None, timeout)
+    result = console.query(db, text, max_rows=limit or None, timeout_s=timeout)
     print_rows(result.columns, result.rows, form)
     if result.truncated:
         say(f"only the first {limit} rows are shown (--limit)")
@@ -137,9 +146,3 @@ def verify(
         print_rows(one.columns, one.rows, form)
     if failed:
         raise typer.Exit(1)
-
-
-def _query(db: Path, text: str, max_rows: int | None = None, timeout_s: float = 600.0) -> QueryResult:
-    from attattr_batch.store.reading.console import query
-
-    return query(db, text, max_rows=max_rows, timeout_s=timeout_s)

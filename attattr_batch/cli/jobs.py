@@ -10,7 +10,7 @@ import typer
 
 from attattr_batch.cli.logs import Log, log_options, say
 from attattr_batch.cli.options import RetryErrorsOption, add_commands, settings_as_options
-from attattr_batch.cli.output import DEFAULT_DB, DbOption, FormatOption, open_store, print_rows
+from attattr_batch.cli.output import DEFAULT_DB, DbOption, FormatOption, open_store, print_rows, stored_rows
 from attattr_batch.errors import UserError
 from attattr_batch.spec import MachineSettings, make_settings
 
@@ -32,12 +32,11 @@ def list_(db: DbOption = DEFAULT_DB, folder: FolderOption = None, form: FormatOp
         attattr jobs list
     """
     from attattr_batch.analysis.catalogue import load_catalogue
-    from attattr_batch.store.reading.console import query
 
     catalogue, built = load_catalogue(folder), {}
     if db.exists():
-        found = query(db, "SELECT job, finished_at, rows FROM built_jobs", max_rows=None)
-        built = {job: (when, rows) for job, when, rows in found.rows}
+        ((_, found),) = stored_rows(db, "SELECT job, finished_at, rows FROM built_jobs")
+        built = {job: (when, n_rows) for job, when, n_rows in found}
     rows = [
         (name, job.materialized, *built.get(name, (None, None)), job.file.description)
         for name, job in catalogue.jobs.items()

@@ -42,6 +42,18 @@ def open_store(db: Path, *, create: bool = False) -> Store:
     return Store(db, create=create)
 
 
+def stored_rows(db: Path, *queries: str) -> list[tuple[list[str], list[tuple[Any, ...]]]]:
+    """Column names and rows of each query, of one state of the store.
+
+    For queries of ours. Those that people write go through the console, which starts a process to lock in
+    what it runs.
+    """
+    from attattr_batch.store.database.connection import fetched_rows
+
+    with open_store(db).read() as connection:
+        return [fetched_rows(connection, query) for query in queries]
+
+
 def print_rows(columns: Sequence[str], rows: Iterable[Sequence[Any]], form: RowFormat) -> None:
     """Prints rows on stdout."""
     if form == "json":

@@ -7,13 +7,9 @@ import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError
-from huggingface_hub.errors import HTTPError as ClientError  # type: ignore[attr-defined]
-from huggingface_hub.errors import RevisionNotFoundError as RevisionNotFound
-
 from attattr_batch.errors import UserError
 from attattr_batch.files import bundled_folder, user_path
+from attattr_batch.identity import content_key
 from attattr_batch.spec import BUNDLED
 
 MODEL_FILES = ("*.json", "*.safetensors", "*.txt", "*.model")
@@ -70,6 +66,11 @@ class ModelSource:
     def _hash(self) -> str:
         return _hash_files([self.folder / "config.json", *weight_files(self.folder)])
 
+    def hash_beside_weights(self) -> str:
+        """Hash of its files beside the weights, names included: they decide the tokens of a text."""
+        texts = sorted(set(model_files(self.folder)).difference(weight_files(self.folder)))
+        return content_key([[path.name, _hash_files([path])] for path in texts])
+
     def fetched(self) -> ModelSource:
         """The same model on this machine: a hub model is fetched here if its folder is elsewhere."""
         if self.folder.is_dir() or self.hub_id is None:
@@ -108,6 +109,12 @@ def model_files(folder: Path) -> list[Path]:
 
 
 def _download(hub_id: str, revision: str | None) -> Path:
+    # Imported here, for a model in a folder does without it: it takes a quarter of a second.
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError
+    from huggingface_hub.errors import HTTPError as ClientError  # type: ignore[attr-defined]
+    from huggingface_hub.errors import RevisionNotFoundError as RevisionNotFound
+
     try:
         # Sub-folders hold the same model in other formats, or earlier checkpoints.
         return Path(

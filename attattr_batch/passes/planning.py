@@ -14,14 +14,13 @@ from attattr_batch.choices import Target
 from attattr_batch.data.encoding import check_vocabulary, encode, lacks_text
 from attattr_batch.data.labels import LabelMatch, match_labels, outputs_by_label
 from attattr_batch.data.records import Dataset, EncodedExample, tokens_key
-from attattr_batch.data.sources import load_dataset_for
 from attattr_batch.engine.devices import check_dtype, default_batch_tokens, device_for
 from attattr_batch.engine.families import check_family, layers_run
-from attattr_batch.engine.model_source import find_model
 from attattr_batch.engine.models import check_outputs, load_config, load_tokenizer, token_limit
 from attattr_batch.errors import UserError
 from attattr_batch.identity import content_key, run_key
 from attattr_batch.passes.attribute import AttributeWork
+from attattr_batch.passes.inputs import RunInputs, find_inputs
 from attattr_batch.passes.model_work import Plan, chunk_limits
 from attattr_batch.spec import RunSpec
 
@@ -70,17 +69,21 @@ class AttributionPlan(Plan):
         }
 
 
-def plan_attribution(spec: RunSpec) -> AttributionPlan:
+def plan_attribution(spec: RunSpec, inputs: RunInputs | None = None) -> AttributionPlan:
     """Finds and checks model, tokenizer, data, labels and device of a run.
+
+    Args:
+        spec: The settings.
+        inputs: The model and the rows, if they have been found already.
 
     Raises:
         UserError: one of them cannot be used; nothing was started.
     """
-    source = find_model(spec.model, task=spec.data.task, revision=spec.revision).pinned()
+    inputs = find_inputs(spec) if inputs is None else inputs
+    source, dataset = inputs.source, inputs.dataset
     config, tokenizer = load_config(source), load_tokenizer(source)
     check_family(config)
     check_outputs(config)
-    dataset = load_dataset_for(spec.data)
     match = match_labels(dataset.labels, config.id2label, spec.label_map)
     max_length = min(spec.method.max_length, token_limit(config, tokenizer))
     examples = encode(dataset, tokenizer, max_length)

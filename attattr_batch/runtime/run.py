@@ -5,21 +5,30 @@ from __future__ import annotations
 import logging
 import platform
 from dataclasses import dataclass, fields
-from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Row, text
 
 from attattr_batch.errors import StoreError, UserError
 from attattr_batch.markup import escape
-from attattr_batch.passes.planning import AttributionPlan, plan_attribution
+from attattr_batch.passes.inputs import RunInputs, find_inputs, installed_version
 from attattr_batch.runtime.driver import Progress, Reporter
-from attattr_batch.runtime.execution import ExecutionSettings, complete_pass
 from attattr_batch.spec import RunSpec
 from attattr_batch.store.database.connection import Store
 from attattr_batch.store.database.tables import ledger
 from attattr_batch.store.writing.passes import count_examples, register_pass
-from attattr_batch.store.writing.runs import default_name, delete_run, find_run, free_name, register_run
+from attattr_batch.store.writing.runs import (
+    INPUTS_KEY,
+    default_name,
+    delete_run,
+    find_finished_run,
+    find_run,
+    free_name,
+    register_run,
+)
+
+if TYPE_CHECKING:
+    from attattr_batch.passes.planning import AttributionPlan
 
 log = logging.getLogger(__name__)
 
@@ -116,17 +125,46 @@ def run_spec(spec: RunSpec, store: Store, report: Reporter, *, retry_errors: boo
         UserError: the settings, model, data or store cannot be used. What is committed stays.
         TerminalError: no example can be computed, or the model's outputs are not what they must be.
     """
-    plan = plan_attribution(spec)
+    inputs = find_inputs(spec)
+    if not retry_errors and (finished := _finished(inputs, store)) is not None:
+        return finished
+    return _compute(inputs, store, report, retry_errors=retry_errors)
+
+
+def _finished(inputs: RunInputs, store: Store) -> RunSummary | None:
+    """The summary of the run that was planned from the same inputs, if it is finished: nothing is loaded."""
+    if not store.path.exists():
+        return None
+    with store.write() as connection:  # not `read`: the file may be of an earlier release
+        known = find_finished_run(connection, inputs.key())
+    if known is None:
+        return None
+    _say_known(inputs.spec, known)
+    nothing_new = Progress(known.n_examples, 0, 0)
+    return _summarise(store.patient(), known.run_id, len(known.labels), nothing_new, resumed=True)
+
+
+def _say_known(spec: RunSpec, known: Row[Any]) -> None:
+    if spec.name not in (None, known.name):
+        log.warning("these settings are run %r already; the name %r is not used", known.name, spec.name)
+
+
+def _compute(inputs: RunInputs, store: Store, report: Reporter, *, retry_errors: bool) -> RunSummary:
+    # Both import torch and transformers, which take seconds; a finished run does without.
+    from attattr_batch.passes.planning import plan_attribution
+    from attattr_batch.runtime.execution import ExecutionSettings, complete_pass
+
+    spec, plan = inputs.spec, plan_attribution(inputs.spec, inputs)
     for warning in plan.warnings:
         log.warning(warning)
     tables = plan.tables()  # before the file is locked: millions of tokens take a while
     with store.write() as connection:
         known = find_run(connection, plan.run_key)
-        record = _record(connection, plan)
+        record = _record(connection, plan, inputs.key())
         run_id = register_run(connection, record, tables)
         pass_id = register_pass(connection, run_id, "attribute", plan.run_key, {}, len(plan.examples))
-    if known is not None and spec.name not in (None, known.name):
-        log.warning("these settings are run %r already; the name %r is not used", known.name, spec.name)
+    if known is not None:
+        _say_known(spec, known)
     try:
         title = record["name"] if known is None else known.name
         progress = complete_pass(
@@ -140,7 +178,7 @@ def run_spec(spec: RunSpec, store: Store, report: Reporter, *, retry_errors: boo
     return _summarise(store.patient(), run_id, n_labels, progress, resumed=known is not None)
 
 
-def _record(connection: Connection, plan: AttributionPlan) -> dict[str, Any]:
+def _record(connection: Connection, plan: AttributionPlan, inputs_key: str) -> dict[str, Any]:
     """Returns the run's values by column of `runs`."""
     spec, (family, n_layers, n_heads) = plan.spec, plan.architecture
     return dict(
@@ -164,20 +202,13 @@ def _record(connection: Connection, plan: AttributionPlan) -> dict[str, Any]:
         config=spec.flat() | {"model": plan.work.source.address},
         identity=plan.identity,
         provenance={
-            "versions": {name: _version(name) for name in _VERSIONS},
+            "versions": {name: installed_version(name) for name in _VERSIONS},
             "python": platform.python_version(),
             "machine": platform.machine(),
             "device": plan.work.device,
+            INPUTS_KEY: inputs_key,
         },
     )
-
-
-def _version(name: str) -> str:
-    """The version of a package; from a checkout that is not installed, this one has none."""
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return "not installed"
 
 
 def _free_name(connection: Connection, plan: AttributionPlan) -> str:

@@ -59,3 +59,10 @@ def fill(db: Path, model: Path, data: Path, n_examples: int) -> None:
     """Makes a store with a run `first` over the first examples of SST-2."""
     run = ["run", "--task", "sst2", "--model", str(model), "--data-dir", str(data), "--name", "first"]
     assert run_command_line([*run, "--limit", str(n_examples), "--db", str(db), "--quiet"]) == 0
+
+
+def build_jobs(db: Path) -> None:
+    """Builds every job of a store, with parameters that ask little of the model."""
+    small = "replicates=5 patterns=2 victims=3 control_draws=1 report_victims=3 report_draws=1 min_rows=2"
+    params = [argument for one in small.split() for argument in ("--param", one)]
+    assert run_command_line(["jobs", "run", "--db", str(db), "--quiet", *params]) == 0

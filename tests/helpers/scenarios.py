@@ -76,7 +76,7 @@ SCENARIOS = (
         RUN,
         (
             Place("create the file", "attattr_batch.store.database.opening:duckdb.connect", 2),
-            Place("migrate a blank file", "attattr_batch.store.database.migrate:command.upgrade"),
+            Place("migrate a blank file", "attattr_batch.store.database.migrate:_upgrade"),
             Place("write views", "attattr_batch.store.database.migrate:_refresh"),
             Place("register the run", "attattr_batch.runtime.run:register_run"),
         ),
@@ -132,7 +132,7 @@ SCENARIOS = (
         "done",
         RUN,
         (
-            Place("migrate", "attattr_batch.store.database.migrate:command.upgrade"),
+            Place("migrate", "attattr_batch.store.database.migrate:_upgrade"),
             Place("write views", "attattr_batch.store.database.migrate:_refresh"),
             Place("bring up to date", "attattr_batch.store.database.migrate:bring_up_to_date", 2),
             Place("commit", _COMMIT, 6),

@@ -10,6 +10,8 @@ from helpers.fabricate import rows
 from helpers.toy import MAX_TOKENS, toy_model, toy_rows, write_sst2
 
 from attattr_batch.errors import UserError
+from attattr_batch.passes import planning
+from attattr_batch.passes.inputs import RunInputs
 from attattr_batch.passes.planning import AttributionPlan, plan_attribution
 from attattr_batch.runtime import run
 from attattr_batch.spec import RunSpec, make_spec
@@ -40,15 +42,15 @@ def test_a_tokenizer_that_gives_other_tokens_makes_another_run(settings: dict[st
 def test_weights_written_over_after_planning_are_not_taken(
     settings: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def planned_too_early(spec: RunSpec) -> AttributionPlan:
-        found = plan_attribution(spec)
+    def planned_too_early(spec: RunSpec, inputs: RunInputs) -> AttributionPlan:
+        found = plan_attribution(spec, inputs)
         toy_model(Path(str(settings["model"])), seed=1)
         return found
 
     store = Store(tmp_path / "store.duckdb", create=True)
     spec = make_spec({**settings, "executor": "local"})
     with monkeypatch.context() as patch:
-        patch.setattr(run, "plan_attribution", planned_too_early)
+        patch.setattr(planning, "plan_attribution", planned_too_early)
         with pytest.raises(UserError, match="have changed since the command began"):
             run.run_spec(spec, store, lambda progress: None)
     assert rows(store, "FROM runs") == []

@@ -14,7 +14,8 @@ from helpers.fabricate import new_store, register, rows
 from helpers.gated_work import GatedWork, TogetherWork
 from helpers.toy_work import ToyWork, chunks
 
-import attattr_batch.runtime.run
+import attattr_batch.passes.planning
+from attattr_batch.passes.inputs import RunInputs
 from attattr_batch.passes.planning import AttributionPlan, plan_attribution
 from attattr_batch.runtime.driver import Driver, Progress
 from attattr_batch.runtime.executors.ray import RayExecutor
@@ -79,8 +80,8 @@ def test_a_node_dies_another_joins_and_every_bit_is_as_in_a_local_run(
     run_spec(spec_of(executor="local"), Store(local, create=True), lambda progress: None)
     victims, gate = list(cluster.worker_nodes), tmp_path / "gate"
 
-    def gated_plan(spec: RunSpec) -> AttributionPlan:
-        plan = plan_attribution(spec)
+    def gated_plan(spec: RunSpec, inputs: RunInputs) -> AttributionPlan:
+        plan = plan_attribution(spec, inputs)
         return replace(plan, work=GatedWork.of(plan.work, gate))
 
     def disturb(progress: Progress) -> None:
@@ -93,7 +94,7 @@ def test_a_node_dies_another_joins_and_every_bit_is_as_in_a_local_run(
             gate.touch()
 
     pools = [{"gpus": 1, "count": 2}]
-    monkeypatch.setattr(attattr_batch.runtime.run, "plan_attribution", gated_plan)
+    monkeypatch.setattr(attattr_batch.passes.planning, "plan_attribution", gated_plan)
     spec = spec_of(address=cluster.address, workers=pools)
     summary = run_spec(spec, Store(spread, create=True), disturb)
     assert not victims

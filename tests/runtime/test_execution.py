@@ -19,9 +19,10 @@ from attattr_batch.engine.model_source import find_model
 from attattr_batch.errors import UserError
 from attattr_batch.passes import Work
 from attattr_batch.passes.answering import MaskedAnswersWork
+from attattr_batch.passes.inputs import installed_version
 from attattr_batch.passes.model_work import Plan
 from attattr_batch.passes.requests import Request
-from attattr_batch.runtime import run
+from attattr_batch.runtime import execution, run
 from attattr_batch.runtime.driver import Progress
 from attattr_batch.runtime.execution import ExecutionSettings, choose_executor, complete_pass
 from attattr_batch.runtime.executors.local import LocalExecutor, LocalGpuExecutor
@@ -195,7 +196,7 @@ def test_a_run_that_cannot_start_leaves_its_name_free(
     def cannot_start(*_: object) -> Progress:
         raise UserError("no worker can start")
 
-    monkeypatch.setattr(run, "complete_pass", cannot_start)
+    monkeypatch.setattr(execution, "complete_pass", cannot_start)
     with pytest.raises(UserError, match="no worker can start"):
         run.run_spec(spec, store, lambda progress: None)
     assert rows(store, "SELECT status FROM runs") == []
@@ -228,4 +229,4 @@ def test_below_chance_takes_every_label(
 
 def test_a_package_that_is_not_installed_has_no_version() -> None:
     """Such as this one, where a checkout is used as it is."""
-    assert run._version("no-such-package") == "not installed"
+    assert installed_version("no-such-package") == "not installed"

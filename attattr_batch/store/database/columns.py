@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
 import sqlalchemy as sa
 from sqlalchemy import Column, Table
 from sqlalchemy.types import TypeEngine
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 # Signed, and never below 16 bits: DuckDB keeps the column's type in `query_pos - key_pos` and `layer * 12 +
 # head`, which would overflow in an unsigned or 8-bit type. Compressed, the wider columns take no more room.
@@ -16,16 +18,6 @@ SMALL = sa.SmallInteger()
 FLOAT: sa.REAL[float] = sa.REAL()
 TEXT = sa.String()
 TIME = sa.TIMESTAMP(timezone=True)
-
-_ARROW_TYPES: dict[type[Any], pa.DataType] = {
-    sa.Integer: pa.int32(),
-    sa.SmallInteger: pa.int16(),
-    sa.DOUBLE: pa.float64(),
-    sa.REAL: pa.float32(),
-    sa.String: pa.string(),
-    sa.Boolean: pa.bool_(),
-    sa.TIMESTAMP: pa.timestamp("us", tz="UTC"),
-}
 
 _SHARED: dict[str, tuple[TypeEngine[Any], str]] = {
     "run_id": (ID, "Run that the row belongs to (runs.run_id)."),
@@ -81,6 +73,17 @@ def shared(names: str, **options: Any) -> list[Column[Any]]:
 
 def arrow_type(type_: TypeEngine[Any]) -> pa.DataType:
     """The Arrow type of a column type."""
+    import pyarrow as pa  # not above: commands that only read a few rows start without it
+
     if isinstance(type_, sa.ARRAY):
         return pa.list_(arrow_type(type_.item_type))
-    return _ARROW_TYPES[type(type_)]
+    types: dict[type[Any], pa.DataType] = {
+        sa.Integer: pa.int32(),
+        sa.SmallInteger: pa.int16(),
+        sa.DOUBLE: pa.float64(),
+        sa.REAL: pa.float32(),
+        sa.String: pa.string(),
+        sa.Boolean: pa.bool_(),
+        sa.TIMESTAMP: pa.timestamp("us", tz="UTC"),
+    }
+    return types[type(type_)]

@@ -6,10 +6,9 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import duckdb
-import pyarrow as pa
 from duckdb_sqlalchemy import ConnectionWrapper
 from sqlalchemy import Connection, create_engine
 from sqlalchemy.exc import DBAPIError
@@ -24,6 +23,9 @@ from attattr_batch.store.database.opening import (
     explain,
     open_duckdb,
 )
+
+if TYPE_CHECKING:
+    import pyarrow as pa  # slow to import, and `fetched_rows` does without
 
 log = logging.getLogger(__name__)
 
@@ -164,6 +166,13 @@ def statement_errors() -> Iterator[None]:
         yield
     except duckdb.Error as error:
         raise UserError("the query failed", got=error) from error
+
+
+def fetched_rows(connection: Connection, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
+    """Column names and rows of a query of ours, in the connection's transaction; for few rows."""
+    with statement_errors():
+        found = raw(connection).execute(sql)
+        return [column[0] for column in found.description or ()], found.fetchall()
 
 
 def arrow_result(connection: Connection, sql: str, values: Sequence[Any] = ()) -> pa.Table:

@@ -17,7 +17,8 @@ Keys aside, no table has a column of the same name as one of `runs`, so that
 
 from __future__ import annotations
 
-import pyarrow as pa
+from typing import TYPE_CHECKING
+
 from sqlalchemy import Table
 
 from attattr_batch.store.database.columns import arrow_type
@@ -36,6 +37,9 @@ from attattr_batch.store.database.run_tables import runs as runs
 from attattr_batch.store.database.run_tables import tokens as tokens
 from attattr_batch.store.database.run_tables import vocabulary as vocabulary
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 DEDUP_SUFFIX = "_dedup"
 
 
@@ -53,6 +57,8 @@ def tables_written_by(writer: str) -> dict[str, Table]:
 
 def arrow_schema(table: Table) -> pa.Schema:
     """Arrow schema of a table's rows: column order, narrow types, nullability."""
+    import pyarrow as pa  # not above: see `arrow_type`
+
     return pa.schema(
         [pa.field(one.name, arrow_type(one.type), nullable=bool(one.nullable)) for one in table.columns]
     )

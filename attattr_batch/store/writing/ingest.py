@@ -1,7 +1,8 @@
 """Committing workers' chunks: ledger rows and facts in one transaction, each example exactly once.
 
-The ledger rows go first. An example that is there already was committed before (a chunk may be handed in
-twice, or be split and overlap another), so its facts are dropped. Bad facts undo the whole transaction.
+Facts are checked before the file is opened for writing, so that nobody waits for it meanwhile. In the
+transaction the ledger rows go first. An example that is there already was committed before (a chunk may be
+handed in twice, or be split and overlap another), so its facts are dropped.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from sqlalchemy import Connection, Row, Table
 from attattr_batch.errors import BadFactsError, unknown_name
 from attattr_batch.store.database.connection import Store, arrow_rows, raw
 from attattr_batch.store.database.tables import quarantine, tables_written_by
-from attattr_batch.store.writing.passes import find_pass, pass_examples, release
+from attattr_batch.store.writing.passes import check_is_there, pass_examples, pass_shape, release
 from attattr_batch.store.writing.rows import check_answers, check_attribution, check_rows, insert_rows, refuse
 
 log = logging.getLogger(__name__)
@@ -97,13 +98,16 @@ def commit_chunks(
 
 
 def _commit(store: Store, pass_id: int, chunks: Sequence[ChunkFacts]) -> list[list[int]]:
-    """Commits chunks in one transaction; bad facts in one undo all."""
+    """Commits chunks in one transaction; bad facts in one keep all out."""
     example_ids = [example_id for facts in chunks for example_id in facts.example_ids]
     if len(set(example_ids)) != len(example_ids):
         raise BadFactsError("a chunk names an example twice, or two chunks do")
+    of_pass = pass_shape(store, pass_id)
+    tables = _check_tables(_joined(chunks), example_ids, of_pass)
     with store.write() as connection:
-        of_pass = find_pass(connection, pass_id)
-        tables = _check_tables(_joined(chunks), example_ids, of_pass)
+        check_is_there(connection, pass_id, of_pass)
+        # Rows have no order, so threads may insert side by side. The setting ends with this connection.
+        raw(connection).execute("SET preserve_insertion_order = false")
         new = _claim(connection, pass_id, of_pass.run_id, chunks)
         if new:
             for table, rows in tables.items():

@@ -33,6 +33,7 @@ from attattr_batch.store.writing.passes import (
     seal_pass,
 )
 from attattr_batch.store.writing.runs import (
+    INPUTS_KEY,
     JSON_COLUMNS,
     count_registered,
     default_name,
@@ -239,6 +240,7 @@ def _record(connection: Connection, part: Part) -> dict[str, Any]:
     values = {name: one for name, one in part.run._mapping.items() if name not in _OF_REGISTRATION}
     values |= {column: json.loads(values[column]) for column in JSON_COLUMNS}
     values["config"]["part"] = None
+    values["provenance"].pop(INPUTS_KEY, None)  # of the part
     name = values["config"]["name"] or default_name(part.run.task, part.run.model)
     return values | {
         "name": free_name(connection, name, part.whole_key),

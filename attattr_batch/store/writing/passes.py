@@ -9,6 +9,7 @@ import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Literal
 
 import pyarrow as pa
@@ -79,8 +80,34 @@ def find_pass(connection: Connection, pass_id: int) -> Row[Any]:
     query = select(passes.c.kind, passes.c.pass_key, *of_run).join(runs, runs.c.run_id == passes.c.run_id)
     row = connection.execute(query.where(passes.c.pass_id == pass_id)).one_or_none()
     if row is None:
-        raise StoreError("the run was deleted while it was computed", got=f"pass {pass_id}")
+        raise _deleted(pass_id)
     return row
+
+
+def _deleted(pass_id: int) -> StoreError:
+    return StoreError("the run was deleted while it was computed", got=f"pass {pass_id}")
+
+
+@lru_cache
+def pass_shape(store: Store, pass_id: int) -> Row[Any]:
+    """What `find_pass` says, read from the file once: nothing of it changes while the pass is there.
+
+    Raises:
+        StoreError: as for `find_pass`, or the store cannot be read.
+    """
+    with store.read() as connection:
+        return find_pass(connection, pass_id)
+
+
+def check_is_there(connection: Connection, pass_id: int, of_pass: Row[Any]) -> None:
+    """Checks that the pass is still the one that `pass_shape` has read.
+
+    Raises:
+        StoreError: it is gone, with its run.
+    """
+    query = "SELECT pass_key FROM passes WHERE pass_id = ?"
+    if raw(connection).execute(query, [pass_id]).fetchall() != [(of_pass.pass_key,)]:
+        raise _deleted(pass_id)
 
 
 def count_examples(connection: Connection, table: Table, pass_id: int) -> int:

@@ -24,6 +24,9 @@ RUN_COLUMNS = ("run_id", "run_a", "run_b")
 JSON_COLUMNS = ("config", "identity", "provenance")
 """Columns of `runs` that hold JSON."""
 
+INPUTS_KEY = "inputs_key"
+"""What `provenance` calls the hash of what the run was planned from."""
+
 RUNNING, SEALED = "running", "sealed"
 """The two values of a status; sealed once every example is committed or quarantined."""
 
@@ -108,6 +111,16 @@ def list_runs(connection: Connection) -> list[Row[Any]]:
 def find_run(connection: Connection, run_key: str) -> Row[Any] | None:
     """The run with this identity, as a row of `runs`, or None."""
     return connection.execute(select(runs).where(runs.c.run_key == run_key)).one_or_none()
+
+
+def find_finished_run(connection: Connection, inputs_key: str) -> Row[Any] | None:
+    """The sealed run that was planned from these inputs (`RunInputs.key`), as a row of `runs`, or None.
+
+    Runs of earlier releases do not say from what they were planned.
+    """
+    planned_from = func.json_extract_string(runs.c.provenance, f"$.{INPUTS_KEY}")
+    query = select(runs).where(planned_from == inputs_key, runs.c.status == SEALED)
+    return connection.execute(query).one_or_none()
 
 
 def resolve_run(connection: Connection, name_or_id: str | int) -> Row[Any]:
