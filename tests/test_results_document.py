@@ -46,17 +46,19 @@ def of_tasks(table: list[Row], criterion: str, form: str = "{:.2f}") -> str:
     return "MNLI {}, MRPC {}, RTE {} and SST-2 {}".format(*found)
 
 
-def criteria(table: list[Row]) -> list[str]:
-    return [row["criterion"] for row in table]
+def differences(run: str) -> dict[str, tuple[float, float]]:
+    """Interval of the CPR of each criterion less that of attattr, where it was computed for the run."""
+    found = [row["criterion"] for row in OVER if row[run]]
+    return {criterion: interval(OVER, run, criterion=criterion) for criterion in found}
 
 
-def better(task: str) -> list[str]:
+def better(run: str) -> list[str]:
     """Criteria whose CPR is above attattr's for certain: the interval of the difference is above zero."""
-    return [one for one in criteria(OVER) if interval(OVER, task, criterion=one)[0] > 0]
+    return [criterion for criterion, (low, _) in differences(run).items() if low > 0]
 
 
-def worse(task: str) -> list[str]:
-    return [one for one in criteria(OVER) if interval(OVER, task, criterion=one)[1] < 0]
+def worse(run: str) -> list[str]:
+    return [criterion for criterion, (_, high) in differences(run).items() if high < 0]
 
 
 def likeness(criterion: str, compared: str) -> float:
@@ -139,10 +141,8 @@ def faithful() -> str:
 
 @sentence
 def less_faithful() -> str:
-    counts = [len(worse(run)) for run in TASKS]
-    return "{} (MNLI), {} (MRPC), {} (RTE) and {} (SST-2) of its {} rivals".format(
-        *counts, len(criteria(OVER))
-    )
+    counts = [f"{len(worse(run))} of {len(differences(run))}" for run in TASKS]
+    return "{} on MNLI, {} on MRPC, {} on RTE and {} on SST-2".format(*counts)
 
 
 @sentence
@@ -160,6 +160,39 @@ def shared() -> str:
     return (
         "two halves of one run correlate at {:.2f}, two seeds of one task at {:.2f}, two tasks at {:.2f},"
         " and two tasks with heads permuted within their layers at {:.2f}".format(*found)
+    )
+
+
+@sentence
+def shared_between_like_tasks() -> str:
+    tasks = [row for row in ALIKE if row["what differs"] == "data"]
+    like = [float(row["pearson"]) for row in tasks if "sst2" not in row["runs"]]
+    unlike = [float(row["pearson"]) for row in tasks if "sst2" in row["runs"]]
+    return (
+        f"Among MNLI, MRPC and RTE, tasks of two texts, the correlation is {min(like):.2f} to"
+        f" {max(like):.2f}; with SST-2 it is {min(unlike):.2f} to {max(unlike):.2f}"
+    )
+
+
+@sentence
+def shared_summary() -> str:
+    return f"a correlation of {likeness('attattr', 'data'):.2f}"
+
+
+@sentence
+def shared_seeds() -> str:
+    return f"{likeness('attattr', 'checkpoint'):.2f}"
+
+
+@sentence
+def mean_ablation() -> str:
+    zero, mean = (
+        {row["criterion"]: row["sst2-a"] for row in table if row["sst2-a"]}
+        for table in (REMOVED, MEAN_REMOVED)
+    )
+    return (
+        f"{mean['attattr']} without the top two heads by `attattr` (zeros: {zero['attattr']}) and"
+        f" {mean['attention']} by `attention` ({zero['attention']})"
     )
 
 

@@ -3,8 +3,8 @@
 #   bash tools/results.sh DATA BASE MODELS FOLDER
 #
 # DATA holds GLUE files, BASE a pretrained encoder, MODELS its checkpoints SST-2, MRPC and MNLI. Checkpoints of RTE
-# and of second seeds are fine-tuned into FOLDER/models. What is done is not done again; on two cores all of it
-# takes about four hours.
+# and of second seeds are fine-tuned into FOLDER/models. On two cores all of it takes three to four hours; after an
+# interruption, fine-tuning and attribution go on where they stopped.
 set -euo pipefail
 data=$1 base=$2 models=$3 folder=$4
 attattr=${ATTATTR:-.venv/bin/attattr}
@@ -49,9 +49,10 @@ released=(--limit 200 --quadrature left-riemann --nodes 20)
 run "$second" sst2-left20 sst2 "$models/SST-2" "${released[@]}"
 run "$second" mrpc-left20 mrpc "$models/MRPC" "${released[@]}"
 run "$second" mnli-left20 mnli "$models/MNLI" "${released[@]}"
-mean=(--param draws=10 --param variants=none --param ablation=mean)
+mean=(--param variants=none --param ablation=mean)
 "$attattr" jobs run --db "$second" "${tasks[@]}" "${seeds[@]}" "${mean[@]}" --param sample=30 universality_summary
-"$attattr" jobs run --db "$second" --run sst2-a "${mean[@]}" --param sample=100 faithfulness effectiveness
+"$attattr" jobs run --db "$second" --run sst2-a "${mean[@]}" --param sample=100 --param draws=10 \
+  faithfulness effectiveness
 
 for store in "$first" "$second" "$triggers"; do "$attattr" verify --db "$store"; done
 "$(dirname "$attattr")/python" tools/fill_results.py "$folder"
