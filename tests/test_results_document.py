@@ -236,6 +236,23 @@ def triggers() -> str:
     )
 
 
+@sentence
+def standing() -> str:
+    found = {"run": "mnli", "source": "attribution"}
+    stand = text(SOURCES, "with adjusted p at most 0.1", **found)
+    return f"{stand} of {text(SOURCES, 'effects', **found)}"
+
+
+@sentence
+def strongest() -> str:
+    rows = [row for row in TRIGGERS if row["ranking"] == "drop" and row["source"] == "attribution"]
+    one = max(rows, key=lambda row: float(row["beyond twins"]))
+    return (
+        f"`{one['pattern']}`, which leaves {one['with pattern']} of the {one['class']} rows correct where its"
+        f" twins leave {one['with random twins']}"
+    )
+
+
 def of_rules(column: str) -> list[float]:
     return [float(row[column]) for row in RULES]
 

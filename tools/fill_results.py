@@ -33,7 +33,8 @@ def main(folder: str, document: str = "docs/results.md") -> None:
 
 def _cell(value: Any) -> str:
     if isinstance(value, float):
-        return f"{value:.3f}" if abs(value) < 1e-12 or abs(value) >= 0.01 else f"{value:.1e}"
+        value = 0.0 if abs(value) < 1e-12 else value
+        return f"{value:.3f}" if value == 0 or abs(value) >= 0.01 else f"{value:.1e}"
     if isinstance(value, list):
         return " ".join(_cell(one) for one in value)
     return "" if value is None else str(value).replace("|", r"\|")
