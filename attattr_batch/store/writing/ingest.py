@@ -106,8 +106,6 @@ def _commit(store: Store, pass_id: int, chunks: Sequence[ChunkFacts]) -> list[li
     tables = _check_tables(_joined(chunks), example_ids, of_pass)
     with store.write() as connection:
         check_is_there(connection, pass_id, of_pass)
-        # Rows have no order, so threads may insert side by side. The setting ends with this connection.
-        raw(connection).execute("SET preserve_insertion_order = false")
         new = _claim(connection, pass_id, of_pass.run_id, chunks)
         if new:
             for table, rows in tables.items():
